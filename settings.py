@@ -1,0 +1,160 @@
+"""Where everything is and what is wanted: the one typed settings object, read from ``MARQUEE_*`` variables.
+
+The lowest layer: every package of the project may import it and it imports none of them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PROJECT_ROOT = Path(__file__).resolve().parent
+
+#: The format of ``MARQUEE_HOME`` that this code writes; an older home is migrated, a newer one refused.
+HOME_FORMAT = 1
+
+EDITIONS = (
+    "sample",
+    "ml-100k",
+    "ml-1m",
+    "ml-10m",
+    "ml-20m",
+    "ml-25m",
+    "ml-32m",
+    "ml-latest-small",
+    "ml-latest",
+)
+
+IMDB_DUMPS = (
+    "title.basics",
+    "title.ratings",
+    "title.crew",
+    "title.principals",
+    "title.episode",
+    "title.akas",
+    "name.basics",
+)
+
+
+class Settings(BaseSettings):
+    """Every ``MARQUEE_`` variable with its default, and the paths that follow from them.
+
+    Raises ``pydantic.ValidationError`` that names the variable, the value and the allowed ones.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="MARQUEE_", frozen=True, extra="ignore", env_ignore_empty=True)
+
+    home: Path = Field(default=PROJECT_ROOT / "data", description="Folder of all state.")
+    movielens: str = Field(default="sample", description="The MovieLens edition, or `sample`.")
+    raw_dir: Path | None = Field(default=None, description="A local mirror looked at before the network.")
+    imdb_dir: Path | None = Field(default=None, description="Another folder for the IMDb files of the mirror.")
+    imdb_dumps: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=IMDB_DUMPS, description="The IMDb dumps wanted, separated by commas."
+    )
+    movielens_url: str = Field(
+        default="https://files.grouplens.org/datasets/movielens", description="Where editions are downloaded from."
+    )
+    imdb_url: str = Field(default="https://datasets.imdbws.com", description="Where IMDb dumps are downloaded from.")
+    seed: int = Field(default=42, description="Seed of every random act.")
+    threads: int = Field(default=2, ge=1, description="Threads of DuckDB and torch.")
+    duckdb_memory: str = Field(default="2GB", description="DuckDB's memory limit in the pipeline.")
+    lock_timeout_s: float = Field(
+        default=600.0, ge=0, description="How long a run waits for another writer of the warehouse."
+    )
+    sample_users: int = Field(default=1_000, ge=10, description="Users of the embedded sample.")
+    sample_movies: int = Field(default=1_500, ge=20, description="Movies of the embedded sample.")
+    sample_ratings: int = Field(default=100_000, ge=100, description="Ratings of the embedded sample, before broken rows.")
+    neumf_epochs: int = Field(default=20, ge=1, description="Upper bound of NeuMF's training epochs; early stopping ends sooner.")
+    neumf_features: bool = Field(default=True, description="Feed the feature service to NeuMF's MLP; off is the paper's baseline.")
+    serve_port: int = Field(default=8000, ge=1, le=65535, description="Port of the bento.")
+    ui_port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
+
+    @field_validator("home", "raw_dir", "imdb_dir")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        """Paths are taken relative to the working directory of the start, once."""
+        return None if path is None else path.expanduser().absolute()
+
+    @field_validator("movielens")
+    @classmethod
+    def _known_edition(cls, edition: str) -> str:
+        if edition not in EDITIONS:
+            raise ValueError(f"unknown MovieLens edition {edition!r}; choose one of {', '.join(EDITIONS)}")
+        return edition
+
+    @field_validator("imdb_dumps", mode="before")
+    @classmethod
+    def _known_dumps(cls, value: object) -> object:
+        names = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        unknown = [name for name in names if name not in IMDB_DUMPS]  # type: ignore[union-attr]
+        if unknown:
+            raise ValueError(f"unknown IMDb dump {', '.join(unknown)}; choose from {', '.join(IMDB_DUMPS)}")
+        return tuple(name for name in IMDB_DUMPS if name in names)  # type: ignore[operator]
+
+    @property
+    def warehouse(self) -> Path:
+        """The writer's DuckDB file; only the orchestration opens it."""
+        return self.home / "warehouse.duckdb"
+
+    @property
+    def warehouse_lock(self) -> Path:
+        """The file whose ``flock`` guards the warehouse."""
+        return self.home / "warehouse.lock"
+
+    @property
+    def published(self) -> Path:
+        """The DuckDB file that analysts open read-only."""
+        return self.home / "published" / "marquee.duckdb"
+
+    @property
+    def downloads(self) -> Path:
+        """Files fetched from GroupLens and IMDb, or unpacked from a mirror's zip."""
+        return self.home / "downloads"
+
+    @property
+    def sample_dir(self) -> Path:
+        """The generated sample, laid out like a mirror: ``sample/*.csv`` and ``imdb/*.tsv.gz`` under it."""
+        return self.home / "sample"
+
+    @property
+    def features(self) -> Path:
+        """Feature histories and the training set as Parquet."""
+        return self.home / "features"
+
+    @property
+    def feast(self) -> Path:
+        """Feast's registry and online store."""
+        return self.home / "feast"
+
+    @property
+    def models(self) -> Path:
+        """Immutable bundles, one folder a version."""
+        return self.home / "models"
+
+    @property
+    def serving_pointer(self) -> Path:
+        """The JSON file that names the bundle being served."""
+        return self.home / "serving.json"
+
+    @property
+    def bentoml(self) -> Path:
+        """``BENTOML_HOME``: the bento store."""
+        return self.home / "bentoml"
+
+    @property
+    def dagster(self) -> Path:
+        """``DAGSTER_HOME``: runs, events and schedules."""
+        return self.home / "dagster"
+
+    @property
+    def dbt_target(self) -> Path:
+        """dbt's compiled project and manifest."""
+        return self.home / "dbt" / "target"
+
+    @property
+    def reports(self) -> Path:
+        """JSON of ``make evaluate``, ``make bench`` and ``make prove``."""
+        return self.home / "reports"
