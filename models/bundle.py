@@ -1,0 +1,327 @@
+"""The bundle: one immutable folder with everything that is served, and the pointer that names the served one.
+
+A bundle's version is the address of its content (``<recommender>-<12 hex>``), so writing the same twice gives the same
+folder, and a folder whose files do not hash to its version is refused. Figures that differ from run to run (seconds of
+a fit) belong to ``evaluation``, which the address leaves out and a checksum covers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from models.interactions import Interactions
+from models.recommender import Recommender, UserBatch
+from models.registry import load_recommender
+
+#: The layout of a bundle; a loader refuses any other.
+SCHEMA_VERSION = 1
+#: The layout of the pointer file.
+POINTER_SCHEMA_VERSION = 1
+
+_MANIFEST = "bundle.json"
+_ITEM_COLUMNS = ("movie_key", "movie_id", "title", "year", "genres", "imdb_id", "link_url", "link_kind", "rating_count")
+_USER_COLUMNS = ("user_id", "user_key")
+
+
+class BundleError(ValueError):
+    """A bundle or pointer that cannot be served: missing, changed since it was written, or of another schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSet:
+    """Which features a bundle was trained on: the service, its hash, the columns' order, the moment of the items' values.
+
+    ``snapshot_time`` is ISO 8601 in UTC, the time up to which the interactions behind ``item_features.npy`` count.
+    """
+
+    service: str = ""
+    service_hash: str = ""
+    user_names: tuple[str, ...] = ()
+    item_names: tuple[str, ...] = ()
+    snapshot_time: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A loaded bundle. Row i of ``items`` and ``item_features`` is item index i, row u of ``users`` and ``history`` user u.
+
+    ``history`` csr float32[n_users, n_items] holds the stars each user gave, ``history_times`` int64[nnz] (epoch
+    seconds) goes with its data; ``item_features`` float32[n_items, Fi] or None; ``manifest`` is ``bundle.json``.
+    """
+
+    version: str
+    manifest: Mapping[str, Any]
+    recommender: Recommender
+    popularity: Recommender
+    items: pl.DataFrame
+    users: pl.DataFrame
+    history: csr_array
+    history_times: NDArray[np.int64]
+    item_features: NDArray[np.float32] | None
+    features: FeatureSet
+    user_index: Mapping[int, int] = field(repr=False)
+    item_index: Mapping[int, int] = field(repr=False)
+
+    def batch(self, users: Sequence[int], user_features: NDArray[np.float32] | None = None) -> UserBatch:
+        """The batch of known user indices (-1 = unknown, without history) with the bundle's own item features."""
+        index = np.asarray(users, dtype=np.int64)
+        if (index >= 0).all():
+            history = self.history[index]
+        else:
+            blank = csr_array((1, self.history.shape[1]), dtype=np.float32)
+            rows = [self.history[[u]] if u >= 0 else blank for u in index.tolist()]
+            starts = np.concatenate([[0], np.cumsum([row.nnz for row in rows])])
+            history = csr_array(
+                (
+                    np.concatenate([row.data for row in rows]),
+                    np.concatenate([row.indices for row in rows]),
+                    starts,
+                ),
+                shape=(len(index), self.history.shape[1]),
+            )
+        return UserBatch(index, history, user_features, self.item_features)
+
+
+def write_bundle(
+    models_dir: Path,
+    *,
+    recommender: Recommender,
+    popularity: Recommender,
+    items: pl.DataFrame,
+    users: pl.DataFrame,
+    interactions: Interactions,
+    item_features: NDArray[np.float32] | None = None,
+    features: FeatureSet | None = None,
+    data_snapshot: Mapping[str, Any] | None = None,
+    evaluation: Mapping[str, Any] | None = None,
+) -> str:
+    """Write a bundle under ``models_dir`` and return its version; the same content is written once.
+
+    ``items`` has a row an item index (movie_key, movie_id, title, year, genres, imdb_id, link_url, link_kind,
+    rating_count; more are kept; a list column ``movie_ids`` adds further ids of the same film), ``users`` a row a user index
+    (user_id, user_key); ``interactions`` are what the users have seen; ``data_snapshot`` and ``evaluation`` plain JSON.
+    Raises ``BundleError`` when the parts do not fit together.
+    """
+    _check_parts(recommender, popularity, items, users, interactions, item_features)
+    models_dir.mkdir(parents=True, exist_ok=True)
+    # Aside in the same file system, so that the rename that publishes it is atomic; a dot keeps it out of listings.
+    aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=models_dir))
+    try:
+        recommender.save(aside / "recommender")
+        popularity.save(aside / "popularity")
+        items.write_parquet(aside / "items.parquet")
+        users.write_parquet(aside / "users.parquet")
+        order = np.argsort(interactions.codes(), kind="stable")
+        rows = interactions.take(order)
+        np.savez(
+            aside / "history.npz",
+            allow_pickle=False,
+            indptr=np.concatenate([[0], np.cumsum(interactions.user_counts())]),
+            indices=rows.items,
+            ratings=rows.ratings,
+            times=rows.timestamps,
+        )
+        if item_features is not None:
+            np.save(aside / "item_features.npy", np.asarray(item_features, dtype=np.float32), allow_pickle=False)
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            "recommender": recommender.name,
+            "data_snapshot": dict(data_snapshot or {}),
+            "features": asdict(features or FeatureSet()),
+            "counts": {"users": len(users), "items": len(items), "interactions": len(interactions)},
+            "files": _digests(aside),
+        }
+        version = _version(content)
+        manifest = {**content, "version": version, "evaluation": dict(evaluation or {})}
+        manifest["checksum"] = _checksum(manifest)
+        (aside / _MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        _publish(aside, models_dir / version)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return version
+
+
+def load_bundle(path: Path) -> Bundle:
+    """The bundle in a folder, every file's hash checked first.
+
+    Raises ``BundleError`` naming the file that is missing, changed or of another schema.
+    """
+    manifest = read_bundle_manifest(path)
+    for name, digest in manifest["files"].items():
+        if not (path / name).is_file():
+            raise BundleError(f"{path}: {name} is missing")
+        if _digest(path / name) != digest:
+            raise BundleError(f"{path}: {name} is not what was written (its hash differs)")
+    items, users = pl.read_parquet(path / "items.parquet"), pl.read_parquet(path / "users.parquet")
+    with np.load(path / "history.npz", allow_pickle=False) as stored:
+        history = csr_array((stored["ratings"], stored["indices"], stored["indptr"]), shape=(len(users), len(items)))
+        times = stored["times"].astype(np.int64)
+    features_file = path / "item_features.npy"
+    feature_facts = {k: tuple(v) if isinstance(v, list) else v for k, v in manifest["features"].items()}
+    return Bundle(
+        version=manifest["version"],
+        manifest=manifest,
+        recommender=load_recommender(path / "recommender"),
+        popularity=load_recommender(path / "popularity"),
+        items=items,
+        users=users,
+        history=history,
+        history_times=times,
+        item_features=np.load(features_file, allow_pickle=False) if features_file.is_file() else None,
+        features=FeatureSet(**feature_facts),
+        user_index={int(uid): index for index, uid in enumerate(users["user_id"].to_list())},
+        item_index=_item_index(items),
+    )
+
+
+def read_bundle_manifest(path: Path) -> dict[str, Any]:
+    """``bundle.json`` with its own checks (schema, checksum, version), without reading the other files."""
+    file = path / _MANIFEST
+    if not file.is_file():
+        raise BundleError(f"{path}: no bundle here ({_MANIFEST} is missing)")
+    try:
+        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise BundleError(f"{file}: not JSON ({error})") from error
+    if manifest.get("schema_version") != SCHEMA_VERSION:
+        raise BundleError(
+            f"{file}: schema version {manifest.get('schema_version')!r}, this code reads {SCHEMA_VERSION}"
+        )
+    if manifest.get("checksum") != _checksum(manifest):
+        raise BundleError(f"{file}: is not what was written (its checksum differs)")
+    content = {key: value for key, value in manifest.items() if key not in ("version", "evaluation", "checksum")}
+    if manifest["version"] != _version(content):
+        raise BundleError(f"{file}: version {manifest['version']} is not the address of its content")
+    return manifest
+
+
+def write_pointer(path: Path, version: str) -> None:
+    """Make ``serving.json`` name a version, atomically; the one it named before is kept as ``previous`` for a rollback."""
+    named = read_pointer(path) if path.is_file() else None
+    previous = _previous(path) if named == version else named
+    document = {"schema_version": POINTER_SCHEMA_VERSION, "version": version, "previous": previous}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(prefix=".pointer-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(json.dumps(document, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        Path(aside).chmod(0o644)  # mkstemp's 0600 would hide the pointer from a server of another user
+        Path(aside).replace(path)
+    finally:
+        Path(aside).unlink(missing_ok=True)
+
+
+def read_pointer(path: Path) -> str:
+    """The version that ``serving.json`` names; ``BundleError`` when it is missing or unreadable."""
+    version = _read_pointer(path).get("version")
+    if not isinstance(version, str) or not version or "/" in version:
+        raise BundleError(f"{path}: names no version")
+    return version
+
+
+def _previous(path: Path) -> str | None:
+    previous = _read_pointer(path).get("previous")
+    return previous if isinstance(previous, str) else None
+
+
+def _read_pointer(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: no bundle is served yet (the file is missing)") from error
+    except json.JSONDecodeError as error:
+        raise BundleError(f"{path}: not JSON ({error})") from error
+    if not isinstance(document, dict) or document.get("schema_version") != POINTER_SCHEMA_VERSION:
+        raise BundleError(f"{path}: another schema version than {POINTER_SCHEMA_VERSION}")
+    return document
+
+
+def _check_parts(
+    recommender: Recommender,
+    popularity: Recommender,
+    items: pl.DataFrame,
+    users: pl.DataFrame,
+    interactions: Interactions,
+    item_features: NDArray[np.float32] | None,
+) -> None:
+    for what, frame, columns in (("items", items, _ITEM_COLUMNS), ("users", users, _USER_COLUMNS)):
+        if missing := [name for name in columns if name not in frame.columns]:
+            raise BundleError(f"{what} lack the columns {', '.join(missing)}")
+    sizes = {
+        "items": {
+            len(items), interactions.n_items, recommender.n_items, popularity.n_items,
+            len(items) if item_features is None else len(item_features),
+        },
+        "users": {len(users), interactions.n_users, recommender.n_users, popularity.n_users},
+    }  # fmt: skip
+    for what, found in sizes.items():
+        if len(found) != 1:
+            raise BundleError(f"the parts disagree on the number of {what}: {sorted(found)}")
+
+
+def _item_index(items: pl.DataFrame) -> dict[int, int]:
+    """Movie id -> item index; the further ids of a film in ``movie_ids`` lead to the same index."""
+    index: dict[int, int] = {}
+    if "movie_ids" in items.columns:
+        further = items.select("movie_ids").with_row_index("item").explode("movie_ids").drop_nulls()
+        index.update(zip(further["movie_ids"].to_list(), further["item"].to_list(), strict=True))
+    index.update({int(movie): row for row, movie in enumerate(items["movie_id"].to_list()) if movie is not None})
+    return index
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _digest(path) for path in files}
+
+
+def _canonical(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _version(content: Mapping[str, Any]) -> str:
+    return f"{content['recommender']}-{hashlib.sha256(_canonical(content)).hexdigest()[:12]}"
+
+
+def _checksum(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_canonical({k: v for k, v in manifest.items() if k != "checksum"})).hexdigest()
+
+
+def _publish(aside: Path, target: Path) -> None:
+    """Rename the finished folder into place; one that is there already and whole stays as it is."""
+    for path in [*sorted(aside.rglob("*")), aside]:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    aside.chmod(0o755)  # mkdtemp's 0700 would hide it from a server of another user
+    if target.exists():
+        try:
+            load_bundle(target)
+            return
+        except BundleError:
+            # Damaged since: the content is known by its address, so the fresh copy heals it.
+            shutil.rmtree(target)
+    try:
+        aside.rename(target)
+    except OSError:
+        if not target.exists():  # another writer of the same content was first
+            raise

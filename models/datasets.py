@@ -1,0 +1,276 @@
+"""Every MovieLens edition as data: its files, their separator, encoding and columns, and what GroupLens publishes about it.
+
+The one description that readers share: ingest into DuckDB, and the evaluation of given files. Nothing here opens a file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+#: What the text of a field must be.
+#: ``text`` anything; ``integer``/``bigint`` digits; ``decimal`` a plain number; ``rating`` a step of the edition's scale;
+#: ``timestamp`` seconds since 1970 UTC; ``boolean`` and ``flag`` 0 or 1 (a flag is never missing); ``code`` a key of ``codes``.
+Kind = Literal["text", "integer", "bigint", "decimal", "rating", "timestamp", "boolean", "flag", "code"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One field of a file, in file order.
+
+    ``key``: part of what identifies the row, so it is never missing. ``required``: never missing either, but not a key.
+    ``minimum``/``maximum``/``step``: bounds of a number, inclusive, and the distance between allowed values.
+    """
+
+    name: str
+    kind: Kind = "text"
+    key: bool = False
+    required: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    codes: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class FileLayout:
+    """How one file is written.
+
+    ``quoted``: fields may be in double quotes, doubled inside (RFC 4180), and then hold separators and line ends; where it is
+    False a quote is a character like any other. ``null``: the text that stands for a missing value besides the empty one.
+    ``unique``: the columns of which no two rows may share the values. ``references``: (column, file) pairs: the value must be
+    a key of that file.
+    """
+
+    file: str
+    separator: str
+    columns: tuple[Column, ...]
+    header: bool
+    quoted: bool = False
+    encoding: Literal["utf-8", "latin-1"] = "utf-8"
+    null: str | None = None
+    unique: tuple[str, ...] = ()
+    references: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names in file order."""
+        return tuple(column.name for column in self.columns)
+
+
+@dataclass(frozen=True)
+class PublishedCounts:
+    """What GroupLens states about an edition (its README): rows of its files and distinct raters."""
+
+    ratings: int
+    users: int
+    movies: int
+    tags: int | None = None
+
+
+@dataclass(frozen=True)
+class Edition:
+    """One MovieLens release.
+
+    ``folders``: names its folder has had, in the zip or in a mirror. ``md5``: of the zip, where GroupLens publishes one.
+    ``published`` is None for an edition that grows (``ml-latest``) or is made here (``sample``).
+    """
+
+    name: str
+    folders: tuple[str, ...]
+    ratings: FileLayout
+    movies: FileLayout
+    links: FileLayout | None = None
+    tags: FileLayout | None = None
+    users: FileLayout | None = None
+    published: PublishedCounts | None = None
+    md5: str | None = None
+
+    @property
+    def files(self) -> tuple[FileLayout, ...]:
+        """The layouts of all files of the edition that are read, movies first."""
+        return tuple(f for f in (self.movies, self.ratings, self.links, self.tags, self.users) if f is not None)
+
+
+#: ml-100k's ``u.item`` ends with one 0/1 field for each of these, in this order (``u.genre``).
+ML_100K_GENRES = (
+    "unknown",
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children's",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
+)
+
+#: How the CSV editions write that a movie has no genre.
+NO_GENRES = "(no genres listed)"
+
+#: ml-1m's ``users.dat``: occupation code to name.
+ML_1M_OCCUPATIONS = (
+    (0, "other"),
+    (1, "academic/educator"),
+    (2, "artist"),
+    (3, "clerical/admin"),
+    (4, "college/grad student"),
+    (5, "customer service"),
+    (6, "doctor/health care"),
+    (7, "executive/managerial"),
+    (8, "farmer"),
+    (9, "homemaker"),
+    (10, "K-12 student"),
+    (11, "lawyer"),
+    (12, "programmer"),
+    (13, "retired"),
+    (14, "sales/marketing"),
+    (15, "scientist"),
+    (16, "self-employed"),
+    (17, "technician/engineer"),
+    (18, "tradesman/craftsman"),
+    (19, "unemployed"),
+    (20, "writer"),
+)
+
+#: ml-1m's ``users.dat``: the age in the file is the lower bound of a band.
+ML_1M_AGES = (
+    (1, "Under 18"),
+    (18, "18-24"),
+    (25, "25-34"),
+    (35, "35-44"),
+    (45, "45-49"),
+    (50, "50-55"),
+    (56, "56+"),
+)
+
+_USER = Column("userId", "integer", key=True, minimum=1)
+_MOVIE = Column("movieId", "integer", key=True, minimum=1)
+_TIME = Column("timestamp", "timestamp", required=True)
+_TITLE = Column("title", required=True)
+_WHOLE_STARS = Column("rating", "rating", required=True, minimum=1.0, maximum=5.0, step=1.0)
+_HALF_STARS = Column("rating", "rating", required=True, minimum=0.5, maximum=5.0, step=0.5)
+_RATING_KEY = ("userId", "movieId")
+
+
+def _csv(file: str, *columns: Column, unique: tuple[str, ...] = (), of_movies: bool = True) -> FileLayout:
+    references = (("movieId", "movies.csv"),) if of_movies else ()
+    return FileLayout(file, ",", columns, header=True, quoted=True, unique=unique, references=references)
+
+
+def _dat(
+    file: str,
+    *columns: Column,
+    encoding: Literal["utf-8", "latin-1"],
+    unique: tuple[str, ...] = (),
+    of_movies: bool = True,
+) -> FileLayout:
+    references = (("movieId", "movies.dat"),) if of_movies else ()
+    return FileLayout(file, "::", columns, header=False, encoding=encoding, unique=unique, references=references)
+
+
+def _csv_edition(name: str, published: PublishedCounts | None = None) -> Edition:
+    return Edition(
+        name,
+        (name,),
+        ratings=_csv("ratings.csv", _USER, _MOVIE, _HALF_STARS, _TIME, unique=_RATING_KEY),
+        movies=_csv("movies.csv", _MOVIE, _TITLE, Column("genres"), unique=("movieId",), of_movies=False),
+        links=_csv("links.csv", _MOVIE, Column("imdbId"), Column("tmdbId", "bigint"), unique=("movieId",)),
+        tags=_csv("tags.csv", _USER, _MOVIE, Column("tag", required=True), _TIME),
+        published=published,
+    )
+
+
+_ML_100K = Edition(
+    "ml-100k",
+    ("ml-100k",),
+    ratings=FileLayout(
+        "u.data",
+        "\t",
+        (_USER, _MOVIE, _WHOLE_STARS, _TIME),
+        header=False,
+        encoding="latin-1",
+        unique=_RATING_KEY,
+        references=(("movieId", "u.item"),),
+    ),
+    movies=FileLayout(
+        "u.item",
+        "|",
+        (
+            _MOVIE,
+            _TITLE,
+            Column("releaseDate"),
+            Column("videoReleaseDate"),
+            Column("url"),
+            *(Column(genre, "flag") for genre in ML_100K_GENRES),
+        ),
+        header=False,
+        encoding="latin-1",
+        unique=("movieId",),
+    ),
+    users=FileLayout(
+        "u.user",
+        "|",
+        (_USER, Column("age", "integer", minimum=0), Column("gender"), Column("occupation"), Column("zipCode")),
+        header=False,
+        encoding="latin-1",
+        unique=("userId",),
+    ),
+    published=PublishedCounts(ratings=100_000, users=943, movies=1_682),
+)
+
+_ML_1M = Edition(
+    "ml-1m",
+    ("ml-1m",),
+    ratings=_dat("ratings.dat", _USER, _MOVIE, _WHOLE_STARS, _TIME, encoding="latin-1", unique=_RATING_KEY),
+    movies=_dat(
+        "movies.dat", _MOVIE, _TITLE, Column("genres"), encoding="latin-1", unique=("movieId",), of_movies=False
+    ),
+    users=_dat(
+        "users.dat",
+        _USER,
+        Column("gender"),
+        Column("age", "integer", minimum=0),
+        Column("occupation", "code", codes=ML_1M_OCCUPATIONS),
+        Column("zipCode"),
+        encoding="latin-1",
+        unique=("userId",),
+        of_movies=False,
+    ),
+    published=PublishedCounts(ratings=1_000_209, users=6_040, movies=3_883),
+)
+
+_ML_10M = Edition(
+    "ml-10m",
+    ("ml-10m", "ml-10M100K"),
+    ratings=_dat("ratings.dat", _USER, _MOVIE, _HALF_STARS, _TIME, encoding="utf-8", unique=_RATING_KEY),
+    movies=_dat("movies.dat", _MOVIE, _TITLE, Column("genres"), encoding="utf-8", unique=("movieId",), of_movies=False),
+    tags=_dat("tags.dat", _USER, _MOVIE, Column("tag", required=True), _TIME, encoding="utf-8"),
+    published=PublishedCounts(ratings=10_000_054, users=69_878, movies=10_681, tags=95_580),
+)
+
+#: Every edition by name. ``sample`` is made here, in the layout of the CSV editions.
+EDITIONS: dict[str, Edition] = {
+    edition.name: edition
+    for edition in (
+        _csv_edition("sample"),
+        _ML_100K,
+        _ML_1M,
+        _ML_10M,
+        _csv_edition("ml-20m", PublishedCounts(ratings=20_000_263, users=138_493, movies=27_278, tags=465_564)),
+        _csv_edition("ml-25m", PublishedCounts(ratings=25_000_095, users=162_541, movies=62_423, tags=1_093_360)),
+        _csv_edition("ml-32m", PublishedCounts(ratings=32_000_204, users=200_948, movies=87_585, tags=2_000_072)),
+        _csv_edition("ml-latest-small", PublishedCounts(ratings=100_836, users=610, movies=9_742, tags=3_683)),
+        _csv_edition("ml-latest"),
+    )
+}

@@ -1,0 +1,136 @@
+"""Features as the recommenders see them: histories looked up as of a moment, and their scaling.
+
+Nothing here knows where a feature comes from; names and values are handed in by whoever built the training set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureHistory:
+    """Feature values through time: one row a key and moment from which the values hold.
+
+    ``keys`` int64[H] (an item index), ``times`` int64[H] (epoch seconds), ``values`` float32[H, F] (NaN = unknown),
+    ``names`` F names. Sorted by key, then time: build with :meth:`of`, which sorts.
+    """
+
+    keys: NDArray[np.int64]
+    times: NDArray[np.int64]
+    values: NDArray[np.float32]
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, keys: ArrayLike, times: ArrayLike, values: ArrayLike, names: Sequence[str]) -> FeatureHistory:
+        """A history of rows in any order; of two rows with the same key and time the later one given wins.
+
+        Raises ``ValueError`` when the shapes do not fit together.
+        """
+        key_column, time_column = np.asarray(keys, dtype=np.int64), np.asarray(times, dtype=np.int64)
+        table = np.asarray(values, dtype=np.float32)
+        if table.shape != (len(key_column), len(names)) or len(time_column) != len(key_column):
+            raise ValueError(
+                f"{len(key_column)} keys, {len(time_column)} times and {len(names)} names do not fit values {table.shape}"
+            )
+        order = np.lexsort((time_column, key_column))  # stable, so that the later of two equal rows comes last
+        return cls(key_column[order], time_column[order], table[order], tuple(names))
+
+    def rows_as_of(self, keys: ArrayLike, times: ArrayLike) -> NDArray[np.int64]:
+        """int64, shape of ``keys``: the row that held for each key at each time (its own moment included), -1 if none."""
+        wanted_keys, wanted_times = np.broadcast_arrays(
+            np.asarray(keys, dtype=np.int64), np.asarray(times, dtype=np.int64)
+        )
+        if len(self.keys) == 0:
+            return np.full(wanted_keys.shape, -1, dtype=np.int64)
+        # One sorted number a (key, time) makes this a single binary search; 1900 until today in seconds leaves
+        # room for 2e9 keys in 63 bits.
+        start = int(self.times.min()) - 1
+        span = int(self.times.max()) - start + 1
+        codes = self.keys * span + (self.times - start)
+        wanted = wanted_keys * span + np.clip(wanted_times - start, 0, span - 1)
+        rows = np.searchsorted(codes, wanted, side="right").astype(np.int64) - 1
+        return np.where((rows >= 0) & (self.keys[rows] == wanted_keys), rows, -1)
+
+    def as_of(self, keys: ArrayLike, times: ArrayLike) -> NDArray[np.float32]:
+        """float32[..., F]: the values that held for each key at each time, NaN where there was no row yet."""
+        rows = self.rows_as_of(keys, times)
+        if len(self.keys) == 0:
+            return np.full((*rows.shape, len(self.names)), np.nan, dtype=np.float32)
+        values = self.values[rows]
+        values[rows < 0] = np.nan
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFeatures:
+    """The features that go with interactions: one user row an interaction, and the items' histories.
+
+    ``user_values`` float32[N, Fu] is row by row what was known of the interaction's user at its time;
+    ``user_names`` Fu names; ``item_histories`` one or more histories keyed by item index, whose columns are put side by side.
+    """
+
+    user_values: NDArray[np.float32]
+    user_names: tuple[str, ...]
+    item_histories: tuple[FeatureHistory, ...]
+
+    @property
+    def item_names(self) -> tuple[str, ...]:
+        """The Fi names of the item features, in column order."""
+        return tuple(name for history in self.item_histories for name in history.names)
+
+    def take(self, rows: NDArray[Any]) -> TrainingFeatures:
+        """The features of the given interactions; the items' histories stay whole, for they are read as of a time."""
+        return TrainingFeatures(self.user_values[rows], self.user_names, self.item_histories)
+
+    def items_as_of(self, items: ArrayLike, times: ArrayLike) -> NDArray[np.float32]:
+        """float32[..., Fi]: features of items (broadcast against ``times``, epoch seconds), NaN where unknown."""
+        parts = [history.as_of(items, times) for history in self.item_histories]
+        shape = np.broadcast_shapes(np.shape(items), np.shape(times))
+        return np.concatenate([np.empty((*shape, 0), dtype=np.float32), *parts], axis=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Standardizer:
+    """Scaling of F features with the statistics of training rows: ``[values or 0, missing flags]``, 2F columns.
+
+    ``heavy`` bool[F] marks columns that are compressed by ``log1p`` first; ``mean`` and ``std`` float32[F] are of the
+    compressed column, missing values left out.
+    """
+
+    heavy: NDArray[np.bool_]
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, values: NDArray[np.float32]) -> Standardizer:
+        """Statistics of ``values`` float32[N, F]; a column without any value gets mean 0, deviation 1."""
+        raw = np.asarray(values, dtype=np.float64)
+        count = np.maximum((~np.isnan(raw)).sum(axis=0), 1)
+        # Counts and days span four orders of magnitude: unlogged, one heavy rater drowns everybody else.
+        # A column is taken for such a one when it is never negative and its standard deviation exceeds 3.
+        low = np.min(np.where(np.isnan(raw), np.inf, raw), axis=0, initial=np.inf)
+        mean = np.nansum(raw, axis=0) / count
+        spread = np.sqrt(np.nansum((raw - mean) ** 2, axis=0) / count)
+        heavy = (low >= 0) & (spread > 3.0) & (spread > 0.3 * np.abs(mean))
+        squeezed = np.where(heavy, np.log1p(np.maximum(raw, 0)), raw)
+        mean = np.nansum(squeezed, axis=0) / count
+        std = np.sqrt(np.nansum((squeezed - mean) ** 2, axis=0) / count)
+        return cls(heavy, mean.astype(np.float32), np.where(std > 1e-6, std, 1.0).astype(np.float32))
+
+    def transform(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32[..., 2F] of ``values`` float32[..., F]; beyond 5 deviations a value is cut, for it was never seen."""
+        flags = np.isnan(values)
+        squeezed = np.where(self.heavy, np.log1p(np.maximum(values, 0)), values)
+        scaled = np.clip((squeezed - self.mean) / self.std, -5.0, 5.0)
+        return np.concatenate([np.where(flags, 0.0, scaled), flags], axis=-1).astype(np.float32)
+
+    @property
+    def width(self) -> int:
+        """The number of columns that :meth:`transform` returns, 2F."""
+        return 2 * len(self.mean)
