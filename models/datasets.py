@@ -1,6 +1,7 @@
-"""Every MovieLens edition as data: its files, their separator, encoding and columns, and what GroupLens publishes about it.
+"""Every MovieLens edition as data: files, separators, encodings, columns, and the counts that GroupLens publishes.
 
-The one description that readers share: ingest into DuckDB, and the evaluation of given files. Nothing here opens a file.
+The one description that readers share: ingest into DuckDB, and the evaluation of given files. Nothing here opens
+a file.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 #: What the text of a field must be.
-#: ``text`` anything; ``integer``/``bigint`` digits; ``decimal`` a plain number; ``rating`` a step of the edition's scale;
-#: ``timestamp`` seconds since 1970 UTC; ``boolean`` and ``flag`` 0 or 1 (a flag is never missing); ``code`` a key of ``codes``.
+#: ``text`` anything; ``integer``/``bigint`` digits; ``decimal`` a plain number; ``rating`` a step of the edition's
+#: scale; ``timestamp`` seconds since 1970 UTC; ``boolean`` and ``flag`` 0 or 1 (a flag is never missing); ``code`` a
+#: key of ``codes``.
 Kind = Literal["text", "integer", "bigint", "decimal", "rating", "timestamp", "boolean", "flag", "code"]
 
 
@@ -36,10 +38,10 @@ class Column:
 class FileLayout:
     """How one file is written.
 
-    ``quoted``: fields may be in double quotes, doubled inside (RFC 4180), and then hold separators and line ends; where it is
-    False a quote is a character like any other. ``null``: the text that stands for a missing value besides the empty one.
-    ``unique``: the columns of which no two rows may share the values. ``references``: (column, file) pairs: the value must be
-    a key of that file.
+    ``quoted``: fields may be in double quotes, doubled inside (RFC 4180), and then hold separators and line ends; where
+    it is False a quote is a character like any other. ``null``: the text that stands for a missing value besides the
+    empty one. ``unique``: the columns of which no two rows may share the values. ``references``: (column, file) pairs:
+    the value must be a key of that file.
     """
 
     file: str
@@ -72,7 +74,7 @@ class PublishedCounts:
 class Edition:
     """One MovieLens release.
 
-    ``folders``: names its folder has had, in the zip or in a mirror. ``md5``: of the zip, where GroupLens publishes one.
+    ``folders``: names its folder has had, in the zip or in a mirror. ``md5``: of the zip, where it is known.
     ``published`` is None for an edition that grows (``ml-latest``) or is made here (``sample``).
     """
 
