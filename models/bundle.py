@@ -42,7 +42,7 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class FeatureSet:
-    """Which features a bundle was trained on: the service, its hash, the columns' order, the moment of the items' values.
+    """Which features a bundle was trained on: the service, its hash, the order of columns, the items' moment.
 
     ``snapshot_time`` is ISO 8601 in UTC, the time up to which the interactions behind ``item_features.npy`` count.
     """
@@ -56,7 +56,7 @@ class FeatureSet:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A loaded bundle. Row i of ``items`` and ``item_features`` is item index i, row u of ``users`` and ``history`` user u.
+    """A loaded bundle: row i of ``items`` and ``item_features`` is item i, row u of ``users`` and ``history`` user u.
 
     ``history`` csr float32[n_users, n_items] holds the stars each user gave, ``history_times`` int64[nnz] (epoch
     seconds) goes with its data; ``item_features`` float32[n_items, Fi] or None; ``manifest`` is ``bundle.json``.
@@ -78,20 +78,13 @@ class Bundle:
     def batch(self, users: Sequence[int], user_features: NDArray[np.float32] | None = None) -> UserBatch:
         """The batch of known user indices (-1 = unknown, without history) with the bundle's own item features."""
         index = np.asarray(users, dtype=np.int64)
-        if (index >= 0).all():
-            history = self.history[index]
-        else:
-            blank = csr_array((1, self.history.shape[1]), dtype=np.float32)
-            rows = [self.history[[u]] if u >= 0 else blank for u in index.tolist()]
-            starts = np.concatenate([[0], np.cumsum([row.nnz for row in rows])])
-            history = csr_array(
-                (
-                    np.concatenate([row.data for row in rows]),
-                    np.concatenate([row.indices for row in rows]),
-                    starts,
-                ),
-                shape=(len(index), self.history.shape[1]),
-            )
+        n_users, n_items = self.history.shape
+        # One empty row behind the last user is the history of everybody unknown.
+        with_blank = csr_array(
+            (self.history.data, self.history.indices, np.append(self.history.indptr, self.history.indptr[-1])),
+            shape=(n_users + 1, n_items),
+        )
+        history = with_blank[np.where(index < 0, n_users, index)]
         return UserBatch(index, history, user_features, self.item_features)
 
 
@@ -111,8 +104,9 @@ def write_bundle(
     """Write a bundle under ``models_dir`` and return its version; the same content is written once.
 
     ``items`` has a row an item index (movie_key, movie_id, title, year, genres, imdb_id, link_url, link_kind,
-    rating_count; more are kept; a list column ``movie_ids`` adds further ids of the same film), ``users`` a row a user index
-    (user_id, user_key); ``interactions`` are what the users have seen; ``data_snapshot`` and ``evaluation`` plain JSON.
+    rating_count; more are kept; a list column ``movie_ids`` adds further ids of the same film), ``users`` a row a user
+    index (user_id, user_key); ``interactions`` are what the users have seen; ``data_snapshot`` and ``evaluation`` are
+    plain JSON.
     Raises ``BundleError`` when the parts do not fit together.
     """
     _check_parts(recommender, popularity, items, users, interactions, item_features)
@@ -170,7 +164,14 @@ def load_bundle(path: Path) -> Bundle:
         history = csr_array((stored["ratings"], stored["indices"], stored["indptr"]), shape=(len(users), len(items)))
         times = stored["times"].astype(np.int64)
     features_file = path / "item_features.npy"
-    feature_facts = {k: tuple(v) if isinstance(v, list) else v for k, v in manifest["features"].items()}
+    stored_features: dict[str, Any] = manifest["features"]
+    feature_set = FeatureSet(
+        service=stored_features["service"],
+        service_hash=stored_features["service_hash"],
+        user_names=tuple(stored_features["user_names"]),
+        item_names=tuple(stored_features["item_names"]),
+        snapshot_time=stored_features["snapshot_time"],
+    )
     return Bundle(
         version=manifest["version"],
         manifest=manifest,
@@ -181,7 +182,7 @@ def load_bundle(path: Path) -> Bundle:
         history=history,
         history_times=times,
         item_features=np.load(features_file, allow_pickle=False) if features_file.is_file() else None,
-        features=FeatureSet(**feature_facts),
+        features=feature_set,
         user_index={int(uid): index for index, uid in enumerate(users["user_id"].to_list())},
         item_index=_item_index(items),
     )
@@ -209,9 +210,15 @@ def read_bundle_manifest(path: Path) -> dict[str, Any]:
 
 
 def write_pointer(path: Path, version: str) -> None:
-    """Make ``serving.json`` name a version, atomically; the one it named before is kept as ``previous`` for a rollback."""
-    named = read_pointer(path) if path.is_file() else None
-    previous = _previous(path) if named == version else named
+    """Make ``serving.json`` name a version, atomically; the one named before is kept as ``previous`` for a rollback.
+
+    A pointer that cannot be read is replaced, without a previous one.
+    """
+    try:
+        named = read_pointer(path)
+        previous = read_previous(path) if named == version else named
+    except BundleError:
+        previous = None
     document = {"schema_version": POINTER_SCHEMA_VERSION, "version": version, "previous": previous}
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(prefix=".pointer-", dir=path.parent)
@@ -234,7 +241,8 @@ def read_pointer(path: Path) -> str:
     return version
 
 
-def _previous(path: Path) -> str | None:
+def read_previous(path: Path) -> str | None:
+    """The version that was served before the one ``serving.json`` names, None when there was none."""
     previous = _read_pointer(path).get("previous")
     return previous if isinstance(previous, str) else None
 

@@ -36,13 +36,13 @@ class FeatureHistory:
         table = np.asarray(values, dtype=np.float32)
         if table.shape != (len(key_column), len(names)) or len(time_column) != len(key_column):
             raise ValueError(
-                f"{len(key_column)} keys, {len(time_column)} times and {len(names)} names do not fit values {table.shape}"
+                f"{len(key_column)} keys, {len(time_column)} times, {len(names)} names do not fit values {table.shape}"
             )
         order = np.lexsort((time_column, key_column))  # stable, so that the later of two equal rows comes last
         return cls(key_column[order], time_column[order], table[order], tuple(names))
 
     def rows_as_of(self, keys: ArrayLike, times: ArrayLike) -> NDArray[np.int64]:
-        """int64, shape of ``keys``: the row that held for each key at each time (its own moment included), -1 if none."""
+        """int64, shape of ``keys``: the row that held for each key at each time (its moment included), -1 if none."""
         wanted_keys, wanted_times = np.broadcast_arrays(
             np.asarray(keys, dtype=np.int64), np.asarray(times, dtype=np.int64)
         )
@@ -72,7 +72,7 @@ class TrainingFeatures:
     """The features that go with interactions: one user row an interaction, and the items' histories.
 
     ``user_values`` float32[N, Fu] is row by row what was known of the interaction's user at its time;
-    ``user_names`` Fu names; ``item_histories`` one or more histories keyed by item index, whose columns are put side by side.
+    ``user_names`` Fu names; ``item_histories`` one or more histories keyed by item index, their columns side by side.
     """
 
     user_values: NDArray[np.float32]

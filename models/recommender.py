@@ -47,10 +47,10 @@ ProgressCallback = Callable[[Progress], None]
 class UserBatch:
     """B users to recommend to, with everything that is known of them and of the items now.
 
-    ``users`` int64[B]: index of the training, -1 = unknown to it. ``history`` csr[B, n_items]: what each user met (data:
-    stars, or 1), which is also what is not recommended again; ``history_times`` int64[nnz] aligned with ``history.data``.
-    ``user_features`` float32[B, Fu], ``item_features`` float32[n_items, Fi] or, as of another moment for each user,
-    float32[B, n_items, Fi]; NaN = unknown. A recommender ignores what it does not use.
+    ``users`` int64[B]: index of the training, -1 = unknown to it. ``history`` csr[B, n_items]: what each user met
+    (data: stars, or 1), which is also what is not recommended again; ``history_times`` int64[nnz] goes with
+    ``history.data``. ``user_features`` float32[B, Fu], ``item_features`` float32[n_items, Fi] or, as of another moment
+    for each user, float32[B, n_items, Fi]; NaN = unknown. A recommender ignores what it does not use.
     """
 
     users: NDArray[np.int64]
