@@ -1,0 +1,261 @@
+"""A typed client of the service, and ``python -m bento.client recommend --user 1 --k 10``.
+
+It needs httpx, pydantic and rich only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import httpx
+
+from bento.errors import ServingError
+from bento.schemas import DEFAULT_K, RecommendResponse, SimilarResponse
+from settings import Settings
+
+#: Seconds a fresh server may take: importing feast alone is 8 to 13.
+START_TIMEOUT_S = 90.0
+
+
+class ClientError(ServingError):
+    """The service could not be reached or refused; ``status`` is None where there was no answer."""
+
+    def __init__(self, message: str, *, status: int | None = None, detail: Any = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.detail = detail
+
+
+class MarqueeClient:
+    """Speaks to one service; a context manager that closes its connections.
+
+    Every method raises ``ClientError`` with the service's own message and remedy when there is no good answer.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = 10.0) -> None:
+        self.url = url.rstrip("/")
+        # The service is local or named by its user: a proxy of the environment has no part in it.
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def recommend(self, user_id: int, k: int = DEFAULT_K) -> RecommendResponse:
+        """Films for a user, best first."""
+        return RecommendResponse.model_validate(self._post("/recommend", {"user_id": user_id, "k": k}))
+
+    def similar(self, movie_id: int, k: int = DEFAULT_K) -> SimilarResponse:
+        """Films like one, best first."""
+        return SimilarResponse.model_validate(self._post("/similar", {"movie_id": movie_id, "k": k}))
+
+    def get(self, path: str) -> httpx.Response:
+        """Any page of the service, such as ``/metrics``, whatever its status."""
+        return self._send("GET", path)
+
+    def post(self, path: str, body: Any) -> httpx.Response:
+        """Any body to any route, whatever the answer's status."""
+        return self._send("POST", path, json=body)
+
+    def wait_until_ready(
+        self, timeout_s: float = START_TIMEOUT_S, *, process: subprocess.Popen[bytes] | None = None
+    ) -> float:
+        """Seconds until ``/readyz`` said yes.
+
+        Raises ``ClientError`` after the time, or at once when the service says why not or ``process`` has ended.
+        """
+        start = time.monotonic()
+        while (waited := time.monotonic() - start) < timeout_s:
+            if process is not None and process.poll() is not None:
+                raise ClientError(f"the service ended with exit code {process.returncode} before it was ready")
+            try:
+                answer = self._http.get("/readyz", timeout=min(5.0, timeout_s))
+            except httpx.TransportError:
+                time.sleep(0.1)
+                continue
+            if answer.is_success:
+                return time.monotonic() - start
+            if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE and answer.text.startswith("Not ready:"):
+                raise ClientError(answer.text, status=answer.status_code)
+            time.sleep(0.1)
+        raise ClientError(f"{self.url} was not ready within {waited:.0f} s")
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        answer = self.post(path, body)
+        if answer.is_success:
+            return answer.json()
+        try:
+            problem = answer.json()
+        except ValueError:
+            problem = {}
+        # BentoML answers its own refusals as a list of one.
+        if isinstance(problem, list):
+            problem = problem[0] if problem else {}
+        message = problem.get("error") or answer.reason_phrase
+        detail = problem.get("detail")
+        raise ClientError(
+            f"{path} answered {answer.status_code}: {message}" + (f" {_readable(detail)}" if detail else ""),
+            status=answer.status_code,
+            detail=detail,
+        )
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise ClientError(
+                f"no answer from {self.url} ({error or type(error).__name__}): start the service with `make serve`"
+            ) from error
+
+
+@contextlib.contextmanager
+def serving(
+    settings: Settings, port: int = 0, *, log: Path | None = None, timeout_s: float = START_TIMEOUT_S
+) -> Iterator[MarqueeClient]:
+    """The promoted bento as a child process on a loopback port (0: any free one), ready, and stopped at the end.
+
+    Its output goes to ``log``, by default ``$MARQUEE_HOME/bentoml/servers/<port>.log``; the last lines are part of the
+    error when it does not become ready. Server and workers are a process group of their own, which is ended as a whole.
+    """
+    from bento.build import promoted_bento
+    from bento.serve import HOST, serve_command, serve_environment
+
+    bento = promoted_bento(settings)
+    port = port or _free_port(HOST)
+    environment = serve_environment(settings, port)
+    home = Path(environment["BENTOML_HOME"])
+    log = log or home.with_suffix(".log")
+    with log.open("wb") as output, MarqueeClient(f"http://{HOST}:{port}") as client:
+        process = subprocess.Popen(
+            serve_command(bento, host=HOST, port=port),
+            cwd=settings.home,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            try:
+                client.wait_until_ready(timeout_s, process=process)
+            except ClientError as error:
+                raise ClientError(f"{error}\nthe end of {log}:\n{_tail(log)}", status=error.status) from error
+            yield client
+        finally:
+            _stop(process)
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def _stop(process: subprocess.Popen[bytes], patience_s: float = 15.0) -> None:
+    """End a process group: kindly, then not."""
+    for kind in (signal.SIGTERM, signal.SIGKILL):
+        # The group outlives its leader where a worker does.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, kind)
+        deadline = time.monotonic() + patience_s
+        while time.monotonic() < deadline:
+            process.poll()
+            try:
+                os.killpg(process.pid, 0)
+            except ProcessLookupError:
+                return
+            time.sleep(0.05)
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _tail(log: Path, lines: int = 20) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+
+def _readable(detail: Any) -> str:
+    """A remedy as it is; the errors of a validation as ``field: message``."""
+    if not isinstance(detail, list):
+        return str(detail)
+    return "; ".join(f"{'.'.join(map(str, part.get('loc', ())))}: {part.get('msg')}" for part in detail)
+
+
+def print_answer(answer: RecommendResponse | SimilarResponse, file: IO[str] | None = None) -> None:
+    """An answer as a table: rank, title, year, genres, score, link; where it came from underneath."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(file=file, highlight=False)
+    heading = (
+        f"Recommended to user {answer.user_id}"
+        if isinstance(answer, RecommendResponse)
+        else f"Like movie {answer.movie_id}"
+    )
+    table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("#", justify="right", style="dim")
+    table.add_column("Title", ratio=2)
+    table.add_column("Year", justify="right")
+    table.add_column("Genres", style="dim", ratio=1)
+    table.add_column("Score", justify="right")
+    # A link that is cut or broken in two is no link.
+    table.add_column("Link", no_wrap=True, overflow="ignore", style="cyan")
+    for item in answer.items:
+        year = "" if item.year is None else str(item.year)
+        # Text, not markup: a title may hold square brackets.
+        table.add_row(
+            str(item.rank), Text(item.title), year, Text(", ".join(item.genres)), f"{item.score:.3f}", item.link or ""
+        )
+    console.print(table)
+    if not answer.items:
+        console.print("Nothing is left to recommend.")
+    if answer.fallback is not None:
+        console.print(Text(f"Fallback: {answer.fallback.reason}"), style="yellow")
+    source = answer.provenance
+    features = "" if source.feature_timestamp is None else f", features of {source.feature_timestamp}"
+    console.print(f"{source.model_version}{features}", style="dim")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; 1 with a message when there is no good answer."""
+    parser = argparse.ArgumentParser(prog="python -m bento.client", description="Asks a running service.")
+    parser.add_argument("--url", help="default: the local service on MARQUEE_SERVE_PORT")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, who in (("recommend", "user"), ("similar", "movie")):
+        command = commands.add_parser(name)
+        command.add_argument(f"--{who}", type=int, required=True, dest="id", help=f"the edition's own id of the {who}")
+        command.add_argument("--k", type=int, default=10, help="how many films (default 10)")
+    options = parser.parse_args(arguments)
+    url = options.url or f"http://127.0.0.1:{Settings().serve_port}"
+    with MarqueeClient(url) as client:
+        try:
+            ask = client.recommend if options.command == "recommend" else client.similar
+            print_answer(ask(options.id, options.k))
+        except ClientError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""A user's features from the Feast online store, read at the moment of the request and never kept.
+
+Feast is imported when a reader is made: it takes ten seconds, which is part of the service's start, not of a request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bento.errors import FeatureStoreUnavailable, NotServable
+from models.bundle import FeatureSet
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+logger = logging.getLogger("marquee.features")
+
+
+@dataclass(frozen=True, slots=True)
+class UserFeatures:
+    """One user's features: ``values`` float32[Fu] in the bundle's column order, NaN where the store has none.
+
+    ``found`` is False for a user without any value; ``timestamp`` is since when the values hold (UTC), else None.
+    """
+
+    values: NDArray[np.float32]
+    missing: tuple[str, ...]
+    timestamp: datetime | None
+
+    @property
+    def found(self) -> bool:
+        """Whether the store knows the user."""
+        return self.timestamp is not None
+
+
+class OnlineUserFeatures:
+    """Reads the user features that one bundle was trained with.
+
+    Made once a bundle. Raises ``NotServable`` when the store is not there or no longer defines what the bundle was
+    trained with: numbers of another meaning would be scored without anyone noticing.
+    """
+
+    def __init__(self, feast_dir: Path, wanted: FeatureSet) -> None:
+        self._feast_dir = feast_dir
+        self._wanted = wanted
+        self._refs = [name.replace("__", ":", 1) for name in wanted.user_names]
+        self._store = self._open()
+        self._online_file = self._online_path()
+        self._identity = self._online_identity()
+
+    def read(self, user_key: int) -> UserFeatures:
+        """The features that the online store holds for a user at this moment.
+
+        Raises ``FeatureStoreUnavailable`` when it cannot be read.
+        """
+        try:
+            self._follow_replaced_file()
+            answer = self._store.get_online_features(
+                features=self._refs, entity_rows=[{"user_key": user_key}], full_feature_names=True
+            ).to_dict(include_event_timestamps=True)
+            found = [answer[name][0] for name in self._wanted.user_names]
+            seconds = max(answer[f"{name}__ts"][0] for name in self._wanted.user_names)
+        except Exception as error:
+            # Feast, SQLite and the network below it raise anything; the request has an answer without features.
+            raise FeatureStoreUnavailable(f"the online feature store cannot be read: {error}") from error
+        missing = tuple(name for name, value in zip(self._wanted.user_names, found, strict=True) if value is None)
+        values = np.array([np.nan if value is None else value for value in found], dtype=np.float32)
+        known = len(missing) < len(found)
+        return UserFeatures(values, missing, datetime.fromtimestamp(seconds, UTC) if known else None)
+
+    def _open(self) -> FeatureStore:
+        remedy = "materialize the features of this home (`make run`), or point MARQUEE_HOME to the home that has them"
+        if not (self._feast_dir / "feature_store.yaml").is_file():
+            raise NotServable(f"there is no feature store in {self._feast_dir}", remedy)
+        from feast import FeatureStore
+
+        try:
+            store = FeatureStore(repo_path=str(self._feast_dir))
+            names, digest = registered_service(store, self._wanted.service)
+        except Exception as error:
+            raise NotServable(
+                f"the feature store in {self._feast_dir} does not define {self._wanted.service}: {error}", remedy
+            ) from error
+        if absent := [name for name in self._wanted.user_names if name not in names]:
+            raise NotServable(
+                f"the bundle was trained with features that {self._wanted.service} no longer has: {', '.join(absent)}",
+                "train and promote a model on the present features (`make run`), or serve a bundle that fits them",
+            )
+        if digest != self._wanted.service_hash:
+            raise NotServable(
+                f"the bundle was trained with {self._wanted.service} {self._wanted.service_hash[:12]}, the registry in "
+                f"{self._feast_dir} defines it as {digest[:12]}",
+                "train and promote a model on the present features (`make run`), or serve a bundle that fits them",
+            )
+        return store
+
+    def _online_path(self) -> Path | None:
+        """The online store's file; None where it is a server."""
+        online = self._store.config.online_store
+        if getattr(online, "type", "") != "sqlite":
+            return None
+        return self._feast_dir / str(online.path)
+
+    def _online_identity(self) -> tuple[int, int] | None:
+        if self._online_file is None:
+            return None
+        found = os.stat(self._online_file)  # noqa: PTH116 - on every request, and half the price of Path.stat
+        return found.st_dev, found.st_ino
+
+    def _follow_replaced_file(self) -> None:
+        """Open the store again when its file is another one than at the last read.
+
+        SQLite sees what is written into its file, but goes on reading one that was renamed over. A missing file is an
+        error here, because Feast would make an empty one and find nobody.
+        """
+        identity = self._online_identity()
+        if identity != self._identity:
+            from feast import FeatureStore
+
+            logger.info("the online store's file was replaced; reading the new one")
+            self._store = FeatureStore(repo_path=str(self._feast_dir))
+            self._identity = identity
+
+
+def registered_service(store: FeatureStore, name: str) -> tuple[list[str], str]:
+    """Full feature names and hash of a feature service as the registry of ``store`` defines it.
+
+    The hash is that of ``feature_repo.store.service_hash``, which serving cannot import; a test holds the two together.
+    """
+    service = store.get_feature_service(name)
+    names: list[str] = []
+    meaning: list[dict[str, Any]] = []
+    for projection in service.feature_view_projections:
+        view: Any = store.get_feature_view(projection.name)
+        visible: str = projection.name_to_use()  # type: ignore[no-untyped-call]
+        names += [f"{visible}__{feature.name}" for feature in projection.features]
+        meaning.append(
+            {
+                "view": projection.name,
+                "keys": [column.name for column in view.entity_columns],
+                "ttl": 0.0 if view.ttl is None else view.ttl.total_seconds(),
+                "source": view.batch_source.path,
+                "timestamp": view.batch_source.timestamp_field,
+                "features": [[feature.name, str(feature.dtype)] for feature in projection.features],
+            }
+        )
+    return names, hashlib.sha256(json.dumps([name, meaning], sort_keys=True).encode()).hexdigest()

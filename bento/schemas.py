@@ -1,0 +1,149 @@
+"""The bodies of requests and answers of the API, one class a body or a part of one.
+
+The examples here are what OpenAPI shows and what the tests send.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+#: The most items that one answer can hold.
+MAX_K = 500
+DEFAULT_K = 20
+
+#: Bodies that work on any edition; shown in OpenAPI and sent by the tests.
+EXAMPLE_INPUT: dict[str, JsonDict] = {
+    "recommend": {"user_id": 1, "k": 20},
+    "similar": {"movie_id": 1, "k": 20},
+}
+
+_EXAMPLE_ITEM: JsonDict = {
+    "rank": 1,
+    "movie_id": 318,
+    "movie_key": 278,
+    "imdb_id": "tt0111161",
+    "title": "The Shawshank Redemption",
+    "year": 1994,
+    "genres": ["Crime", "Drama"],
+    "score": 4.82,
+    "link": "https://www.imdb.com/title/tt0111161/",
+    "link_kind": "imdb_title",
+    "source": "collaborative",
+}
+_EXAMPLE_PROVENANCE: JsonDict = {
+    "model_version": "neumf-0a1b2c3d4e5f",
+    "recommender": "neumf",
+    "data_snapshot": {"edition": "ml-latest-small", "ratings": "3f2a9c1e"},
+    "feature_service": "recommender_v1",
+    "feature_hash": "9d5ed678fe57bcca",
+    "feature_timestamp": "2018-09-25T00:00:00Z",
+    "missing_features": [],
+}
+
+
+class RecommendRequest(BaseModel):
+    """Whom to recommend films to, and how many."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": EXAMPLE_INPUT["recommend"]})
+
+    user_id: int = Field(
+        ge=-(2**63), lt=2**63, description="The edition's own id of the user (`userId` of its ratings).", examples=[1]
+    )
+    k: int = Field(
+        default=DEFAULT_K,
+        ge=1,
+        le=MAX_K,
+        description="How many films; where fewer are left to recommend, the answer holds those.",
+        examples=[20],
+    )
+
+
+class SimilarRequest(BaseModel):
+    """The film to find others like, and how many."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": EXAMPLE_INPUT["similar"]})
+
+    movie_id: int = Field(
+        ge=-(2**63), lt=2**63, description="The edition's own id of the film (`movieId` of its movies).", examples=[1]
+    )
+    k: int = Field(
+        default=DEFAULT_K,
+        ge=1,
+        le=MAX_K,
+        description="How many films; where there are fewer, the answer holds those.",
+        examples=[20],
+    )
+
+
+class Item(BaseModel):
+    """One film of an answer."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE_ITEM})
+
+    rank: int = Field(ge=1, description="1 is the best.")
+    movie_id: int = Field(description="The edition's own id of the film.")
+    movie_key: int = Field(description="The platform's key of the film, as in the warehouse and the feature store.")
+    imdb_id: str | None = Field(description="IMDb's id of the title, null where the film has no match there.")
+    title: str = Field(description="Title without the year, with its article in front.")
+    year: int | None = Field(description="Year of release, null where unknown.")
+    genres: list[str] = Field(description="MovieLens genres.")
+    score: float = Field(description="Score that the films are ordered by; comparable only within one answer.")
+    link: str | None = Field(description="A page about the film.")
+    link_kind: str | None = Field(
+        description="What the link is: `imdb_title`, `edition_url` (the edition's own) or `imdb_search` (no match)."
+    )
+    source: Literal["collaborative", "popular", "similar"] = Field(
+        description="Why the film is here: the user's taste, popularity, or likeness to the film asked for."
+    )
+
+
+class Fallback(BaseModel):
+    """What answered instead of the model, and why."""
+
+    used: Literal["popularity"] = Field(description="What the films are ordered by.")
+    cause: Literal["unknown_user", "no_features", "feature_store_unavailable"] = Field(
+        description="The reason as a code: not in the model, not in the online store, or the store is unreadable."
+    )
+    reason: str = Field(description="The reason as a sentence.")
+
+
+class Provenance(BaseModel):
+    """Where an answer came from."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE_PROVENANCE}, protected_namespaces=())
+
+    model_version: str = Field(description="Version of the served bundle.")
+    recommender: str = Field(
+        description="Name of the bundle's recommender, which made the answer unless a fallback did."
+    )
+    data_snapshot: dict[str, Any] = Field(description="The data that the bundle was trained on.")
+    feature_service: str | None = Field(description="The feature service that the bundle was trained with.")
+    feature_hash: str | None = Field(description="Hash of that feature service's definition.")
+    feature_timestamp: str | None = Field(
+        description="Time of the user's features that were read from the online store, UTC; null where none were read."
+    )
+    missing_features: list[str] = Field(
+        default_factory=list,
+        description="The user's features that the online store has no value of; taken as unknown.",
+    )
+
+
+class RecommendResponse(BaseModel):
+    """Films for one user, best first."""
+
+    user_id: int = Field(description="The user asked for.")
+    items: list[Item] = Field(description="Films that the user has not rated, best first.")
+    fallback: Fallback | None = Field(description="Null where the model itself answered.")
+    provenance: Provenance
+
+
+class SimilarResponse(BaseModel):
+    """Films like one film, best first."""
+
+    movie_id: int = Field(description="The film asked for.")
+    items: list[Item] = Field(description="The most similar films, without the film itself.")
+    fallback: Fallback | None = Field(description="Null where the model itself answered.")
+    provenance: Provenance

@@ -1,0 +1,71 @@
+"""Starts the newest promoted bento: ``python -m bento.serve [--port N] [--host H]``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from bento.build import BuildError, BuiltBento, bentoml_environment, promoted_bento
+from settings import Settings
+
+HOST = "127.0.0.1"
+
+
+def server_home(settings: Settings, port: int) -> Path:
+    """A ``BENTOML_HOME`` for one server: the store's bentos and models, and its own folder of metrics.
+
+    BentoML empties its home's folder of metrics when a server starts, also when another one is writing there.
+    """
+    home = settings.bentoml / "servers" / str(port)
+    home.mkdir(parents=True, exist_ok=True)
+    for name in ("bentos", "models"):
+        link = home / name
+        if not link.is_symlink():
+            link.symlink_to(Path("../..") / name, target_is_directory=True)
+    return home
+
+
+def serve_command(bento: BuiltBento, *, host: str, port: int) -> list[str]:
+    """The command line that serves a bento of the store."""
+    # Requests take milliseconds: a shutdown that lasts longer waits for idle connections only.
+    graceful = ["--timeout-graceful-shutdown", "5"]
+    return [sys.executable, "-m", "bentoml", "serve", bento.tag, "--host", host, "--port", str(port), *graceful]
+
+
+def serve_environment(settings: Settings, port: int) -> dict[str, str]:
+    """The environment of a server on a port."""
+    return bentoml_environment(settings, bentoml_home=server_home(settings, port))
+
+
+def serve(settings: Settings, *, host: str = HOST, port: int | None = None) -> NoReturn:
+    """Replace this process by the server of the promoted bento; raises ``BuildError`` when none is built."""
+    bento = promoted_bento(settings)
+    port = port or settings.serve_port
+    print(
+        f"serving {bento.tag} on http://{host}:{port} (API description on that page; ready in about 15 seconds)",
+        flush=True,
+    )
+    os.chdir(settings.home)
+    command = serve_command(bento, host=host, port=port)
+    os.execve(command[0], command, serve_environment(settings, port))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; 1 with a message when there is nothing to serve."""
+    settings = Settings()
+    parser = argparse.ArgumentParser(prog="python -m bento.serve", description=__doc__)
+    parser.add_argument("--host", default=HOST, help="address to listen on (default: this machine only)")
+    parser.add_argument("--port", type=int, default=settings.serve_port)
+    options = parser.parse_args(arguments)
+    try:
+        serve(settings, host=options.host, port=options.port)
+    except BuildError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""The BentoML service: recommendations and similar films over HTTP."""
+
+from __future__ import annotations
+
+import logging
+import time
+from http import HTTPStatus
+from pathlib import Path
+
+import bentoml
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from bento import answers
+from bento.answers import Served
+from bento.errors import RequestRefused
+from bento.following import ServedBundle
+from bento.schemas import RecommendRequest, RecommendResponse, SimilarRequest, SimilarResponse
+from settings import Settings
+
+logger = logging.getLogger("marquee.serving")
+
+
+class BuildArguments(BaseModel):
+    """What is decided when the bento is built: the tag of the model that ships inside, none during development."""
+
+    bundle: str = ""
+
+
+_ARGUMENTS = bentoml.use_arguments(BuildArguments)
+
+
+@bentoml.service(name="Marquee", traffic={"timeout": 30})
+class Marquee:
+    """Movie recommendations with IMDb links, for one user or around one film."""
+
+    # BentoML ships what is a class attribute.
+    if _ARGUMENTS.bundle:
+        shipped = bentoml.models.BentoModel(_ARGUMENTS.bundle)
+
+    def __init__(self) -> None:
+        settings = Settings()
+        self._metrics = ServiceMetrics()
+        self._bundle = ServedBundle(
+            pointer=settings.serving_pointer,
+            models=settings.models,
+            feast=settings.feast,
+            shipped=shipped_bundle(self),
+            on_swap=self._metrics.swapped,
+        )
+        self._bundle.start()
+
+    @bentoml.api(route="/recommend")  # type: ignore[untyped-decorator]
+    async def recommend(self, request: RecommendRequest, /) -> RecommendResponse:
+        """Films for a user, best first, without those already rated.
+
+        The user's features are read from the online feature store at this moment. A user whom the model or the feature
+        store does not know gets popular films; `fallback` then says so. Example: `{"user_id": 1, "k": 20}`.
+        """
+        served = self._served()
+        if isinstance(served, JSONResponse):
+            return served  # type: ignore[return-value]
+        start = time.perf_counter()
+        answer = answers.recommend(served, request)
+        self._metrics.answered("recommend", answer, time.perf_counter() - start)
+        return answer
+
+    @bentoml.api(route="/similar")  # type: ignore[untyped-decorator]
+    async def similar(self, request: SimilarRequest, /) -> SimilarResponse:
+        """Films like one film, most similar first. 404 for a film that the model does not have.
+
+        Example: `{"movie_id": 1, "k": 20}`.
+        """
+        served = self._served()
+        if isinstance(served, JSONResponse):
+            return served  # type: ignore[return-value]
+        start = time.perf_counter()
+        try:
+            answer = answers.similar(served, request)
+        except RequestRefused as refused:
+            return _problem(refused.status, refused.message, refused.remedy)  # type: ignore[return-value]
+        self._metrics.answered("similar", answer, time.perf_counter() - start)
+        return answer
+
+    def _served(self) -> Served | JSONResponse:
+        """The bundle of this request, taken once; or the answer that says why there is none."""
+        served = self._bundle.current
+        if served is not None:
+            return served
+        problem = self._bundle.problem
+        assert problem is not None
+        return _problem(HTTPStatus.SERVICE_UNAVAILABLE, f"Not ready: {problem.message}", problem.remedy)
+
+    async def __is_ready__(self) -> bool:
+        """Whether a bundle is served; `/readyz` says why not."""
+        if self._bundle.current is None:
+            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, f"Not ready: {self._bundle.problem}")
+        return True
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    def close(self) -> None:
+        """Stop following the pointer."""
+        self._bundle.stop()
+
+
+class ServiceMetrics:
+    """The service's own Prometheus metrics, beside BentoML's; made in the worker, where the metrics' folder is set."""
+
+    def __init__(self) -> None:
+        from prometheus_client import Counter, Gauge, Histogram
+
+        self._answers = Counter(
+            "marquee_answers",
+            "Answers by endpoint, bundle and fallback (none: the model answered).",
+            ["endpoint", "model_version", "fallback"],
+        )
+        self._seconds = Histogram(
+            "marquee_answer_seconds",
+            "Time to make an answer, without HTTP.",
+            ["endpoint"],
+            buckets=(0.0005, 0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02, 0.05, 0.1, 0.5, 2.0),
+        )
+        self._model = Gauge(
+            "marquee_model_served",
+            "1 for the bundle that is served now.",
+            ["model_version"],
+            multiprocess_mode="livemax",
+        )
+        self._version: str | None = None
+
+    def answered(self, endpoint: str, answer: RecommendResponse | SimilarResponse, seconds: float) -> None:
+        """Count one answer."""
+        cause = "none" if answer.fallback is None else answer.fallback.cause
+        self._answers.labels(endpoint, answer.provenance.model_version, cause).inc()
+        self._seconds.labels(endpoint).observe(seconds)
+
+    def swapped(self, served: Served) -> None:
+        """Note the bundle that is served from now on."""
+        if self._version is not None:
+            self._model.labels(self._version).set(0)
+        self._version = served.bundle.version
+        self._model.labels(self._version).set(1)
+
+
+def shipped_bundle(service: object) -> Path | None:
+    """The folder of the bundle inside the bento; None during development."""
+    model = getattr(service, "shipped", None)
+    if model is None:
+        return None
+    return Path(model.path) / "bundle"
+
+
+def _problem(status: HTTPStatus, message: str, remedy: str) -> JSONResponse:
+    """An error in the shape that the OpenAPI document describes."""
+    return JSONResponse({"error": message, "detail": remedy}, status_code=status)
