@@ -200,11 +200,17 @@ def _build_here(bundle_path: Path, bundle_version: str, version: str) -> None:
         description=_DESCRIPTION.format(version=bundle_version),
         labels={"bundle_version": bundle_version},
         include=["*.py", "requirements.txt"],
-        # The lock is exact already; resolving it again would need the network.
-        python={"requirements_txt": "requirements.txt", "lock_packages": False},
+        # The lines, for BentoML refuses a file below a hidden folder. The lock is exact already; resolving it again
+        # would need the network.
+        python={"packages": _requirements(Path("requirements.txt")), "lock_packages": False},
         build_ctx=str(Path.cwd()),
         args={"bundle": model},
     )
+
+
+def _requirements(lock: Path) -> list[str]:
+    lines = (line.partition("#")[0].strip() for line in lock.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line]
 
 
 if __name__ == "__main__":

@@ -134,8 +134,9 @@ def serving(
 ) -> Iterator[MarqueeClient]:
     """The promoted bento as a child process on a loopback port (0: any free one), ready, and stopped at the end.
 
-    Its output goes to ``log``, by default ``$MARQUEE_HOME/bentoml/servers/<port>.log``; the last lines are part of the
-    error when it does not become ready. Server and workers are a process group of their own, which is ended as a whole.
+    Its output goes to ``log``, by default ``$MARQUEE_HOME/bentoml/servers/<port>.log``, which is removed when all went
+    well; the last lines are part of the error when it does not become ready. Server and workers are a process group of
+    their own, which is ended as a whole.
     """
     from bento.build import promoted_bento
     from bento.serve import HOST, serve_command, serve_environment
@@ -144,8 +145,8 @@ def serving(
     port = port or _free_port(HOST)
     environment = serve_environment(settings, port)
     home = Path(environment["BENTOML_HOME"])
-    log = log or home.with_suffix(".log")
-    with log.open("wb") as output, MarqueeClient(f"http://{HOST}:{port}") as client:
+    kept_log = log or home.with_suffix(".log")
+    with kept_log.open("wb") as output, MarqueeClient(f"http://{HOST}:{port}") as client:
         process = subprocess.Popen(
             serve_command(bento, host=HOST, port=port),
             cwd=settings.home,
@@ -159,11 +160,13 @@ def serving(
             try:
                 client.wait_until_ready(timeout_s, process=process)
             except ClientError as error:
-                raise ClientError(f"{error}\nthe end of {log}:\n{_tail(log)}", status=error.status) from error
+                raise ClientError(f"{error}\nthe end of {kept_log}:\n{_tail(kept_log)}", status=error.status) from error
             yield client
         finally:
             _stop(process)
             shutil.rmtree(home, ignore_errors=True)
+    if log is None:
+        kept_log.unlink(missing_ok=True)
 
 
 def _stop(process: subprocess.Popen[bytes], patience_s: float = 15.0) -> None:
@@ -207,25 +210,24 @@ def print_answer(answer: RecommendResponse | SimilarResponse, file: IO[str] | No
     from rich.text import Text
 
     console = Console(file=file, highlight=False)
+    if not console.is_terminal:
+        console.width = 140
     heading = (
         f"Recommended to user {answer.user_id}"
         if isinstance(answer, RecommendResponse)
         else f"Like movie {answer.movie_id}"
     )
-    table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=heading, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     table.add_column("#", justify="right", style="dim")
-    table.add_column("Title", ratio=2)
+    table.add_column("Title", min_width=20)
     table.add_column("Year", justify="right")
-    table.add_column("Genres", style="dim", ratio=1)
     table.add_column("Score", justify="right")
-    # A link that is cut or broken in two is no link.
-    table.add_column("Link", no_wrap=True, overflow="ignore", style="cyan")
+    # Folded, for a link that is cut is no link.
+    table.add_column("Link", overflow="fold", style="cyan")
     for item in answer.items:
-        year = "" if item.year is None else str(item.year)
         # Text, not markup: a title may hold square brackets.
-        table.add_row(
-            str(item.rank), Text(item.title), year, Text(", ".join(item.genres)), f"{item.score:.3f}", item.link or ""
-        )
+        year = "" if item.year is None else str(item.year)
+        table.add_row(str(item.rank), Text(item.title), year, f"{item.score:.4g}", item.link or "")
     console.print(table)
     if not answer.items:
         console.print("Nothing is left to recommend.")

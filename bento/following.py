@@ -9,9 +9,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from bento.answers import Served
+from bento.answers import Served, recommend, similar
 from bento.errors import NotServable
 from bento.features import OnlineUserFeatures
+from bento.schemas import RecommendRequest, SimilarRequest
 from models.bundle import BundleError, load_bundle, read_pointer
 
 logger = logging.getLogger("marquee.serving")
@@ -30,7 +31,26 @@ def load_served(path: Path, feast_dir: Path) -> Served:
     except (BundleError, ValueError, OSError) as error:
         raise NotServable(f"the bundle cannot be loaded: {error}", "promote another version (`make run`)") from error
     features = OnlineUserFeatures(feast_dir, bundle.features) if bundle.recommender.uses_features else None
-    return Served.of(bundle, features)
+    served = Served.of(bundle, features)
+    _rehearse(served)
+    return served
+
+
+def _rehearse(served: Served) -> None:
+    """Answer once before anyone asks.
+
+    A bundle that cannot must not be swapped in, and first calls are slow (Feast's takes a second).
+    """
+    bundle = served.bundle
+    try:
+        for user_id in bundle.users["user_id"].head(1).to_list():
+            recommend(served, RecommendRequest(user_id=user_id, k=1))
+        for movie_id in bundle.items["movie_id"].head(1).to_list():
+            similar(served, SimilarRequest(movie_id=movie_id, k=1))
+    except Exception as error:
+        raise NotServable(
+            f"the bundle {bundle.version} cannot answer: {error!r}", "promote another version (`make run`)"
+        ) from error
 
 
 class ServedBundle:

@@ -47,7 +47,9 @@ _EXAMPLE_PROVENANCE: JsonDict = {
 class RecommendRequest(BaseModel):
     """Whom to recommend films to, and how many."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": EXAMPLE_INPUT["recommend"]})
+    model_config = ConfigDict(
+        title="RecommendRequest", extra="forbid", strict=True, json_schema_extra={"example": EXAMPLE_INPUT["recommend"]}
+    )
 
     user_id: int = Field(
         ge=-(2**63), lt=2**63, description="The edition's own id of the user (`userId` of its ratings).", examples=[1]
@@ -64,7 +66,9 @@ class RecommendRequest(BaseModel):
 class SimilarRequest(BaseModel):
     """The film to find others like, and how many."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": EXAMPLE_INPUT["similar"]})
+    model_config = ConfigDict(
+        title="SimilarRequest", extra="forbid", strict=True, json_schema_extra={"example": EXAMPLE_INPUT["similar"]}
+    )
 
     movie_id: int = Field(
         ge=-(2**63), lt=2**63, description="The edition's own id of the film (`movieId` of its movies).", examples=[1]

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 import bentoml
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -41,6 +41,7 @@ class Marquee:
 
     def __init__(self) -> None:
         settings = Settings()
+        _set_up_logging()
         self._metrics = ServiceMetrics()
         self._bundle = ServedBundle(
             pointer=settings.serving_pointer,
@@ -141,6 +142,26 @@ class ServiceMetrics:
             self._model.labels(self._version).set(0)
         self._version = served.bundle.version
         self._model.labels(self._version).set(1)
+
+
+class _CallersMistakes(logging.Filter):
+    """Takes the traceback off a refused body: BentoML logs it as an error of the service, once a bad request."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the record, without the traceback where the body was refused."""
+        if record.exc_info and isinstance(record.exc_info[1], ValidationError):
+            record.levelno, record.levelname = logging.INFO, "INFO"
+            record.msg, record.args, record.exc_info = (
+                "refused: %s errors in the body",
+                (record.exc_info[1].error_count(),),
+                None,
+            )
+        return True
+
+
+def _set_up_logging() -> None:
+    logging.getLogger("marquee").setLevel(logging.INFO)
+    logging.getLogger("bentoml._internal.server.http_app").addFilter(_CallersMistakes())
 
 
 def shipped_bundle(service: object) -> Path | None:
