@@ -51,6 +51,14 @@ class Settings(BaseSettings):
     movielens: str = Field(default="sample", description="The MovieLens edition, or `sample`.")
     raw_dir: Path | None = Field(default=None, description="A local mirror looked at before the network.")
     imdb_dir: Path | None = Field(default=None, description="Another folder for the IMDb files of the mirror.")
+    download_dir: Path | None = Field(
+        default=None, description="Where downloads are kept; default `$MARQUEE_HOME/downloads`."
+    )
+    imdb_max_age_days: float = Field(
+        default=7.0,
+        gt=0,
+        description="A downloaded IMDb dump older than this is fetched anew; local mirrors are not touched.",
+    )
     imdb_dumps: Annotated[tuple[str, ...], NoDecode] = Field(
         default=IMDB_DUMPS, description="The IMDb dumps wanted, separated by commas."
     )
@@ -66,13 +74,19 @@ class Settings(BaseSettings):
     )
     sample_users: int = Field(default=1_000, ge=10, description="Users of the embedded sample.")
     sample_movies: int = Field(default=1_500, ge=20, description="Movies of the embedded sample.")
-    sample_ratings: int = Field(default=100_000, ge=100, description="Ratings of the embedded sample, before broken rows.")
-    neumf_epochs: int = Field(default=20, ge=1, description="Upper bound of NeuMF's training epochs; early stopping ends sooner.")
-    neumf_features: bool = Field(default=True, description="Feed the feature service to NeuMF's MLP; off is the paper's baseline.")
+    sample_ratings: int = Field(
+        default=100_000, ge=100, description="Ratings of the embedded sample, before broken rows."
+    )
+    neumf_epochs: int = Field(
+        default=20, ge=1, description="Upper bound of NeuMF's training epochs; early stopping ends sooner."
+    )
+    neumf_features: bool = Field(
+        default=True, description="Feed the feature service to NeuMF's MLP; off is the paper's baseline."
+    )
     serve_port: int = Field(default=8000, ge=1, le=65535, description="Port of the bento.")
     ui_port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
 
-    @field_validator("home", "raw_dir", "imdb_dir")
+    @field_validator("home", "raw_dir", "imdb_dir", "download_dir")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         """Paths are taken relative to the working directory of the start, once."""
@@ -112,7 +126,7 @@ class Settings(BaseSettings):
     @property
     def downloads(self) -> Path:
         """Files fetched from GroupLens and IMDb, or unpacked from a mirror's zip."""
-        return self.home / "downloads"
+        return self.download_dir or self.home / "downloads"
 
     @property
     def sample_dir(self) -> Path:
@@ -128,6 +142,11 @@ class Settings(BaseSettings):
     def feast(self) -> Path:
         """Feast's registry and online store."""
         return self.home / "feast"
+
+    @property
+    def evaluation(self) -> Path:
+        """Candidates fitted on the training part, and their comparison."""
+        return self.home / "evaluation"
 
     @property
     def models(self) -> Path:

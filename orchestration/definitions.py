@@ -1,0 +1,56 @@
+"""The one entry point of Dagster: every asset, check, job, schedule and sensor of the platform."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import dagster as dg
+
+from orchestration.defs import automation, features, raw, recommender, serving, warehouse
+from orchestration.defs.expectations import expectation_checks
+from orchestration.defs.resources import dbt_project, quiet_environment, resources
+from settings import Settings
+
+
+@dg.definitions
+def marquee() -> dg.Definitions:
+    """The graph for the home and edition that the ``MARQUEE_`` variables name."""
+    settings = Settings()
+    os.environ.update(quiet_environment(settings))
+    project = dbt_project(settings)
+    manifest = json.loads(project.manifest_path.read_text())
+    marts = [".".join(key.path) for key in warehouse.mart_keys(manifest)]
+    return dg.Definitions(
+        assets=[
+            raw.movielens_files,
+            raw.imdb_files,
+            raw.movielens_tables,
+            *raw.imdb_tables,
+            raw.ingest_ledgers,
+            warehouse.warehouse_models(project, manifest),
+            warehouse.published_copy(manifest),
+            features.feature_histories,
+            features.training_set,
+            features.online_store,
+            recommender.catalogue,
+            *recommender.candidates,
+            recommender.comparison,
+            serving.model_bundle,
+            serving.promoted_model,
+            serving.bento,
+        ],
+        asset_checks=[
+            expectation_checks("raw_expectations", [f"raw.{table}" for table in raw.RAW_TABLES]),
+            raw.counts_add_up,
+            expectation_checks("mart_expectations", marts),
+            recommender.beats_popularity,
+            serving.bundle_answers,
+        ],
+        jobs=automation.JOBS,
+        schedules=automation.SCHEDULES,
+        sensors=automation.SENSORS,
+        resources=resources(settings),
+        # One process may write the warehouse, so the steps of a run follow each other in one.
+        executor=dg.in_process_executor,
+    )

@@ -1,0 +1,165 @@
+"""The feature store: histories as Parquet, the training set joined as of each rating, and the online store."""
+
+import hashlib
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from orchestration import charts
+from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
+from orchestration.warehouse import connect, export_parquet, table_version
+from settings import Settings
+
+FEATURE_HISTORIES = dg.AssetKey("feature_histories")
+TRAINING_SET = dg.AssetKey("training_set")
+ONLINE_STORE = dg.AssetKey("online_store")
+FCT_RATINGS = dg.AssetKey(["marts", "fct_ratings"])
+
+#: The marts that are feature views, with the key that orders their files.
+FEATURE_MARTS = {
+    "user_features": "user_key",
+    "movie_features": "movie_key",
+    "movie_content": "movie_key",
+    "movie_imdb": "movie_key",
+}
+FEATURE_CODE = source_digest("feature_repo", "orchestration/warehouse.py")
+
+
+def _frame_metadata(frame: pl.DataFrame, path: Path) -> dict[str, object]:
+    schema = dg.TableSchema([dg.TableColumn(name, str(kind)) for name, kind in frame.schema.items()])
+    return {
+        "dagster/row_count": frame.height,
+        "dagster/column_schema": schema,
+        "file": str(path),
+        "bytes": path.stat().st_size,
+    }
+
+
+def _frame_digest(frame: pl.DataFrame) -> str:
+    """The content of a frame, whatever its row order."""
+    return f"{frame.height}:{frame.select(sorted(frame.columns)).hash_rows(seed=0).sum()}"
+
+
+@dg.asset(
+    key=FEATURE_HISTORIES,
+    deps=[dg.AssetKey(["marts", mart]) for mart in FEATURE_MARTS],
+    group_name="features",
+    owners=MODEL_OWNERS,
+    kinds={"parquet", "duckdb"},
+    code_version=source_digest("orchestration/warehouse.py"),
+    automation_condition=ON_CHANGE,
+    description=(
+        "The feature marts as Parquet files, which Feast reads: one row a key and day of change, computed from what"
+        " happened strictly before its timestamp. Feast never opens the warehouse."
+    ),
+)
+def feature_histories(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Export the four feature marts, each file replaced whole."""
+    rows, digests = {}, []
+    with connect(settings, tell=context.log.info) as con:
+        for mart, key in FEATURE_MARTS.items():
+            relation = f"marts.{mart}"
+            digests.append(table_version(con, relation).digest)
+            rows[mart] = export_parquet(
+                con, relation, settings.features / f"{mart}.parquet", order_by=f"{key}, feature_timestamp"
+            )
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(hashlib.sha256("".join(digests).encode()).hexdigest()[:16]),
+        metadata={
+            "dagster/row_count": sum(rows.values()),
+            "folder": str(settings.features),
+            "rows": dg.MetadataValue.md(
+                "| feature view | rows |\n|---|---:|\n" + "\n".join(f"| {name} | {n:,} |" for name, n in rows.items())
+            ),
+        },
+    )
+
+
+@dg.asset(
+    key=TRAINING_SET,
+    deps=[FEATURE_HISTORIES, FCT_RATINGS],
+    group_name="features",
+    owners=MODEL_OWNERS,
+    kinds={"feast", "parquet"},
+    code_version=FEATURE_CODE,
+    automation_condition=ON_CHANGE,
+    description=(
+        "Every rating with the features of the service `recommender_v1` as they were known before it (Feast's"
+        " point-in-time join): one row a user and film."
+    ),
+)
+def training_set(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Join the ratings with the feature histories, correct in time."""
+    from feature_repo.store import apply, build_training_set, open_store
+
+    with connect(settings, tell=context.log.info) as con:
+        version = table_version(con, "marts.fct_ratings")
+        ratings = con.sql(
+            "SELECT user_key, movie_key, rated_at, rating::FLOAT AS rating FROM marts.fct_ratings"
+            " ORDER BY user_key, rated_at, movie_key"
+        ).pl()
+    store = open_store(settings.feast, settings.features)
+    service_hash = apply(store)
+    context.log.info(f"joining {ratings.height:,} ratings with their features")
+    frame = build_training_set(store, ratings)
+    path = settings.features / "training_set.parquet"
+    aside = path.with_name(f".{path.name}.part")
+    frame.write_parquet(aside)
+    aside.replace(path)
+
+    known = frame.select(pl.col("^.*__.*$").is_not_null().mean()).unpivot(variable_name="feature", value_name="known")
+    digest = hashlib.sha256(f"{version.digest}|{service_hash}|{_frame_digest(frame)}".encode()).hexdigest()[:16]
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(digest),
+        metadata={
+            **_frame_metadata(frame, path),
+            "feature_service": "recommender_v1",
+            "feature_service_hash": service_hash,
+            "share_of_rows_with_a_value": dg.MetadataValue.md(
+                charts.markdown_table(known.with_columns(pl.col("known").round(3)), max_rows=100)
+            ),
+        },
+    )
+
+
+@dg.asset(
+    key=ONLINE_STORE,
+    deps=[FEATURE_HISTORIES],
+    group_name="features",
+    owners=MODEL_OWNERS,
+    kinds={"feast", "sqlite"},
+    code_version=FEATURE_CODE,
+    automation_condition=ON_CHANGE,
+    description=(
+        "Feast's online store (SQLite): the latest row of every user and film, which the bento reads at each request."
+    ),
+)
+def online_store(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Apply the definitions and make the online store hold each key's latest values."""
+    from feature_repo.store import apply, materialize, open_store
+
+    store = open_store(settings.feast, settings.features)
+    service_hash = apply(store)
+    counts = materialize(store)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(_online_digest(settings, service_hash)),
+        metadata={
+            "dagster/row_count": sum(counts.values()),
+            "feature_service_hash": service_hash,
+            "keys": dg.MetadataValue.md(
+                "| feature view | keys |\n|---|---:|\n" + "\n".join(f"| {n} | {c:,} |" for n, c in counts.items())
+            ),
+            "file": str(settings.feast / "online_store.db"),
+        },
+    )
+
+
+def _online_digest(settings: Settings, service_hash: str) -> str:
+    """The online store holds the last row of each history, so its version is that of these rows."""
+    digest = hashlib.sha256(service_hash.encode())
+    for mart, key in FEATURE_MARTS.items():
+        history = pl.scan_parquet(settings.features / f"{mart}.parquet")
+        latest = history.sort("feature_timestamp").group_by(key, maintain_order=False).last().collect()
+        digest.update(f"{mart}:{_frame_digest(latest)}".encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,223 @@
+"""Upstream files, observed by content; the `raw` tables read from them; and the rows that were refused."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import duckdb
+
+from orchestration import charts
+from orchestration.defs.metadata import materialized, table_metadata
+from orchestration.defs.resources import ON_CHANGE, OWNERS, source_digest
+from orchestration.sources import imdb, movielens
+from orchestration.sources.files import file_digest
+from orchestration.sources.locate import locate_dump, locate_edition
+from orchestration.sources.report import LoadReport, SourceError
+from orchestration.sources.tables import MOVIELENS_TABLES
+from orchestration.warehouse import connect
+from settings import IMDB_DUMPS, Settings
+
+UPSTREAM_MOVIELENS = dg.AssetKey(["upstream", "movielens"])
+RAW_CODE = source_digest("orchestration/sources", "models/datasets.py")
+
+
+_TABLES = {table.name: table for table in (*MOVIELENS_TABLES, *map(imdb.table_of, IMDB_DUMPS))}
+RAW_TABLES = tuple(_TABLES)
+
+
+def upstream_dump(dump: str) -> dg.AssetKey:
+    """The asset key of one IMDb dump as published."""
+    return dg.AssetKey(["upstream", imdb.table_of(dump).name])
+
+
+def raw_key(table: str) -> dg.AssetKey:
+    """The asset key of a raw table."""
+    return dg.AssetKey(["raw", table])
+
+
+def _upstream_spec(key: dg.AssetKey, description: str) -> dg.AssetSpec:
+    return dg.AssetSpec(key, group_name="upstream", owners=OWNERS, kinds={"file"}, description=description)
+
+
+@dg.multi_observable_source_asset(
+    name="movielens_files",
+    specs=[
+        _upstream_spec(UPSTREAM_MOVIELENS, "The files of the MovieLens edition; the version is their content's hash.")
+    ],
+)
+def movielens_files(settings: dg.ResourceParam[Settings]) -> Iterator[dg.ObserveResult]:
+    """Find (or fetch, or generate) the edition and take the version of its files."""
+    files = locate_edition(settings)
+    yield dg.ObserveResult(
+        asset_key=UPSTREAM_MOVIELENS,
+        data_version=dg.DataVersion(movielens.edition_digest(files)),
+        metadata={"edition": files.edition, "folder": str(files.folder), "origin": files.origin},
+    )
+
+
+@dg.multi_observable_source_asset(
+    name="imdb_files",
+    specs=[
+        _upstream_spec(upstream_dump(dump), f"IMDb's `{dump}.tsv.gz` as published; the version is its content's hash.")
+        for dump in IMDB_DUMPS
+    ],
+    can_subset=True,
+)
+def imdb_files(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> Iterator[dg.ObserveResult]:
+    """Find (or fetch, or generate) each dump that is asked for and take its version."""
+    for dump in IMDB_DUMPS:
+        key = upstream_dump(dump)
+        if key not in context.op_execution_context.selected_asset_keys:
+            continue
+        if dump not in settings.imdb_dumps:
+            yield dg.ObserveResult(
+                asset_key=key, data_version=dg.DataVersion("not-asked-for"), metadata={"state": "not asked for"}
+            )
+            continue
+        path = locate_dump(settings, dump)
+        yield dg.ObserveResult(
+            asset_key=key,
+            data_version=dg.DataVersion(file_digest(path)),
+            metadata={"file": str(path), "bytes": path.stat().st_size},
+        )
+
+
+def _report_metadata(report: LoadReport) -> dict[str, object]:
+    found: dict[str, object] = {
+        "file": report.file or "none: not asked for",
+        "file_rows": report.file_rows,
+        "quarantined_rows": report.quarantined_rows,
+    }
+    if report.reasons:
+        found["quarantine_reasons"] = dg.MetadataValue.md(
+            "| reason | rows |\n|---|---|\n" + "\n".join(f"| {why} | {rows} |" for why, rows in report.reasons.items())
+        )
+    return found
+
+
+def _loaded(con: duckdb.DuckDBPyConnection, report: LoadReport) -> dg.MaterializeResult:
+    spoken = {column.name: column.description for column in _TABLES[report.table].columns}
+    version, metadata = table_metadata(con, f"raw.{report.table}", descriptions=spoken)
+    return materialized(version, {**_report_metadata(report), **metadata}, raw_key(report.table))
+
+
+@dg.multi_asset(
+    name="movielens_tables",
+    specs=[
+        dg.AssetSpec(
+            raw_key(table.name),
+            deps=[UPSTREAM_MOVIELENS],
+            group_name="raw",
+            owners=OWNERS,
+            kinds={"duckdb", "csv"},
+            code_version=RAW_CODE,
+            automation_condition=ON_CHANGE,
+            description=table.grain,
+        )
+        for table in MOVIELENS_TABLES
+    ],
+)
+def movielens_tables(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
+) -> Iterator[dg.MaterializeResult]:
+    """The five tables of the edition, read by DuckDB from its files; broken rows go to quarantine."""
+    with _user_errors():
+        files = locate_edition(settings)
+        with connect(settings, tell=context.log.info) as con:
+            reports = movielens.ingest_movielens(con, files)
+            results = [_loaded(con, report) for report in reports]
+    yield from results
+
+
+def _imdb_asset(dump: str) -> dg.AssetsDefinition:
+    table = imdb.table_of(dump)
+
+    @dg.asset(
+        key=raw_key(table.name),
+        deps=[upstream_dump(dump)],
+        group_name="raw",
+        owners=OWNERS,
+        kinds={"duckdb", "tsv"},
+        code_version=RAW_CODE,
+        automation_condition=ON_CHANGE,
+        description=table.grain,
+    )
+    def imdb_table(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+        with _user_errors():
+            path = locate_dump(settings, dump) if dump in settings.imdb_dumps else None
+            with connect(settings, tell=context.log.info) as con:
+                return _loaded(con, imdb.ingest_imdb(con, dump, path))
+
+    return imdb_table
+
+
+imdb_tables = [_imdb_asset(dump) for dump in IMDB_DUMPS]
+
+RAW_TABLES = tuple(table.name for table in MOVIELENS_TABLES) + tuple(table_name(dump) for dump in IMDB_DUMPS)
+
+
+@dg.multi_asset(
+    name="ingest_ledgers",
+    specs=[
+        dg.AssetSpec(
+            raw_key(name),
+            deps=[raw_key(table) for table in RAW_TABLES],
+            group_name="raw",
+            owners=OWNERS,
+            kinds={"duckdb"},
+            code_version=RAW_CODE,
+            automation_condition=ON_CHANGE,
+            description=description,
+        )
+        for name, description in (
+            ("quarantine", "One row a refused row of a file: its line, the reason, and the text as it stood."),
+            ("loads", "One row a raw table: the file it was read from, the rows of both, and the file's own time."),
+        )
+    ],
+)
+def ingest_ledgers(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
+) -> Iterator[dg.MaterializeResult]:
+    """What the loads wrote beside the tables: refused rows, and the account of each file."""
+    with connect(settings, tell=context.log.info) as con:
+        ledgers = {name: table_metadata(con, f"raw.{name}") for name in ("quarantine", "loads")}
+        counts = con.sql(
+            "SELECT table_name, reason, count(*) AS rows FROM raw.quarantine GROUP BY ALL ORDER BY ALL"
+        ).pl()
+        loads = con.sql("SELECT * EXCLUDE (sha256) FROM raw.loads ORDER BY table_name").pl()
+    shown = {"quarantine": {"by_reason": counts}, "loads": {"by_table": loads}}
+    for name, (version, metadata) in ledgers.items():
+        tables = {key: dg.MetadataValue.md(charts.markdown_table(frame, 100)) for key, frame in shown[name].items()}
+        yield materialized(version, {**metadata, **tables}, raw_key(name))
+
+
+@dg.asset_check(
+    asset=raw_key("quarantine"),
+    blocking=True,
+    description="Every data row of every file is either in its raw table or in quarantine: nothing is lost.",
+)
+def counts_add_up(context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Compare rows in the file, in the table and in quarantine, for each load."""
+    with connect(settings, tell=context.log.info) as con:
+        loads = con.sql(
+            """
+            SELECT l.table_name, l.file, l.file_rows, l.loaded_rows, count(q.table_name) AS quarantined
+            FROM raw.loads AS l LEFT JOIN raw.quarantine AS q USING (table_name)
+            GROUP BY ALL ORDER BY ALL
+            """
+        ).pl()
+    lost = loads.filter(loads["file_rows"] != loads["loaded_rows"] + loads["quarantined"])
+    return dg.AssetCheckResult(
+        passed=lost.is_empty(),
+        metadata={"loads": dg.MetadataValue.md(charts.markdown_table(loads)), "files": len(loads)},
+    )
+
+
+class _user_errors:  # noqa: N801 - reads as a statement where it is used
+    """Turns a ``SourceError`` into a step failure without a retry or a stack of ours around its message."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, SourceError):
+            raise dg.Failure(description=str(error), allow_retries=False) from error

@@ -1,0 +1,166 @@
+"""What is served: the immutable bundle, the checks it must pass, the pointer that promotes it, and the built bento."""
+
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import polars as pl
+
+from orchestration import charts
+from orchestration.defs.features import ONLINE_STORE, TRAINING_SET
+from orchestration.defs.recommender import CATALOGUE, COMPARISON, SERVED, candidate_key, fit_candidate
+from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
+from orchestration.defs.warehouse import PUBLISHED_COPY
+from orchestration.training_data import load_training_data
+from orchestration.warehouse import read_manifest
+from settings import Settings
+
+MODEL_BUNDLE = dg.AssetKey("model_bundle")
+PROMOTED_MODEL = dg.AssetKey("promoted_model")
+BENTO = dg.AssetKey("bento")
+
+
+@dg.asset(
+    key=MODEL_BUNDLE,
+    deps=[TRAINING_SET, CATALOGUE, COMPARISON, candidate_key(SERVED), PUBLISHED_COPY],
+    group_name="serving",
+    owners=MODEL_OWNERS,
+    kinds={"pytorch", "numpy"},
+    code_version=source_digest("models", "orchestration/training_data.py", "orchestration/defs/serving.py"),
+    automation_condition=ON_CHANGE,
+    description=(
+        "One immutable folder with all that a served answer needs: the recommender fitted on every rating, the popular"
+        " films it falls back on, the films with their features, what each user has seen, and where all of it came from."
+    ),
+)
+def model_bundle(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Fit the served recipe on all interactions and write the bundle."""
+    from feature_repo.store import service_hash, service_schema
+    from models.bundle import FeatureSet, write_bundle, write_pointer
+    from models.popularity import Popularity
+    from orchestration.evaluation_files import read_comparison
+
+    data = load_training_data(settings.features)
+    recommender = fit_candidate(SERVED, settings, data, rows=None, tell=context.log.info)
+    publication = read_manifest(settings)
+    assert publication is not None, "the published copy is upstream of the bundle"
+    names = service_schema()
+    version = write_bundle(
+        settings.models,
+        recommender=recommender,
+        popularity=Popularity().fit(data.interactions),
+        items=data.items,
+        users=data.users,
+        interactions=data.interactions,
+        item_features=data.latest_item_features(),
+        features=FeatureSet(
+            service="recommender_v1",
+            service_hash=service_hash(),
+            user_names=tuple(names["user"]),
+            item_names=tuple(names["item"]),
+            snapshot_time=str(np.datetime64(data.snapshot_time, "s")) + "Z",
+        ),
+        data_snapshot={"edition": settings.movielens, "published_version": publication.version},
+        evaluation=read_comparison(settings.evaluation),
+    )
+    write_pointer(built_pointer(settings), version)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(version),
+        metadata={
+            "version": version,
+            "folder": str(settings.models / version),
+            "users": len(data.users),
+            "films": len(data.items),
+            "interactions": len(data.interactions),
+            "data_snapshot": publication.version,
+        },
+    )
+
+
+@dg.asset_check(
+    asset=MODEL_BUNDLE,
+    blocking=True,
+    description="The bundle loads, its hashes hold, and it gives each of 100 users finite scores and unseen films.",
+)
+def bundle_answers(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    """Ask the newest bundle before anybody else does."""
+    from models.bundle import load_bundle, read_pointer
+
+    bundle = load_bundle(settings.models / read_pointer(built_pointer(settings)))
+    known = pl.scan_parquet(settings.features / "user_features.parquet").sort("feature_timestamp")
+    latest = known.group_by("user_key").last().collect()
+    users = list(range(0, len(bundle.users), max(1, len(bundle.users) // 100)))[:100]
+    rows = bundle.users[users].join(latest, on="user_key", how="left", maintain_order="left")
+    columns = [name.removeprefix("user_features__") for name in bundle.features.user_names]
+    batch = bundle.batch(users, rows.select(pl.col(columns).cast(pl.Float32).fill_null(float("nan"))).to_numpy())
+    items, scores = bundle.recommender.recommend(batch, 10)
+    seen = bundle.history[users].toarray()[np.arange(len(users))[:, None], np.maximum(items, 0)] > 0
+    finite = bool(np.isfinite(scores[items >= 0]).all())
+    fresh = not bool(seen[items >= 0].any())
+    first = bundle.items[[int(item) for item in items[0] if item >= 0]].select("title", "year")
+    return dg.AssetCheckResult(
+        passed=finite and fresh and bool((items[:, 0] >= 0).any()),
+        metadata={
+            "users_asked": len(users),
+            "scores_finite": finite,
+            "seen_films_left_out": fresh,
+            "first_answer": dg.MetadataValue.md(charts.markdown_table(first)),
+        },
+    )
+
+
+@dg.asset(
+    key=PROMOTED_MODEL,
+    deps=[MODEL_BUNDLE, ONLINE_STORE],
+    group_name="serving",
+    owners=MODEL_OWNERS,
+    kinds={"json"},
+    automation_condition=ON_CHANGE,
+    code_version="1",
+    description=(
+        "The pointer `serving.json`, moved by one rename to the newest bundle that passed its checks, after the online"
+        " store holds its features. A running bento follows it."
+    ),
+)
+def promoted_model(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Move the pointer."""
+    from models.bundle import BundleError, read_pointer, write_pointer
+
+    version = read_pointer(built_pointer(settings))
+    try:
+        before = read_pointer(settings.serving_pointer)
+    except BundleError:
+        before = "none"
+    write_pointer(settings.serving_pointer, version)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(version),
+        metadata={"version": version, "before": before, "file": str(settings.serving_pointer)},
+    )
+
+
+@dg.asset(
+    key=BENTO,
+    deps=[PROMOTED_MODEL],
+    group_name="serving",
+    owners=MODEL_OWNERS,
+    kinds={"bentoml"},
+    code_version=source_digest("bento", "models", "settings.py", "requirements.lock"),
+    automation_condition=ON_CHANGE,
+    description="The promoted bundle with its service in the bento store: what `make serve` starts.",
+)
+def bento(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Build the bento from the promoted bundle."""
+    from bento.build import build
+    from models.bundle import read_pointer
+
+    version = read_pointer(settings.serving_pointer)
+    tag = build(settings, settings.models / version)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(tag),
+        metadata={"tag": tag, "store": str(settings.bentoml), "serve_with": "make serve"},
+    )
+
+
+def built_pointer(settings: Settings) -> Path:
+    """The file that names the bundle written last, whether it passed its checks or not."""
+    return settings.models / "built.json"

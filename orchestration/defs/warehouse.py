@@ -1,0 +1,142 @@
+"""dbt's staging, intermediate and mart tables as assets, their checks, and the copy that analysts open."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtCliRuntimeError, DbtCliResource, DbtProject, dbt_assets
+
+from orchestration.defs.resources import ON_CHANGE, OWNERS, MartTranslator, source_digest
+from orchestration.warehouse import connect, exclusive, open_database, publish, read_manifest, table_version
+from settings import Settings
+
+PUBLISHED_COPY = dg.AssetKey("published_copy")
+
+
+def mart_keys(manifest: Mapping[str, Any]) -> list[dg.AssetKey]:
+    """The asset keys of the marts, by name."""
+    nodes = manifest["nodes"].values()
+    return sorted(
+        dg.AssetKey(["marts", node["name"]])
+        for node in nodes
+        if node["resource_type"] == "model" and node["schema"] == "marts"
+    )
+
+
+def mart_comments(manifest: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Table and column descriptions of the marts, in the form that ``publish`` takes."""
+    return {
+        node["name"]: {"": node["description"]}
+        | {column["name"]: column["description"] for column in node["columns"].values()}
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model" and node["schema"] == "marts"
+    }
+
+
+def _inherited_version(context: dg.AssetExecutionContext, key: dg.AssetKey, known: dict[dg.AssetKey, str]) -> str:
+    """The version of a view: its own SQL and the versions of what it reads. No row is touched."""
+    node = context.assets_def.specs_by_key[key]
+    parts = [node.code_version or ""]
+    for dep in sorted(node.deps, key=lambda dep: dep.asset_key):
+        version = known.get(dep.asset_key)
+        if version is None:
+            event = context.instance.get_latest_materialization_event(dep.asset_key)
+            found = event.asset_materialization if event else None
+            version = (found.tags or {}).get("dagster/data_version", "") if found else ""
+        parts.append(version)
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
+
+
+def _view_keys(manifest: Mapping[str, Any]) -> set[dg.AssetKey]:
+    return {
+        dg.AssetKey([node["schema"], node["name"]])
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model" and node["config"]["materialized"] == "view"
+    }
+
+
+def warehouse_models(project: DbtProject, manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
+    """All dbt models as one operation: dbt orders them, Dagster shows them one by one."""
+    views = _view_keys(manifest)
+
+    @dbt_assets(
+        manifest=project.manifest_path,
+        project=project,
+        name="dbt_models",
+        dagster_dbt_translator=MartTranslator(),
+    )
+    def dbt_models(
+        context: dg.AssetExecutionContext, dbt: DbtCliResource, settings: dg.ResourceParam[Settings]
+    ) -> Iterator[Any]:
+        events: list[Any] = []
+        failure: DagsterDbtCliRuntimeError | None = None
+        versions: dict[dg.AssetKey, str] = {}
+        with exclusive(settings, tell=context.log.info):
+            invocation = dbt.cli(["build"], context=context)
+            try:
+                events.extend(invocation.stream().fetch_row_counts().fetch_column_metadata())
+            except DagsterDbtCliRuntimeError as error:
+                # What dbt did build is reported all the same, or a rerun would not know of it.
+                failure = error
+            con = open_database(settings, settings.warehouse)
+            try:
+                for event in events:
+                    if isinstance(event, dg.Output):
+                        key = context.asset_key_for_output(event.output_name)
+                        if key in views:
+                            versions[key] = _inherited_version(context, key, versions)
+                        else:
+                            versions[key] = table_version(con, ".".join(key.path)).digest
+            finally:
+                con.close()
+        for event in events:
+            if isinstance(event, dg.Output):
+                key = context.asset_key_for_output(event.output_name)
+                yield dg.MaterializeResult(
+                    asset_key=key, metadata=event.metadata, data_version=dg.DataVersion(versions[key])
+                )
+            else:
+                yield event
+        if failure is not None:
+            raise failure
+
+    return dbt_models
+
+
+def published_copy(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
+    """The asset of the published copy, which follows every mart."""
+    marts = mart_keys(manifest)
+
+    @dg.asset(
+        key=PUBLISHED_COPY,
+        deps=marts,
+        group_name="marts",
+        owners=OWNERS,
+        kinds={"duckdb"},
+        code_version=source_digest("orchestration/warehouse.py"),
+        automation_condition=ON_CHANGE,
+        description=(
+            "The DuckDB file that analysts open read-only, with every mart and its comments. It is replaced whole by one"
+            " rename after the marts' checks have passed, so a reader never meets a half-written file."
+        ),
+    )
+    def copy(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+        before = read_manifest(settings)
+        with connect(settings, tell=context.log.info) as con:
+            publication = publish(con, settings, comments=mart_comments(manifest))
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(publication.version),
+            metadata={
+                "file": str(settings.published),
+                "bytes": settings.published.stat().st_size,
+                "tables": dg.MetadataValue.md(
+                    "| table | rows | version |\n|---|---:|---|\n"
+                    + "\n".join(f"| marts.{n} | {v.rows:,} | {v.digest} |" for n, v in publication.tables.items())
+                ),
+                "replaced": before.version if before is not None and publication.changed else "nothing",
+                "open_with": f"duckdb -readonly {settings.published}",
+            },
+        )
+
+    return copy

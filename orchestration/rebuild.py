@@ -1,0 +1,206 @@
+"""The wave: which assets are out of date and why, and their rebuilding layer by layer until nothing is.
+
+Dagster's own stale status decides, so the reasons printed here are those that the UI shows. After each layer the status
+is taken anew: an asset whose upstream came out with the same data version is no longer out of date, and is spared.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+PID_TAG = "marquee/pid"
+REASON_TAG = "marquee/reason"
+
+#: Names the logger of the definitions; without it Dagster adds its own, which is far more talkative.
+_LOGGERS = {"loggers": {"console": {}}}
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a wave did: reasons of the rebuilt assets, the spared ones, and the failure that ended it, if any."""
+
+    rebuilt: dict[dg.AssetKey, str] = field(default_factory=dict)
+    spared: tuple[dg.AssetKey, ...] = ()
+    failure: str | None = None
+
+
+def free_dead_runs(instance: dg.DagsterInstance) -> int:
+    """Mark runs as failed whose process is gone (a SIGKILL leaves them running for ever). Returns how many."""
+    unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
+    freed = 0
+    for run in instance.get_runs(filters=unfinished):
+        pid = run.tags.get(PID_TAG)
+        if pid is not None and not Path(f"/proc/{pid}").exists():
+            instance.report_run_failed(run, message="The process of this run is gone.")
+            freed += 1
+    return freed
+
+
+def observe(defs: dg.Definitions, instance: dg.DagsterInstance) -> str | None:
+    """Take the versions of the upstream files. Returns the message of the failure, or None."""
+    job = defs.resolve_job_def("observe_upstream")
+    result = job.execute_in_process(
+        instance=instance, run_config=_LOGGERS, tags=_tags("observe upstream files"), raise_on_error=False
+    )
+    return None if result.success else _failure(result)
+
+
+def out_of_date(
+    defs: dg.Definitions, instance: dg.DagsterInstance, missing_artifact: Callable[[dg.AssetKey], bool]
+) -> dict[dg.AssetKey, str]:
+    """Each asset that is not current, with the reason in words.
+
+    ``missing_artifact`` tells whether an asset's file or table is gone although Dagster remembers it.
+    """
+    graph = defs.resolve_asset_graph()
+    resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
+    unchecked = _unchecked(graph, instance)
+    reasons: dict[dg.AssetKey, str] = {}
+    for key in graph.materializable_asset_keys:
+        status = resolver.get_status(key)
+        if status == StaleStatus.MISSING:
+            reasons[key] = "never built"
+        elif missing_artifact(key):
+            reasons[key] = "its file or table is gone"
+        elif status == StaleStatus.STALE:
+            causes = resolver.get_stale_causes(key)
+            reasons[key] = "; ".join(
+                dict.fromkeys(
+                    cause.reason
+                    if cause.dependency is None
+                    else f"{cause.dependency.asset_key.to_user_string()} changed"
+                    for cause in causes
+                )
+            )
+        elif key in unchecked:
+            reasons[key] = unchecked[key]
+    return reasons
+
+
+def _unchecked(graph: dg.BaseAssetGraph, instance: dg.DagsterInstance) -> dict[dg.AssetKey, str]:  # type: ignore[name-defined]
+    """Assets whose present version has not passed a blocking check: the check failed, or a kill came before it."""
+    checks = [graph.get(key) for key in graph.asset_check_keys if graph.get(key).blocking]
+    records = instance.event_log_storage.get_latest_asset_check_execution_by_key([check.key for check in checks])
+    found: dict[dg.AssetKey, str] = {}
+    for check in checks:
+        asset = check.key.asset_key
+        latest = instance.get_latest_materialization_event(asset)
+        record = records.get(check.key)
+        if latest is None:
+            continue
+        evaluation = None if record is None or record.event is None else record.event.asset_check_evaluation
+        judged = evaluation.target_materialization_data if evaluation is not None else None
+        if record is None or evaluation is None or judged is None or judged.timestamp < latest.timestamp:
+            found[asset] = f"its check {check.key.name} has not judged this version"
+        elif record.status != AssetCheckExecutionRecordStatus.SUCCEEDED and (
+            evaluation.severity == dg.AssetCheckSeverity.ERROR
+        ):
+            found[asset] = f"its check {check.key.name} failed"
+    return found
+
+
+def _layer(graph: dg.BaseAssetGraph, stale: dict[dg.AssetKey, str]) -> set[dg.AssetKey]:  # type: ignore[name-defined]
+    """The assets to build next: those without a stale ancestor, and what was never built behind only such.
+
+    What was never built cannot come out the same, so it need not wait for its own layer: a first run is one run.
+    """
+    chosen: set[dg.AssetKey] = set()
+    for level in graph.toposorted_asset_keys_by_level:
+        for key in sorted(level):
+            if key not in stale:
+                continue
+            upstream = graph.get_ancestor_asset_keys(key) - {key}
+            waiting = {parent for parent in upstream if parent in stale}
+            if not waiting or (stale[key] == "never built" and waiting <= chosen):
+                chosen.add(key)
+    # An operation that makes several tables at once makes all of them.
+    return {member for key in chosen for member in graph.get(key).execution_set_asset_keys}
+
+
+def rebuild(
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    *,
+    missing_artifact: Callable[[dg.AssetKey], bool],
+    tell: Tell,
+) -> Result:
+    """Rebuild what is out of date, layer by layer, until nothing is or a step fails."""
+    graph = defs.resolve_asset_graph()
+    job = defs.resolve_implicit_global_asset_job_def()
+    done: dict[dg.AssetKey, str] = {}
+    while True:
+        stale = out_of_date(defs, instance, missing_artifact if not done else lambda _: False)
+        repeated = [key for key in stale if key in done]
+        if repeated:
+            return Result(done, failure=_still_stale(stale, repeated))
+        if not stale:
+            spared = tuple(sorted(graph.materializable_asset_keys - set(done)))
+            return Result(done, spared)
+        layer = _layer(graph, stale)
+        for line in _spoken(layer, stale):
+            tell(line)
+        result = job.execute_in_process(
+            instance=instance,
+            run_config=_LOGGERS,
+            asset_selection=sorted(layer),
+            tags=_tags("; ".join(sorted({stale.get(key, "built with its siblings") for key in layer}))),
+            raise_on_error=False,
+        )
+        done.update({key: stale.get(key, "built with its siblings") for key in layer})
+        if not result.success:
+            return Result(done, failure=_failure(result))
+        failed = _failed_blocking_checks(result)
+        if failed:
+            return Result(done, failure=failed)
+
+
+def _spoken(layer: Iterable[dg.AssetKey], stale: dict[dg.AssetKey, str]) -> list[str]:
+    by_reason: dict[str, list[str]] = {}
+    for key in sorted(layer):
+        by_reason.setdefault(stale.get(key, "built with its siblings"), []).append(key.to_user_string())
+    return [
+        f"{why}: {', '.join(names)}" if len(names) <= 6 else f"{why}: {len(names)} assets"
+        for why, names in by_reason.items()
+    ]
+
+
+def _tags(reason: str) -> dict[str, str]:
+    return {PID_TAG: str(os.getpid()), REASON_TAG: reason[:250]}
+
+
+def _still_stale(stale: dict[dg.AssetKey, str], keys: list[dg.AssetKey]) -> str:
+    return "still out of date after its rebuild: " + "; ".join(f"{k.to_user_string()} ({stale[k]})" for k in keys)
+
+
+def _failed_blocking_checks(result: dg.ExecuteInProcessResult) -> str:
+    failed = [
+        f"{check.asset_key.to_user_string()}: {check.check_name}"
+        for check in result.get_asset_check_evaluations()
+        if check.blocking and not check.passed and check.severity == dg.AssetCheckSeverity.ERROR
+    ]
+    return "" if not failed else "blocking checks failed: " + "; ".join(failed)
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> str:
+    """The innermost message of the first step that failed, without the stack."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            if data.user_failure_data is not None and data.user_failure_data.description:
+                return str(data.user_failure_data.description)
+            error = data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            if error is not None:
+                return f"{event.step_key}: {error.message.strip()}"
+    return _failed_blocking_checks(result) or "the run failed; see the events in the UI (make ui)"

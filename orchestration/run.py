@@ -1,0 +1,165 @@
+"""``make run`` and ``make update``: look upstream, rebuild what is out of date, and ask the built bento.
+
+Exit status: 0 when everything is current, 1 when a step or a blocking check failed, 2 when a setting or the home is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from orchestration.home import HomeError, heal, prepare, read_home, start_rebuild, swap
+from orchestration.warehouse import WarehouseBusy, hold
+from settings import PROJECT_ROOT, Settings
+
+
+def say(line: str) -> None:
+    """One line of the run's story, on standard error, so that standard output holds the result alone."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m orchestration.run", description=__doc__)
+    parser.add_argument("--no-recommend", action="store_true", help="end after the rebuild; do not start the bento")
+    parser.add_argument("--user", type=int, default=1, help="the user to recommend to at the end (default 1)")
+    parser.add_argument("-k", type=int, default=10, help="how many recommendations to print (default 10)")
+    options = parser.parse_args(arguments)
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "MARQUEE_" + "_".join(str(part) for part in problem["loc"]).upper()
+            say(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
+        return 2
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        with hold(settings.home / "run.lock", timeout_s=settings.lock_timeout_s, tell=say, what="this home"):
+            if heal(settings.home):
+                say("finished the change of edition that was cut off")
+            status = _bring_up_to_date(settings)
+    except (HomeError, WarehouseBusy) as error:
+        say(str(error))
+        return 2
+    if status == 0 and not options.no_recommend:
+        status = _recommend(settings, options.user, options.k)
+    return status
+
+
+def _bring_up_to_date(settings: Settings) -> int:
+    home = read_home(settings.home)
+    if home is not None and home.edition != settings.movielens:
+        return _rebuild_aside(settings, home.edition)
+    prepare(settings)
+    return _rebuild_here(settings)
+
+
+def _rebuild_aside(settings: Settings, former: str) -> int:
+    """Another edition is asked for: build it in a home of its own, then put it in this one's place."""
+    aside = start_rebuild(settings, settings.movielens)
+    say(f"{settings.home} holds {former}; building {settings.movielens} aside in {aside}")
+    environment = {
+        **os.environ,
+        "MARQUEE_HOME": str(aside),
+        "MARQUEE_MOVIELENS": settings.movielens,
+        "MARQUEE_DOWNLOAD_DIR": str(settings.downloads),
+    }
+    built = subprocess.run(
+        [sys.executable, "-m", "orchestration.run", "--no-recommend"], cwd=PROJECT_ROOT, env=environment, check=False
+    )
+    if built.returncode != 0:
+        say(f"{former} stays in place: {settings.movielens} could not be built.")
+        return built.returncode
+    swap(settings)
+    say(f"{settings.home} now holds {settings.movielens}")
+    return 0
+
+
+def _rebuild_here(settings: Settings) -> int:
+    started = time.monotonic()
+    say(f"Marquee: {settings.movielens} in {settings.home}")
+    import dagster as dg
+
+    from orchestration.defs.resources import quiet_environment
+
+    os.environ.update(quiet_environment(settings))
+    from orchestration import rebuild
+    from orchestration.definitions import marquee
+    from orchestration.progress import progress_logger
+
+    with dg.DagsterInstance.get() as instance:
+        rebuild.free_dead_runs(instance)
+        defs = dg.Definitions.merge(marquee(), dg.Definitions(loggers={"console": progress_logger}))
+        say("looking at the upstream files")
+        failure = rebuild.observe(defs, instance)
+        if failure is not None:
+            say(f"\n{failure}\nNothing was rebuilt; what was there is untouched.")
+            return 1
+        result = rebuild.rebuild(defs, instance, missing_artifact=_missing_artifacts(settings), tell=say)
+    if result.failure is not None:
+        say(f"\n{result.failure}\nWhat was published and served before is untouched.")
+        return 1
+    took = time.monotonic() - started
+    say(f"\n{_story(result)} in {took:.0f} s; peak memory {_peak_memory_gb():.1f} GB")
+    return 0
+
+
+def _story(result: object) -> str:
+    from orchestration.rebuild import Result
+
+    assert isinstance(result, Result)
+    spared = len(result.spared)
+    if not result.rebuilt:
+        return f"Nothing has changed: all {spared} assets reused"
+    names = ", ".join(sorted(key.to_user_string() for key in result.rebuilt)) if spared else ""
+    return f"{len(result.rebuilt)} assets built, {spared} reused" + (f" (built: {names})" if names else "")
+
+
+def _peak_memory_gb() -> float:
+    """The larger of this process's peak and that of the largest child (dbt, the bento's build), in GB."""
+    kilobytes = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return kilobytes / 1_048_576
+
+
+def _missing_artifacts(settings: Settings) -> Callable[[object], bool]:
+    """Whether an asset's file or table is gone, so that a deleted file is built again."""
+    import dagster as dg
+
+    from orchestration.defs.artifacts import artifacts
+    from orchestration.warehouse import connect
+
+    with connect(settings, tell=say) as con:
+        found = con.execute("SELECT table_schema || '.' || table_name FROM information_schema.tables").fetchall()
+    relations = {row[0] for row in found}
+    files: dict[dg.AssetKey, Path] = artifacts(settings)
+
+    def missing(key: object) -> bool:
+        assert isinstance(key, dg.AssetKey)
+        if key in files:
+            return not files[key].exists()
+        return len(key.path) == 2 and ".".join(key.path) not in relations
+
+    return missing
+
+
+def _recommend(settings: Settings, user: int, k: int) -> int:
+    """Serve the newest bento for a moment and print what it recommends, over HTTP."""
+    from bento.client import print_recommendations, serving
+
+    say("starting the bento")
+    with serving(settings) as client:
+        print_recommendations(client.recommend(user, k))
+    say(f"\nServe it: make serve. Look at the graph: make ui. Query: duckdb -readonly {settings.published}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

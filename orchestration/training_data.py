@@ -1,0 +1,85 @@
+"""From the feature store's files to what the recommenders take: index spaces, interactions, feature histories.
+
+The item index is the position in ``items.parquet``, the user index the position in ``users.parquet``; both files are
+written by the asset `catalogue` and travel in the bundle, so that an index means the same in training and serving.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from models.features import FeatureHistory, TrainingFeatures
+from models.interactions import Interactions
+
+ITEMS_FILE = "items.parquet"
+USERS_FILE = "users.parquet"
+TRAINING_FILE = "training_set.parquet"
+
+_USER_VIEW = "user_features"
+_ITEM_VIEWS = ("movie_features", "movie_content")
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """All interactions of the edition with their features. Row i of ``items`` is item index i, likewise ``users``."""
+
+    items: pl.DataFrame
+    users: pl.DataFrame
+    interactions: Interactions
+    features: TrainingFeatures
+
+    def latest_item_features(self) -> NDArray[np.float32]:
+        """float32[n_items, Fi]: each film's features as of the last interaction of all, which is what is served."""
+        return self.features.items_as_of(np.arange(len(self.items)), np.full(len(self.items), self.snapshot_time))
+
+    @property
+    def snapshot_time(self) -> int:
+        """Epoch seconds at which every interaction has entered the histories: midnight after the last one's day."""
+        return (int(self.interactions.timestamps.max(initial=0)) // 86_400 + 1) * 86_400
+
+
+def _epoch(frame: pl.DataFrame, column: str) -> NDArray[np.int64]:
+    return frame[column].dt.epoch("s").to_numpy().astype(np.int64)
+
+
+def _history(folder: Path, view: str, items: pl.DataFrame) -> FeatureHistory:
+    index = items.select("movie_key").with_row_index("item")
+    rows = pl.read_parquet(folder / f"{view}.parquet").join(index, on="movie_key", how="inner")
+    names = [name for name in rows.columns if name not in ("movie_key", "feature_timestamp", "item")]
+    values = rows.select(pl.col(names).cast(pl.Float32)).to_numpy()
+    return FeatureHistory.of(
+        rows["item"].to_numpy(), _epoch(rows, "feature_timestamp"), values, [f"{view}__{name}" for name in names]
+    )
+
+
+def load_training_data(folder: Path) -> TrainingData:
+    """Read the files under ``$MARQUEE_HOME/features``. Raises ``ValueError`` when a rating's user or film is unknown."""
+    items, users = pl.read_parquet(folder / ITEMS_FILE), pl.read_parquet(folder / USERS_FILE)
+    rows = (
+        pl.read_parquet(folder / TRAINING_FILE)
+        .join(items.select("movie_key").with_row_index("item"), on="movie_key", how="left")
+        .join(users.select("user_key").with_row_index("user"), on="user_key", how="left")
+        .sort("user", "rated_at", "item")
+    )
+    if rows["item"].null_count() or rows["user"].null_count():
+        raise ValueError(f"{folder / TRAINING_FILE} has users or films that the catalogue lacks: rerun `catalogue`")
+    interactions = Interactions.of(
+        rows["user"].to_numpy(),
+        rows["item"].to_numpy(),
+        rows["rating"].to_numpy(),
+        _epoch(rows, "rated_at"),
+        n_users=len(users),
+        n_items=len(items),
+    )
+    names = [name for name in rows.columns if name.startswith(f"{_USER_VIEW}__")]
+    features = TrainingFeatures(
+        user_values=rows.select(pl.col(names).cast(pl.Float32).fill_null(float("nan"))).to_numpy(),
+        user_names=tuple(names),
+        item_histories=tuple(_history(folder, view, items) for view in _ITEM_VIEWS),
+    )
+    return TrainingData(items, users, interactions, features)

@@ -1,0 +1,44 @@
+"""Every setting comes from one variable, wrong values are refused by name, and the README lists them all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from settings import EDITIONS, IMDB_DUMPS, PROJECT_ROOT, Settings
+
+
+def test_a_variable_sets_its_setting_and_paths_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MARQUEE_HOME", "state")
+    monkeypatch.setenv("MARQUEE_MOVIELENS", "ml-100k")
+    settings = Settings()
+    assert settings.home == tmp_path / "state"
+    assert settings.warehouse == tmp_path / "state" / "warehouse.duckdb"
+    assert settings.movielens == "ml-100k"
+
+
+def test_an_unknown_edition_is_refused_with_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARQUEE_MOVIELENS", "ml-7m")
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    assert "ml-7m" in str(refused.value)
+    assert all(edition in str(refused.value) for edition in EDITIONS)
+
+
+def test_dumps_are_listed_by_commas_in_any_order_and_unknown_ones_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARQUEE_IMDB_DUMPS", "title.ratings, title.basics")
+    assert Settings().imdb_dumps == ("title.basics", "title.ratings")
+    monkeypatch.setenv("MARQUEE_IMDB_DUMPS", "")
+    assert Settings().imdb_dumps == IMDB_DUMPS
+    monkeypatch.setenv("MARQUEE_IMDB_DUMPS", "title.basic")
+    with pytest.raises(ValidationError, match=r"unknown IMDb dump title\.basic"):
+        Settings()
+
+
+def test_the_readme_names_every_variable() -> None:
+    readme = (PROJECT_ROOT / "README.md").read_text()
+    missing = [name for name in Settings.model_fields if f"MARQUEE_{name.upper()}" not in readme]
+    assert missing == []
