@@ -74,7 +74,8 @@ class PublishedCounts:
 class Edition:
     """One MovieLens release.
 
-    ``folders``: names its folder has had, in the zip or in a mirror. ``md5``: of the zip, where it is known.
+    ``folders``: names its folder has had, in the zip or in a mirror. ``md5``: of the zip, for a release that
+    does not change any more.
     ``published`` is None for an edition that grows (``ml-latest``) or is made here (``sample``).
     """
 
@@ -181,7 +182,7 @@ def _dat(
     return FileLayout(file, "::", columns, header=False, encoding=encoding, unique=unique, references=references)
 
 
-def _csv_edition(name: str, published: PublishedCounts | None = None) -> Edition:
+def _csv_edition(name: str, published: PublishedCounts | None = None, md5: str | None = None) -> Edition:
     return Edition(
         name,
         (name,),
@@ -190,6 +191,7 @@ def _csv_edition(name: str, published: PublishedCounts | None = None) -> Edition
         links=_csv("links.csv", _MOVIE, Column("imdbId"), Column("tmdbId", "bigint"), unique=("movieId",)),
         tags=_csv("tags.csv", _USER, _MOVIE, Column("tag", required=True), _TIME),
         published=published,
+        md5=md5,
     )
 
 
@@ -229,6 +231,7 @@ _ML_100K = Edition(
         unique=("userId",),
     ),
     published=PublishedCounts(ratings=100_000, users=943, movies=1_682),
+    md5="0e33842e24a9c977be4e0107933c0723",
 )
 
 _ML_1M = Edition(
@@ -250,6 +253,7 @@ _ML_1M = Edition(
         of_movies=False,
     ),
     published=PublishedCounts(ratings=1_000_209, users=6_040, movies=3_883),
+    md5="c4d9eecfca2ab87c1945afe126590906",
 )
 
 _ML_10M = Edition(
@@ -259,6 +263,7 @@ _ML_10M = Edition(
     movies=_dat("movies.dat", _MOVIE, _TITLE, Column("genres"), encoding="utf-8", unique=("movieId",), of_movies=False),
     tags=_dat("tags.dat", _USER, _MOVIE, Column("tag", required=True), _TIME, encoding="utf-8"),
     published=PublishedCounts(ratings=10_000_054, users=69_878, movies=10_681, tags=95_580),
+    md5="ce571fd55effeba0271552578f2648bd",
 )
 
 #: Every edition by name. ``sample`` is made here, in the layout of the CSV editions.
@@ -269,9 +274,21 @@ EDITIONS: dict[str, Edition] = {
         _ML_100K,
         _ML_1M,
         _ML_10M,
-        _csv_edition("ml-20m", PublishedCounts(ratings=20_000_263, users=138_493, movies=27_278, tags=465_564)),
-        _csv_edition("ml-25m", PublishedCounts(ratings=25_000_095, users=162_541, movies=62_423, tags=1_093_360)),
-        _csv_edition("ml-32m", PublishedCounts(ratings=32_000_204, users=200_948, movies=87_585, tags=2_000_072)),
+        _csv_edition(
+            "ml-20m",
+            PublishedCounts(ratings=20_000_263, users=138_493, movies=27_278, tags=465_564),
+            md5="cd245b17a1ae2cc31bb14903e1204af3",
+        ),
+        _csv_edition(
+            "ml-25m",
+            PublishedCounts(ratings=25_000_095, users=162_541, movies=62_423, tags=1_093_360),
+            md5="6b51fb2759a8657d3bfcbfc42b592ada",
+        ),
+        _csv_edition(
+            "ml-32m",
+            PublishedCounts(ratings=32_000_204, users=200_948, movies=87_585, tags=2_000_072),
+            md5="d472be332d4daa821edc399621853b57",
+        ),
         _csv_edition("ml-latest-small", PublishedCounts(ratings=100_836, users=610, movies=9_742, tags=3_683)),
         _csv_edition("ml-latest"),
     )

@@ -1,0 +1,197 @@
+"""The raw tables as data: columns, types and descriptions, and the statements that make them empty.
+
+Metadata in the graph, the empty table of a dump that was not asked for, and the loads themselves all come from here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import duckdb
+
+
+@dataclass(frozen=True)
+class RawColumn:
+    """One column of a raw table: its name in the files, its DuckDB type and what it means."""
+
+    name: str
+    type: str
+    description: str
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """One table of the schema ``raw``. ``name`` comes without the schema; ``grain`` says what one row is."""
+
+    name: str
+    grain: str
+    columns: tuple[RawColumn, ...]
+
+    @property
+    def columns_sql(self) -> str:
+        """Column definitions for ``CREATE TABLE``."""
+        return ", ".join(f'"{column.name}" {column.type}' for column in self.columns)
+
+
+def _table(name: str, grain: str, *columns: tuple[str, str, str]) -> RawTable:
+    return RawTable(name, grain, tuple(RawColumn(*column) for column in columns))
+
+
+_EDITION = ("edition", "VARCHAR", "The MovieLens release that the row is from.")
+_USER = ("userId", "INTEGER", "The edition's user.")
+_MOVIE = ("movieId", "INTEGER", "The edition's movie.")
+
+MOVIELENS_TABLES: tuple[RawTable, ...] = (
+    _table(
+        "ml_movies",
+        "One row a movie of the edition.",
+        _EDITION,
+        _MOVIE,
+        ("title", "VARCHAR", "Title with the year in brackets and the article at the end, as in the file."),
+        ("genres", "VARCHAR", "Genres separated by |, or (no genres listed)."),
+        ("releaseDate", "VARCHAR", "Release date, like 01-Jan-1995; only ml-100k has it."),
+        ("videoReleaseDate", "VARCHAR", "Video release date; only ml-100k has it, and mostly empty."),
+        ("url", "VARCHAR", "IMDb search address of 1998; only ml-100k has it."),
+    ),
+    _table(
+        "ml_ratings",
+        "One row a user and movie.",
+        _EDITION,
+        _USER,
+        _MOVIE,
+        ("rating", "DECIMAL(2,1)", "Stars: 0.5 to 5 in halves; 1 to 5 in wholes in ml-100k and ml-1m."),
+        ("timestamp", "BIGINT", "When the rating was given, seconds since 1970 UTC."),
+    ),
+    _table(
+        "ml_links",
+        "One row a movie; empty for an edition without links.",
+        _EDITION,
+        _MOVIE,
+        ("imdbId", "VARCHAR", "Digits of the IMDb tconst, as in the file."),
+        ("tmdbId", "BIGINT", "The id at themoviedb.org; NULL where the file has none."),
+    ),
+    _table(
+        "ml_tags",
+        "One row a tag that a user gave a movie; empty for an edition without tags.",
+        _EDITION,
+        _USER,
+        _MOVIE,
+        ("tag", "VARCHAR", "The tag as typed."),
+        ("timestamp", "BIGINT", "When the tag was given, seconds since 1970 UTC."),
+    ),
+    _table(
+        "ml_users",
+        "One row a user; only ml-100k and ml-1m have users with demographics, else empty.",
+        _EDITION,
+        _USER,
+        ("gender", "VARCHAR", "M or F."),
+        ("age", "INTEGER", "Age in years; in ml-1m the lower bound of its band (1, 18, 25, 35, 45, 50, 56)."),
+        ("occupation", "VARCHAR", "Occupation by name."),
+        ("zipCode", "VARCHAR", "Postal code as given."),
+    ),
+)
+
+_TCONST = ("tconst", "VARCHAR", "IMDb's id of the title.")
+
+IMDB_TABLES: tuple[RawTable, ...] = (
+    _table(
+        "imdb_title_basics",
+        "One row a title.",
+        _TCONST,
+        ("titleType", "VARCHAR", "movie, short, tvSeries, tvEpisode, video and others; NULL where unknown."),
+        ("primaryTitle", "VARCHAR", "The title it is best known by."),
+        ("originalTitle", "VARCHAR", "The title in the original language."),
+        ("isAdult", "BOOLEAN", "Whether it is an adult title."),
+        ("startYear", "INTEGER", "Year of release; of a series, its first year."),
+        ("endYear", "INTEGER", "Last year of a series."),
+        ("runtimeMinutes", "INTEGER", "Length in minutes."),
+        ("genres", "VARCHAR", "Up to three genres separated by commas."),
+    ),
+    _table(
+        "imdb_title_ratings",
+        "One row a title with votes.",
+        _TCONST,
+        ("averageRating", "DECIMAL(3,1)", "Weighted mean of the votes, 1 to 10."),
+        ("numVotes", "INTEGER", "Number of votes."),
+    ),
+    _table(
+        "imdb_title_crew",
+        "One row a title.",
+        _TCONST,
+        ("directors", "VARCHAR", "nconsts of the directors separated by commas."),
+        ("writers", "VARCHAR", "nconsts of the writers separated by commas."),
+    ),
+    _table(
+        "imdb_title_principals",
+        "One row a title and principal person.",
+        _TCONST,
+        ("ordering", "INTEGER", "Number of the row within the title."),
+        ("nconst", "VARCHAR", "IMDb's id of the person."),
+        ("category", "VARCHAR", "What the person did: actor, director, composer and others."),
+        ("job", "VARCHAR", "The job more precisely, where given."),
+        ("characters", "VARCHAR", "Characters played, a JSON array."),
+    ),
+    _table(
+        "imdb_title_episode",
+        "One row an episode.",
+        _TCONST,
+        ("parentTconst", "VARCHAR", "The series."),
+        ("seasonNumber", "INTEGER", "Season."),
+        ("episodeNumber", "INTEGER", "Episode within the season."),
+    ),
+    _table(
+        "imdb_title_akas",
+        "One row a title and one of its names.",
+        ("titleId", "VARCHAR", "IMDb's id of the title."),
+        ("ordering", "INTEGER", "Number of the row within the title."),
+        ("title", "VARCHAR", "The name."),
+        ("region", "VARCHAR", "Region where it is used."),
+        ("language", "VARCHAR", "Language of the name."),
+        ("types", "VARCHAR", "alternative, dvd, festival, tv, video, working, original, imdbDisplay."),
+        ("attributes", "VARCHAR", "Further words on this name."),
+        ("isOriginalTitle", "BOOLEAN", "Whether it is the original title."),
+    ),
+    _table(
+        "imdb_name_basics",
+        "One row a person.",
+        ("nconst", "VARCHAR", "IMDb's id of the person."),
+        ("primaryName", "VARCHAR", "The name the person is best known by."),
+        ("birthYear", "INTEGER", "Year of birth."),
+        ("deathYear", "INTEGER", "Year of death."),
+        ("primaryProfession", "VARCHAR", "Up to three professions separated by commas."),
+        ("knownForTitles", "VARCHAR", "tconsts that the person is known for, separated by commas."),
+    ),
+)
+
+QUARANTINE = _table(
+    "quarantine",
+    "One row a row of a file that could not be loaded.",
+    ("source", "VARCHAR", "movielens or imdb."),
+    ("table_name", "VARCHAR", "The raw table that lacks the row."),
+    ("file", "VARCHAR", "Base name of the file."),
+    ("line", "BIGINT", "Line in the uncompressed file, from 1; of a row over several lines, the first."),
+    ("reason", "VARCHAR", "Which rule it breaks."),
+    ("content", "VARCHAR", "The raw line; bytes that are no text are written \\xNN."),
+)
+
+LOADS = _table(
+    "loads",
+    "One row a raw table: what its last load read.",
+    ("table_name", "VARCHAR", "The raw table."),
+    ("file", "VARCHAR", "Base name of the file; NULL where there is none."),
+    ("file_rows", "BIGINT", "Data rows of the file."),
+    ("loaded_rows", "BIGINT", "Rows in the table."),
+    ("quarantined_rows", "BIGINT", "Rows in quarantine; with the loaded ones they are the file's."),
+    ("sha256", "VARCHAR", "Digest of the file as it lies on disk."),
+    ("snapshot_at", "TIMESTAMP", "The file's own time, UTC: of the gzip header, else when it was last changed."),
+)
+
+#: Every raw table that is filled from a file, by name.
+TABLES: dict[str, RawTable] = {table.name: table for table in (*MOVIELENS_TABLES, *IMDB_TABLES)}
+
+
+def create_ledgers(con: duckdb.DuckDBPyConnection) -> None:
+    """Make the schema, ``raw.quarantine`` and ``raw.loads`` where they are missing; what they hold stays."""
+    con.execute("CREATE SCHEMA IF NOT EXISTS raw")
+    for table in (QUARANTINE, LOADS):
+        con.execute(f"CREATE TABLE IF NOT EXISTS raw.{table.name} ({table.columns_sql})")
