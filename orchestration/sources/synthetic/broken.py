@@ -24,7 +24,10 @@ UNKNOWN_MOVIE: Final = "999999999"
 
 @dataclass(frozen=True, slots=True)
 class BrokenRow:
-    """One row that must end in quarantine: its file (base name), 1-based line in the uncompressed file, why, and its text."""
+    """One row that must end in quarantine.
+
+    ``file`` is the base name, ``line`` counts from 1 in the uncompressed file, ``text`` is the line without its end.
+    """
 
     file: str
     line: int

@@ -1,7 +1,7 @@
 """The titles of the sample: what MovieLens lists, what IMDb knows, and how the two differ.
 
 A title is one row of ``Catalogue``; a MovieLens movie points to one. Most movies are easy to match; a known few are not
-(no link, another title, a year off, a namesake, a film listed twice, a film that IMDb lacks), and ``matching`` names them.
+(no link, another title, a year off, a namesake, a film listed twice, a film that IMDb lacks); ``matching`` names them.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ class Matching:
 class Catalogue:
     """All titles and the movies that point to them.
 
-    ``titles``: one row a title, in order of tconst: tconst, in_imdb, title_type, primary_title, original_title, other_title
-    (another name, or null), region and language of the original, is_film.
+    ``titles``: one row a title, in order of tconst: tconst, in_imdb, title_type, primary_title, original_title,
+    other_title (another name, or null), region and language of the original, is_film.
     ``years`` int16[T], ``genres`` int8[T, 3] codes of ``GENRES`` ascending (-1 = none), ``archetypes`` int8[T].
-    ``movies``: one row a movie, in order of movieId: movieId, title, genres, imdbId, tmdbId (null where links lack it).
-    ``rows`` int32[M] the movie's title, ``movie_years`` int16[M] the year that MovieLens gives, ``prominence`` float32[T]
-    log popularity (films of MovieLens stand out), ``quality`` float32[T] about N(0, 1).
+    ``movies``: one row a movie, in order of movieId: movieId, title, genres, imdbId, tmdbId (null where links lack
+    it). ``rows`` int32[M] the movie's title, ``movie_years`` int16[M] the year that MovieLens gives, ``prominence``
+    float32[T] log popularity (films of MovieLens stand out), ``quality`` float32[T] about N(0, 1).
     """
 
     titles: pl.DataFrame
@@ -190,7 +190,7 @@ def make_catalogue(movies: int, imdb_titles: int, seed: int) -> Catalogue:
     in_imdb = np.ones(n, dtype=bool)
     in_imdb[film_rows[groups["missing"]]] = False
     in_imdb[film_rows[groups["missing_link"]]] = False
-    # IMDb knows half of the films with two names by the one that MovieLens gives second, and the hidden ones only by it.
+    # IMDb knows half of the films with two names by the one that MovieLens gives second, and the hidden ones by it.
     swapped = np.zeros(n, dtype=bool)
     swapped[alias_rows[: len(groups["alias"]) + len(groups["alias_hidden"])]] = True
     swapped[alias_rows[rng.random(len(alias_rows)) < 0.5]] = True

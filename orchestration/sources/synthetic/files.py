@@ -47,7 +47,7 @@ GZIP_LEVEL: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class SampleFile:
-    """One written file: base name, data rows with the broken ones among them, and how many are broken, size in bytes."""
+    """One written file: base name, data rows (broken ones among them), how many are broken, size in bytes."""
 
     file: str
     rows: int

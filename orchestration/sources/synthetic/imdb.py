@@ -10,14 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from orchestration.sources.synthetic.catalogue import FIRST_NCONST, GENRES, TYPES, Catalogue, gather, join_genres
+from orchestration.sources.synthetic.catalogue import FIRST_NCONST, GENRES, Catalogue, gather, join_genres
 from orchestration.sources.synthetic.people import POOLS, Credits, People
 from orchestration.sources.synthetic.streams import Purpose, stream
 from orchestration.sources.synthetic.words import FEMALE, MALE, draw, join_article, make_foreign, make_katakana
 
 TITLES_A_CHUNK: Final = 200_000
 SNAPSHOT_YEAR: Final = 2019
-IMDB_GENRES: Final = tuple("Family" if genre == "Children" else genre for genre in GENRES)
+_IMDB_NAMES: Final = ["Family" if genre == "Children" else genre for genre in GENRES]
+IMDB_GENRES: Final = tuple(sorted(_IMDB_NAMES))
+#: MovieLens's code -> IMDb's, where they are in alphabetical order; the last entry is that of -1.
+_RECODED: Final = np.array([*(IMDB_GENRES.index(name) for name in _IMDB_NAMES), -1], dtype=np.int8)
 CREW_CATEGORIES: Final = ("producer", "composer", "cinematographer", "editor")
 EPISODES_A_SEASON: Final = 10
 
@@ -59,7 +62,7 @@ def title_basics(world: World) -> Iterator[pl.DataFrame]:
         minutes = rng.normal(106, 18, n).clip(61, 230)
         minutes = np.where(short, rng.integers(2, 40, n), np.where(episode, rng.choice((22, 30, 45, 60), n), minutes))
         years = world.catalogue.years[rows].astype(np.int64)
-        genres = join_genres(world.catalogue.genres[rows], IMDB_GENRES, ",")
+        genres = join_genres(np.sort(_RECODED[world.catalogue.genres[rows]], axis=1), IMDB_GENRES, ",")
         frame = titles.select(
             "tconst", pl.col("title_type").alias("titleType"), "primary_title", "original_title"
         ).with_columns(
@@ -315,4 +318,3 @@ DUMPS: Final = {
     "title.akas.tsv.gz": title_akas,
     "name.basics.tsv.gz": name_basics,
 }
-assert TYPES[2] == "tvSeries" and TYPES[3] == "tvEpisode"

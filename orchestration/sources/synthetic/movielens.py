@@ -43,9 +43,10 @@ def plan_tags(tags: int, counts: npt.NDArray[np.int64], seed: int) -> TagPlan:
 def write_tags(
     plan: TagPlan, chunk: RatingChunk, start: int, catalogue: Catalogue, people: People, made: Credits, seed: int
 ) -> pl.DataFrame:
-    """Write the tags of one chunk of ratings, the first of which is row ``start`` of the table: (userId, movieId, tag, timestamp).
+    """Write the tags of one chunk of ratings: (userId, movieId, tag, timestamp), one row a tag.
 
-    A tag is a mood, a genre of the film, or its director's name.
+    ``start`` is the row of the whole table at which the chunk starts. A tag is a mood, a genre of the film, or
+    its director's name.
     """
     at = plan.part(start, start + len(chunk.users))
     rng = stream(seed, Purpose.TAGS, 1, start)

@@ -1,7 +1,7 @@
 """Fictional people and who made which title: era and genre decide, and a few people are stars.
 
-People are kept in four pools (cast, directors, writers, crew), each sorted by birth, so that whoever fits a title's year
-is a window of indices: no search, no join.
+People are kept in four pools (cast, directors, writers, crew), each sorted by birth, so that whoever fits a title's
+year is a window of indices: no join.
 """
 
 from __future__ import annotations
@@ -72,7 +72,10 @@ def _pick(
     fidelity: float,
     rng: np.random.Generator,
 ) -> Ints:
-    """Pick one person of a pool a title: of the right age, of the title's archetype with this probability, often a star."""
+    """Pick one person of a pool a title: of the right age, and often a star.
+
+    ``fidelity`` is the probability that the person is of the title's archetype.
+    """
     first, end = people.starts[pool]
     births = people.births[first:end]
     n = len(years)
@@ -83,7 +86,8 @@ def _pick(
     group = np.where(star, group - group % 4, group)
     faithful = rng.random(n) < fidelity
     member = np.where(faithful, archetypes, member)
-    return (first + (group * ARCHETYPES + member) % (end - first)).astype(np.int32)
+    picked: Ints = (first + (group * ARCHETYPES + member) % (end - first)).astype(np.int32)
+    return picked
 
 
 def make_credits(people: People, years: npt.NDArray[np.int16], archetypes: npt.NDArray[np.int8], seed: int) -> Credits:

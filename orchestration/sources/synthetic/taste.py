@@ -1,9 +1,9 @@
 """Who rates what, when and how: users with a taste that drifts, one block of users at a time.
 
-A film is a vector of what it is (genres, world, era, director, cast, and a residue that no metadata explains); a user has two
-such vectors, the taste at the first visit and at the last, and moves from one to the other. Which films a user rates follows
-popularity plus the mean of both tastes (a Gumbel top-k, that is sampling without replacement); when a film is rated follows
-the difference of both; the stars follow the taste at that moment.
+A film is a vector of what it is (genres, world, era, director, cast, and a residue that no metadata explains); a user
+has two such vectors, the taste at the first visit and at the last, and moves from one to the other. Which films a user
+rates follows popularity plus the mean of both tastes (a Gumbel top-k, that is sampling without replacement); when a
+film is rated follows the difference of both; the stars follow the taste at that moment.
 """
 
 from __future__ import annotations
@@ -29,14 +29,16 @@ OPENED: Final = int(datetime(2009, 1, 1, tzinfo=UTC).timestamp())
 CLOSED: Final = int(datetime(2019, 1, 1, tzinfo=UTC).timestamp())
 MIN_RATINGS: Final = 20
 PEOPLE_FACTORS: Final = 8
-RESIDUAL_FACTORS: Final = 8
+RESIDUAL_FACTORS: Final = 4
 DECADES: Final = np.arange(FIRST_YEAR // 10 * 10, LAST_YEAR + 1, 10) + 5
 #: How much each part of a film's vector adds to the spread of a user's liking.
-WEIGHTS: Final = {"genre": 0.75, "world": 0.8, "era": 0.7, "director": 0.55, "cast": 0.45, "residual": 0.75}
-#: How strongly liking decides what is rated, against a spread of log popularity of 1.35.
-CHOICE: Final = 1.0
+WEIGHTS: Final = {"genre": 0.7, "world": 1.0, "era": 1.0, "director": 0.5, "cast": 0.4, "residual": 1.1}
+#: How strongly popularity (of spread 1.4) and liking (of spread 2.0) decide what is rated. Chosen so that, leaving the
+#: last rating out against 99 sampled negatives, popularity has HR@10 of about .45 and EASE .7, as on real MovieLens.
+POPULARITY: Final = 1.3
+CHOICE: Final = 1.35
 #: Correlation of a user's first and last taste.
-STEADINESS: Final = 0.75
+STEADINESS: Final = 0.8
 #: The shares of 0.5, 1.0, ... 5.0 stars, about those of MovieLens.
 STAR_SHARES: Final = (0.013, 0.027, 0.018, 0.073, 0.057, 0.195, 0.135, 0.265, 0.088, 0.129)
 USERS_A_CHUNK: Final = 4096
@@ -47,8 +49,8 @@ USERS_A_BLOCK: Final = 128
 class Users:
     """The plan of all users, before what they rate is drawn: arrays of [U].
 
-    ``counts`` ratings, ``joined`` epoch seconds of midnight of the first day, ``span`` days from the first to the last visit,
-    ``visits`` days with ratings.
+    ``counts`` ratings, ``joined`` epoch seconds of midnight of the first day, ``span`` days from the first to the last
+    visit, ``visits`` days with ratings.
     """
 
     counts: Longs
@@ -59,7 +61,10 @@ class Users:
 
 @dataclass(frozen=True, slots=True)
 class Films:
-    """What the draw needs of the movies: ``vectors`` f32[M, K], ``prominence``, ``quality`` f32[M], ``releases`` int64[M] s."""
+    """What the draw needs of the movies.
+
+    ``vectors`` f32[M, K], ``prominence`` and ``quality`` f32[M], ``releases`` int64[M] epoch seconds.
+    """
 
     vectors: Floats
     prominence: Floats
@@ -69,7 +74,7 @@ class Films:
 
 @dataclass(frozen=True, slots=True)
 class RatingChunk:
-    """The ratings of consecutive users, ordered by user and movie: user and movie as row numbers, stars, epoch seconds."""
+    """The ratings of consecutive users, by user and movie (both as row numbers): stars, epoch seconds; arrays [N]."""
 
     users: npt.NDArray[np.int32]
     movies: npt.NDArray[np.int32]
@@ -115,9 +120,9 @@ def plan_users(users: int, ratings: int, releases: Longs, seed: int) -> Users:
     """
     rng = stream(seed, Purpose.USERS)
     days = (CLOSED - OPENED) // DAY
-    joined = (days - 60) * rng.beta(1.3, 1.0, users)
-    span = np.minimum(np.maximum(rng.exponential(500, users), 3), days - 1 - joined).astype(np.int64)
-    joined = OPENED + joined.astype(np.int64) * DAY
+    day = (days - 60) * rng.beta(1.3, 1.0, users)
+    span = np.minimum(np.maximum(rng.exponential(500, users), 3), days - 1 - day).astype(np.int64)
+    joined = OPENED + day.astype(np.int64) * DAY
     available = np.searchsorted(np.sort(releases), joined + span * DAY)
     ceiling = np.maximum((0.6 * available).astype(np.int64), 1)
     floor = np.minimum(min(MIN_RATINGS, ratings // users), ceiling)
@@ -183,7 +188,7 @@ def _choose(
     np.negative(keys, out=keys)
     np.maximum(keys, 1e-30, out=keys)
     np.log(keys, out=keys)
-    keys -= films.prominence
+    keys -= POPULARITY * films.prominence
     keys -= (0.5 * CHOICE) * early
     keys -= (0.5 * CHOICE) * late
     keys[films.releases[None, :] > until[:, None]] = np.inf

@@ -17,23 +17,25 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 ADJECTIVES: Final = _words(
-    "Silent Crimson Hollow Golden Restless Paper Velvet Broken Distant Burning Gentle Forgotten Emerald Wandering Winter "
-    "Hidden Scarlet Lonely Glass Iron Copper Drowned Sleeping Secret Midnight Borrowed Painted Northern Last Second Patient "
-    "Crooked Luminous Quiet Reckless Salted Tangled Unfinished Vanishing Wild Amber Barefoot Careless Faithful Feathered "
-    "Honest Impossible Jealous Laughing Marble Naïve Obstinate Perfect Ragged Shallow Tender Thirsty Twilight Unkind Weary"
+    "Silent Crimson Hollow Golden Restless Paper Velvet Broken Distant Burning Gentle Forgotten Emerald Wandering "
+    "Winter Hidden Scarlet Lonely Glass Iron Copper Drowned Sleeping Secret Midnight Borrowed Painted Northern Last "
+    "Second Patient Crooked Luminous Quiet Reckless Salted Tangled Unfinished Vanishing Wild Amber Barefoot Careless "
+    "Faithful Feathered Honest Impossible Jealous Laughing Marble Naïve Obstinate Perfect Ragged Shallow Tender "
+    "Thirsty Twilight Unkind Weary"
 )
 NOUNS: Final = _words(
-    "Lantern Harbor Orchard Clockmaker Garden River Compass Mirror Letter Bridge Lighthouse Carnival Kingdom Shadow Violin "
-    "Island Meadow Feather Thunder Ember Tide Labyrinth Sparrow Mountain Promise Cathedral Whisper Horizon Anchor Ballroom "
-    "Canyon Café Château Comet Courtroom Cradle Detour Dynasty Echo Fable Ferry Fortress Frontier Galaxy Glacier Heron "
-    "Inheritance Jury Kite Ladder Machine Masquerade Monsoon Moth Nocturne Oath Observatory Parade Pendulum Pianist Planet "
-    "Quarry Railway Reunion Rival Satellite Season Signal Stranger Summit Telegram Theorem Trapeze Tunnel Umbrella Verdict "
-    "Voyage Waltz Watchtower Wolf Wedding Window Fiancée Hangar Honeymoon Alibi Engine Almanac Bakery Cipher Dragonfly"
+    "Lantern Harbor Orchard Clockmaker Garden River Compass Mirror Letter Bridge Lighthouse Carnival Kingdom Shadow "
+    "Violin Island Meadow Feather Thunder Ember Tide Labyrinth Sparrow Mountain Promise Cathedral Whisper Horizon "
+    "Anchor Ballroom Canyon Café Château Comet Courtroom Cradle Detour Dynasty Echo Fable Ferry Fortress Frontier "
+    "Galaxy Glacier Heron Inheritance Jury Kite Ladder Machine Masquerade Monsoon Moth Nocturne Oath Observatory "
+    "Parade Pendulum Pianist Planet Quarry Railway Reunion Rival Satellite Season Signal Stranger Summit Telegram "
+    "Theorem Trapeze Tunnel Umbrella Verdict Voyage Waltz Watchtower Wolf Wedding Window Fiancée Hangar Honeymoon "
+    "Alibi Engine Almanac Bakery Cipher Dragonfly"
 )
 AGENTS: Final = _words(
-    "Keeper Thief Daughter Collector Whisperer Gambler Painter Detective Widow Smuggler Apprentice Pilot Captain Surgeon "
-    "Heiress Gardener Baker Tailor Brothers Sisters Club Affair Conspiracy Protocol Paradox Incident Diaries Chronicle "
-    "Murders Gang Hunter Dancer Singer Doctor Ghost Witness Messenger Translator Cartographer Swimmer"
+    "Keeper Thief Daughter Collector Whisperer Gambler Painter Detective Widow Smuggler Apprentice Pilot Captain "
+    "Surgeon Heiress Gardener Baker Tailor Brothers Sisters Club Affair Conspiracy Protocol Paradox Incident Diaries "
+    "Chronicle Murders Gang Hunter Dancer Singer Doctor Ghost Witness Messenger Translator Cartographer Swimmer"
 )
 GERUNDS: Final = _words(
     "Leaving Finding Crossing Forgetting Saving Remembering Chasing Raising Beyond Under Escaping Imagining"
@@ -46,36 +48,38 @@ NUMBERS: Final = _words("Two Three Four Five Six Seven Nine Ten Eleven Twelve Th
 PLACES: Final = tuple(
     head + tail
     for head in _words(
-        "Cor Bel Mar Tor Vel Dun Fal Gren Hal Kes Lor Mon Nor Pel Quill Ros Sal Tam Var Wes Yar Zen Bram Cal Dor Fen Gal "
-        "Hester Jun Kil Lin Mer Nev Pom Rav Sor Thal Val Wyn Bor"
+        "Cor Bel Mar Tor Vel Dun Fal Gren Hal Kes Lor Mon Nor Pel Quill Ros Sal Tam Var Wes Yar Zen Bram Cal Dor Fen "
+        "Gal Hester Jun Kil Lin Mer Nev Pom Rav Sor Thal Val Wyn Bor"
     )
     for tail in _words(
-        "vane marie wick holm ford haven mont dale more stead gate bury field cester minster borough ria ostra enza olé "
-        "avía ing ön ava ette port wood moor combe land"
+        "vane marie wick holm ford haven mont dale more stead gate bury field cester minster borough ria ostra enza "
+        "olé avía ing ön ava ette port wood moor combe land"
     )
 )
 FEMALE: Final = _words(
-    "Maren Ada Ingrid Noor Celia Petra Amara Lucía Hélène Sofía Yuki Odile Freya Tamsin Priya Zoë Beatrix Ilse Marisol "
-    "Anouk Linnea Thandi Oriana Rosalind Mei Sunniva Katya Leila Wilhelmina Delphine Aoife Renée Chiara Naomi Greta "
-    "Paloma Siobhan Esther Vera Inês Josephine Matilda Nadia Roxana Saskia Ursula Yasmin Bettina Corinne Dagny"
+    "Maren Ada Ingrid Noor Celia Petra Amara Lucía Hélène Sofía Yuki Odile Freya Tamsin Priya Zoë Beatrix Ilse "
+    "Marisol Anouk Linnea Thandi Oriana Rosalind Mei Sunniva Katya Leila Wilhelmina Delphine Aoife Renée Chiara Naomi "
+    "Greta Paloma Siobhan Esther Vera Inês Josephine Matilda Nadia Roxana Saskia Ursula Yasmin Bettina Corinne Dagny"
 )
 MALE: Final = _words(
     "Tobias Emil Joaquín Rafael Søren Callum Idris Kenji Lorenz Mateo Ambrose André Björn Cassius Dmitri Elias Felix "
     "Gideon Hamish Ivo Jasper Kofi Leopold Magnus Nikolai Octavio Percival Quentin Rasmus Silas Théo Ulrich Viktor "
-    "Wendell Xavier Yusuf Zoltán Anselm Barnaby Cormac Desmond Ezra Florian Gaspard Henrik Ignacio Julius Konrad Lucian Milo"
+    "Wendell Xavier Yusuf Zoltán Anselm Barnaby Cormac Desmond Ezra Florian Gaspard Henrik Ignacio Julius Konrad "
+    "Lucian Milo"
 )
 SURNAMES: Final = tuple(
     head + tail
     for head in _words(
-        "Hol Mar Ash Wood Thorn Win Bex Cald Drum Ever Fair Gar Hart Kel Lang Mont Nor Old Pem Quin Rock Stan Tal Under "
-        "Vance Whit Yard Alder Brad Cross"
+        "Hol Mar Ash Wood Thorn Win Bex Cald Drum Ever Fair Gar Hart Kel Lang Mont Nor Old Pem Quin Rock Stan Tal "
+        "Under Vance Whit Yard Alder Brad Cross"
     )
     for tail in _words(
-        "loway brook wick land worth ley ton stone man field hurst by dale croft more well bridge sen gate shaw ridge combe "
-        "berry more nett"
+        "loway brook wick land worth ley ton stone man field hurst by dale croft more well bridge sen gate shaw ridge "
+        "combe berry more nett"
     )
 ) + _words(
-    "Núñez Lindström Béranger Żuławek Ørland Müllner Castañeda Desrosiers Okonjo Tanabe Várkonyi Peñalver O'Darrow D'Aubrey"
+    "Núñez Lindström Béranger Żuławek Ørland Müllner Castañeda Desrosiers Okonjo Tanabe Várkonyi Peñalver O'Darrow "
+    "D'Aubrey"
 )
 
 #: (weight, article, body): the article is moved to the end by MovieLens.
@@ -151,9 +155,10 @@ KATAKANA: Final = tuple("アイウエオカキクケコサシスセソタチツ�
 
 #: Tags that any film may get; genre words are added by the caller.
 MOODS: Final = (
-    "atmospheric", "based on a book", "twist ending", "slow", "quirky", "visually appealing", "great soundtrack", "dark comedy",
-    "Highly quotable", "thought-provoking", "boring", "cult film", "surreal", "predictable", "great acting", "nostalgic",
-    "small town", "unreliable narrator", "feel-good", "bittersweet", "ensemble cast", "time travel", "revenge", "friendship",
+    "atmospheric", "based on a book", "twist ending", "slow", "quirky", "visually appealing", "great soundtrack",
+    "dark comedy", "Highly quotable", "thought-provoking", "boring", "cult film", "surreal", "predictable",
+    "great acting", "nostalgic", "small town", "unreliable narrator", "feel-good", "bittersweet", "ensemble cast",
+    "time travel", "revenge", "friendship",
     "cinématographie", "so bad, it's good", 'a "lost" film', "overrated", "watched with kids", "remake", "must see",
 )  # fmt: skip
 
