@@ -43,6 +43,16 @@ class Rule:
         return {**named, **self.kwargs}
 
     @property
+    def is_about_table(self) -> bool:
+        """Whether the table as a whole is judged, not its rows."""
+        return self.expectation in (NOT_EMPTY, SAME_COLUMNS, SOME_COLUMNS, SAME_TYPES)
+
+    @property
+    def needs_counts(self) -> bool:
+        """Whether more than yes or no is wanted of a rule that holds: what was observed, or the share."""
+        return self.is_about_table or "mostly" in self.kwargs
+
+    @property
     def is_unique(self) -> bool:
         """Whether rows are compared with each other, so that equal keys must be judged together."""
         return self.expectation in ("ExpectColumnValuesToBeUnique", "ExpectCompoundColumnsToBeUnique")
@@ -78,10 +88,13 @@ class Suite:
         return (*derived, *self.rules)
 
 
+def _share(mostly: float) -> dict[str, float]:
+    return {} if mostly == 1.0 else {"mostly": mostly}
+
+
 def not_null(*columns: str, severity: Severity = "blocking", mostly: float = 1.0) -> tuple[Rule, ...]:
     """Each of the columns has a value in (at least ``mostly`` of) the rows: one rule a column."""
-    kwargs = {} if mostly == 1.0 else {"mostly": mostly}
-    return tuple(Rule("ExpectColumnValuesToNotBeNull", (column,), kwargs, severity) for column in columns)
+    return tuple(Rule("ExpectColumnValuesToNotBeNull", (column,), _share(mostly), severity) for column in columns)
 
 
 def unique(*columns: str, severity: Severity = "blocking") -> Rule:
@@ -99,13 +112,9 @@ def between(
     mostly: float = 1.0,
 ) -> Rule:
     """Values that are not NULL lie in [least, most]; an ISO date bounds a TIMESTAMP column."""
-    kwargs = {"min_value": least, "max_value": most, "mostly": mostly}
-    return Rule(
-        "ExpectColumnValuesToBeBetween",
-        (column,),
-        {key: value for key, value in kwargs.items() if value is not None and (key, value) != ("mostly", 1.0)},
-        severity,
-    )
+    bounds = {"min_value": least, "max_value": most}
+    kwargs = {key: value for key, value in bounds.items() if value is not None}
+    return Rule("ExpectColumnValuesToBeBetween", (column,), {**kwargs, **_share(mostly)}, severity)
 
 
 def one_of(column: str, values: Sequence[Any], *, severity: Severity = "blocking") -> Rule:
@@ -113,9 +122,9 @@ def one_of(column: str, values: Sequence[Any], *, severity: Severity = "blocking
     return Rule("ExpectColumnValuesToBeInSet", (column,), {"value_set": list(values)}, severity)
 
 
-def matches(column: str, pattern: str, *, severity: Severity = "blocking") -> Rule:
+def matches(column: str, pattern: str, *, severity: Severity = "blocking", mostly: float = 1.0) -> Rule:
     r"""Values that are not NULL contain the pattern; anchor it with ``^`` and ``\Z`` (``$`` lets a line feed pass)."""
-    return Rule("ExpectColumnValuesToMatchRegex", (column,), {"regex": pattern}, severity)
+    return Rule("ExpectColumnValuesToMatchRegex", (column,), {"regex": pattern, **_share(mostly)}, severity)
 
 
 def not_before(later: str, earlier: str, *, severity: Severity = "blocking") -> Rule:

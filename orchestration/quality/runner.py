@@ -8,21 +8,17 @@ at the first run.
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from orchestration.quality.rules import NOT_EMPTY, SAME_COLUMNS, SAME_TYPES, SOME_COLUMNS, Rule, Severity, Suite
+from orchestration.quality.judge import FAILING_ROWS, Verdict, judge, whole_dataframe
+from orchestration.quality.rules import NOT_EMPTY, SAME_TYPES, Rule, Severity, Suite
 
 if TYPE_CHECKING:
     import duckdb
-    import pandas as pd
 
-#: Failing rows kept of each rule: enough to see what is wrong, few enough to read.
-FAILING_ROWS = 20
 #: Size of a part, in fetched numbers; a string counts as eight of them (about 64 bytes with its Python object).
 PART_UNITS = 24_000_000
 _STRING_UNITS = 8
@@ -66,15 +62,15 @@ class SuiteResult:
 
 
 @dataclass(frozen=True)
-class _Verdict:
-    """What Great Expectations said of one rule on one part."""
+class _Table:
+    con: duckdb.DuckDBPyConnection
+    name: str
+    types: dict[str, str]
+    rows: int
 
-    passed: bool
-    observed: str
-    compared: int = 0
-    unexpected: int = 0
-    rowids: tuple[int, ...] = ()
-    error: bool = False
+    @property
+    def quoted(self) -> str:
+        return _quoted(self.name)
 
 
 def run_suite(con: duckdb.DuckDBPyConnection, suite: Suite, *, part_units: int = PART_UNITS) -> SuiteResult:
@@ -86,95 +82,83 @@ def run_suite(con: duckdb.DuckDBPyConnection, suite: Suite, *, part_units: int =
     import duckdb
 
     try:
-        types = {name: kind for name, kind, *_ in con.execute(f"DESCRIBE {_quoted(suite.table)}").fetchall()}
-        rows = _scalar(con, f"SELECT count(*) FROM {_quoted(suite.table)}")
+        described = con.execute(f"DESCRIBE {_quoted(suite.table)}").fetchall()
+        counted = con.execute(f"SELECT count(*) FROM {_quoted(suite.table)}").fetchall()
     except duckdb.Error as error:
         missing = Outcome("expect_table_to_exist", "", {}, False, "blocking", str(error).splitlines()[0], 0, [])
         return SuiteResult(suite.table, 0, False, True, (missing,))
+    table = _Table(con, suite.table, {name: kind for name, kind, *_ in described}, counted[0][0])
 
-    rules = suite.all_rules
-    verdicts: dict[int, list[_Verdict]] = {number: [] for number in range(len(rules))}
-    about_table = [number for number in verdicts if _is_about_table(rules[number])]
-    for number in about_table:
-        frame = _table_frame(con, suite.table, types, rows, rules[number])
-        for verdict in _judge(frame, {number: _table_rule(rules[number])}).values():
+    rules = dict(enumerate(suite.all_rules))
+    verdicts: dict[int, list[Verdict]] = {number: [] for number in rules}
+    for judged in (*_judge_table(table, rules), *_judge_rows(table, rules, part_units)):
+        for number, verdict in judged.items():
             verdicts[number].append(verdict)
-    about_rows = {number: rules[number] for number in verdicts if number not in about_table}
-    for group in _passes(about_rows):
-        for part in _parts(con, suite.table, types, rows, group, part_units):
-            for number, verdict in part.items():
-                verdicts[number].append(verdict)
-    outcomes = tuple(_outcome(con, suite.table, rules[number], found) for number, found in verdicts.items())
+    outcomes = tuple(_outcome(table, rules[number], found) for number, found in verdicts.items())
     return SuiteResult(
         suite.table,
-        rows,
+        table.rows,
         all(outcome.passed for outcome in outcomes),
         any(not outcome.passed and outcome.severity == "blocking" for outcome in outcomes),
         outcomes,
     )
 
 
-def _is_about_table(rule: Rule) -> bool:
-    return rule.expectation in (NOT_EMPTY, SAME_COLUMNS, SOME_COLUMNS, SAME_TYPES)
-
-
-def _table_frame(
-    con: duckdb.DuckDBPyConnection, table: str, types: dict[str, str], rows: int, rule: Rule
-) -> pd.DataFrame:
-    """The smallest frame that shows what the rule is about: the bare index, the bare header, or the description."""
+def _judge_table(table: _Table, rules: dict[int, Rule]) -> Iterator[dict[int, Verdict]]:
+    """The verdicts on the table as a whole, each from the smallest frame that shows what its rule is about."""
     import pandas as pd
 
-    if rule.expectation == NOT_EMPTY:
-        return pd.DataFrame(index=pd.RangeIndex(rows))
-    if rule.expectation == SAME_TYPES:
-        expected = {name for name, _ in rule.kwargs["value_pairs_set"]}
-        described = [(name, kind) for name, kind in types.items() if name in expected]
-        return pd.DataFrame(described, columns=["column_name", "column_type"])
-    return con.execute(f"SELECT * FROM {_quoted(table)} LIMIT 0").df()
+    definition = whole_dataframe()
+    for number, rule in rules.items():
+        if rule.expectation == NOT_EMPTY:
+            yield judge(definition, pd.DataFrame(index=pd.RangeIndex(table.rows)), {number: rule})
+        elif rule.expectation == SAME_TYPES:
+            expected = {name for name, _ in rule.kwargs["value_pairs_set"]}
+            kinds = [(name, kind) for name, kind in table.types.items() if name in expected]
+            frame = pd.DataFrame(kinds, columns=["column_name", "column_type"])
+            yield judge(definition, frame, {number: replace(rule, columns=("column_name", "column_type"))})
+        elif rule.is_about_table:
+            header = table.con.execute(f"SELECT * FROM {table.quoted} LIMIT 0").df()
+            yield judge(definition, header, {number: rule})
 
 
-def _table_rule(rule: Rule) -> Rule:
-    if rule.expectation == SAME_TYPES:
-        return replace(rule, columns=("column_name", "column_type"))
-    return rule
+def _judge_rows(table: _Table, rules: dict[int, Rule], part_units: int) -> Iterator[dict[int, Verdict]]:
+    """The verdicts on the rows, part by part.
+
+    A table that fits is one part. Another is split by the hash of a key; as it can be split by one key at a time, each
+    further uniqueness rule takes a pass of its own.
+    """
+    about_rows = {number: rule for number, rule in rules.items() if not rule.is_about_table}
+    if _parts_of(table, about_rows, part_units) == 1:
+        yield _judge_part(table, about_rows)
+        return
+    further = [number for number, rule in about_rows.items() if rule.is_unique][1:]
+    first = {number: rule for number, rule in about_rows.items() if number not in further}
+    for group in (first, *({number: rules[number]} for number in further)):
+        parts = _parts_of(table, group, part_units)
+        key = next((rule.columns for rule in group.values() if rule.is_unique), ())
+        split = ", ".join(_identifier(column) for column in key if column in table.types) or "rowid"
+        for part in range(parts):
+            yield _judge_part(table, group, f"hash({split}) % {parts} = {part}")
 
 
-def _passes(rules: dict[int, Rule]) -> list[dict[int, Rule]]:
-    """The rules in groups with at most one uniqueness rule each, because a table is split by one key at a time."""
-    unique = [number for number, rule in rules.items() if rule.is_unique]
-    extra = unique[1:]
-    first = {number: rule for number, rule in rules.items() if number not in extra}
-    return [group for group in (first, *({number: rules[number]} for number in extra)) if group]
+def _parts_of(table: _Table, rules: dict[int, Rule], part_units: int) -> int:
+    reads = _readers(table, rules)
+    units = 1 + sum(_units(table.types[column], readers) for column, readers in reads.items())
+    return max(1, -(-table.rows * units // part_units))
 
 
-def _parts(
-    con: duckdb.DuckDBPyConnection,
-    table: str,
-    types: dict[str, str],
-    rows: int,
-    rules: dict[int, Rule],
-    part_units: int,
-) -> Iterator[dict[int, _Verdict]]:
-    """The verdicts of each part of the table; one part when it is small."""
+def _judge_part(table: _Table, rules: dict[int, Rule], condition: str = "true") -> dict[int, Verdict]:
     import duckdb
 
-    reads = _readers(rules, types)
-    units = 1 + sum(_units(types[column], readers) for column, readers in reads.items())
-    count = max(1, -(-rows * units // part_units))
-    keys = next((rule.columns for rule in rules.values() if rule.is_unique), None)
-    split = ", ".join(_identifier(key) for key in keys) if keys and set(keys) <= set(types) else "rowid"
-    fetched = [_expression(column, types[column], names) for column, names in reads.items()]
+    reads = _readers(table, rules)
+    fetched = [_expression(column, table.types[column], readers) for column, readers in reads.items()]
     selected = ", ".join([f"rowid AS {_ROWID}", *fetched])
-    prepared = {number: _with_epochs(rule, types) for number, rule in rules.items()}
-    for part in range(count):
-        where = f" WHERE hash({split}) % {count} = {part}" if count > 1 else ""
-        try:
-            frame = con.execute(f"SELECT {selected} FROM {_quoted(table)}{where}").df().set_index(_ROWID)
-        except duckdb.Error as error:
-            failed = _Verdict(False, str(error).splitlines()[0], error=True)
-            yield dict.fromkeys(rules, failed)
-            return
-        yield _judge(frame, prepared)
+    try:
+        frame = table.con.execute(f"SELECT {selected} FROM {table.quoted} WHERE {condition}").df().set_index(_ROWID)
+    except duckdb.Error as error:
+        return dict.fromkeys(rules, Verdict(False, str(error).splitlines()[0], error=True))
+    return judge(whole_dataframe(), frame, {number: _with_epochs(rule, table) for number, rule in rules.items()})
 
 
 def _units(kind: str, readers: set[str]) -> int:
@@ -182,12 +166,12 @@ def _units(kind: str, readers: set[str]) -> int:
     return _STRING_UNITS if is_string and readers != {_NOT_NULL} else 1
 
 
-def _readers(rules: dict[int, Rule], types: dict[str, str]) -> dict[str, set[str]]:
+def _readers(table: _Table, rules: dict[int, Rule]) -> dict[str, set[str]]:
     """The columns to fetch, each with the expectations that read it. A missing one is left to its rule."""
     reads: dict[str, set[str]] = {}
     for rule in rules.values():
         for column in rule.columns:
-            if column in types:
+            if column in table.types:
                 reads.setdefault(column, set()).add(rule.expectation)
     return reads
 
@@ -212,9 +196,9 @@ def _expression(column: str, kind: str, readers: set[str]) -> str:
     return name
 
 
-def _with_epochs(rule: Rule, types: dict[str, str]) -> Rule:
+def _with_epochs(rule: Rule, table: _Table) -> Rule:
     """The rule with ISO dates as microseconds where its column is fetched so."""
-    if len(rule.columns) != 1 or not types.get(rule.columns[0], "").startswith("TIMESTAMP"):
+    if len(rule.columns) != 1 or not table.types.get(rule.columns[0], "").startswith("TIMESTAMP"):
         return rule
     kwargs = {
         key: _epoch_us(value) if key in ("min_value", "max_value") and isinstance(value, str) else value
@@ -227,71 +211,12 @@ def _epoch_us(moment: str) -> int:
     return int(datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp()) * 1_000_000
 
 
-def _judge(frame: pd.DataFrame, rules: dict[int, Rule]) -> dict[int, _Verdict]:
-    """Great Expectations' verdict on each rule over one frame, by the rule's number."""
-    gx = _great_expectations()
-    # A context of its own: it keeps every batch that it has seen.
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
-    asset = context.data_sources.add_pandas("warehouse").add_dataframe_asset("table")
-    batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
-    verdicts: dict[int, _Verdict] = {}
-    expectations = []
-    for number, rule in rules.items():
-        try:
-            expectation = getattr(gx.expectations, rule.expectation)(**rule.arguments, meta={"rule": number})
-        except (TypeError, ValueError) as error:
-            verdicts[number] = _Verdict(False, str(error), error=True)
-        else:
-            expectations.append(expectation)
-    result = batch.validate(
-        gx.ExpectationSuite(name="suite", expectations=expectations),
-        result_format={
-            "result_format": "BASIC",
-            "partial_unexpected_count": FAILING_ROWS,
-            "include_unexpected_rows": True,
-        },
-    )
-    for judged in result.results:
-        number = judged.expectation_config.meta["rule"]
-        verdicts[number] = _verdict(judged, rules[number])
-    lost = set(rules) - set(verdicts)
-    if lost:
-        raise RuntimeError(f"Great Expectations gave no verdict on {[rules[number] for number in sorted(lost)]}")
-    return verdicts
-
-
-def _verdict(judged: Any, rule: Rule) -> _Verdict:
-    error = _error_of(judged.exception_info or {})
-    if error:
-        return _Verdict(False, error, error=True)
-    found = judged.result
-    if "observed_value" in found:
-        return _Verdict(bool(judged.success), str(found["observed_value"]))
-    rows = found.get("unexpected_rows")
-    described = found["partial_unexpected_list"] if rule.expectation == SAME_TYPES else []
-    return _Verdict(
-        bool(judged.success),
-        ", ".join(f"{name} is {kind}" for name, kind in described),
-        found["element_count"] - found.get("missing_count", 0),
-        found["unexpected_count"],
-        () if rows is None else tuple(int(rowid) for rowid in rows.index),
-    )
-
-
-def _error_of(info: dict[str, Any]) -> str:
-    """The message of what was raised inside an expectation, or nothing. It comes flat, or one entry a failed metric."""
-    entries = [info] if "raised_exception" in info else list(info.values())
-    messages = [str(entry["exception_message"]) for entry in entries if entry.get("raised_exception")]
-    return "; ".join(dict.fromkeys(messages))
-
-
-def _outcome(con: duckdb.DuckDBPyConnection, table: str, rule: Rule, verdicts: Sequence[_Verdict]) -> Outcome:
+def _outcome(table: _Table, rule: Rule, verdicts: Sequence[Verdict]) -> Outcome:
     errors = list(dict.fromkeys(verdict.observed for verdict in verdicts if verdict.error))
-    unexpected = 0 if _is_about_table(rule) else sum(verdict.unexpected for verdict in verdicts)
+    unexpected = 0 if rule.is_about_table else sum(verdict.unexpected for verdict in verdicts)
     compared = sum(verdict.compared for verdict in verdicts)
     rowids = sorted(rowid for verdict in verdicts for rowid in verdict.rowids)[:FAILING_ROWS]
-    shown = [] if _is_about_table(rule) else _rows(con, table, rowids, rule.columns if rule.is_unique else ())
+    shown = [] if rule.is_about_table else _rows(table, rowids, rule.columns if rule.is_unique else ())
     if errors:
         passed, observed = False, "; ".join(errors)
     elif "mostly" in rule.kwargs:
@@ -321,13 +246,11 @@ def _examples(rule: Rule, failing_rows: list[dict[str, Any]]) -> str:
     return "; ".join(list(dict.fromkeys(texts))[:5])
 
 
-def _rows(
-    con: duckdb.DuckDBPyConnection, table: str, rowids: Sequence[int], keys: Sequence[str]
-) -> list[dict[str, Any]]:
+def _rows(table: _Table, rowids: Sequence[int], keys: Sequence[str]) -> list[dict[str, Any]]:
     """The whole rows; with ``keys`` all rows that share a key with them, side by side."""
     if not rowids:
         return []
-    source = _quoted(table)
+    source = table.quoted
     chosen = f"rowid IN ({', '.join(map(str, rowids))})"
     if keys:
         named = [_identifier(key) for key in keys]
@@ -340,18 +263,9 @@ def _rows(
         )
     else:
         query = f"SELECT * FROM {source} WHERE {chosen} ORDER BY rowid"
-    cursor = con.execute(query)
+    cursor = table.con.execute(query)
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
-def _great_expectations() -> Any:
-    """The library, silenced: no analytics, and no log of errors that become outcomes."""
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    import great_expectations as gx
-
-    logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
-    return gx
 
 
 def _snake(name: str) -> str:
@@ -364,12 +278,6 @@ def _identifier(name: str) -> str:
 
 def _quoted(table: str) -> str:
     return ".".join(_identifier(part) for part in table.split("."))
-
-
-def _scalar(con: duckdb.DuckDBPyConnection, query: str) -> int:
-    row = con.execute(query).fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 def failing_rows_markdown(result: SuiteResult) -> str:

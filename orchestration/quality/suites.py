@@ -1,34 +1,428 @@
-"""The suites: what must hold of every raw table and every mart. A new rule is one line here.
+r"""The suites: what must hold of every raw table and every mart. A new rule is one line here.
 
-Blocking is what would make every number after it wrong without a trace. Warning is what a person should look at, while
-what comes after still says the truth about the rest.
+A blocking rule guards what would make later numbers wrong without a trace: a key that is missing or twice (joins drop
+or multiply rows), a value outside its scale, a table that came out empty, a column that has moved. A warning is for
+what a person should look at while everything else stays right: an odd year costs one film its year. A dump holds
+millions of rows that nobody here can mend, so of the dumps only what breaks joins blocks.
+
+Anchors are ``^`` and ``\Z``: ``$`` would let a trailing line feed pass.
 """
 
 from __future__ import annotations
 
-from orchestration.quality.rules import Suite, not_empty, not_null, one_of
+from orchestration.quality.rules import (
+    Suite,
+    between,
+    matches,
+    not_before,
+    not_empty,
+    not_null,
+    one_of,
+    unique,
+)
 
 HALF_STARS = [step / 2 for step in range(1, 11)]
 TCONST = r"^tt[0-9]{7,}\Z"
 NCONST = r"^nm[0-9]{7,}\Z"
+NCONSTS = r"^nm[0-9]{7,}(,nm[0-9]{7,})*\Z"
 
-SUITES: dict[str, Suite] = {
-    suite.table: suite
-    for suite in (
-        Suite(
-            "raw.ml_ratings",
-            {
-                "edition": "VARCHAR",
-                "userId": "INTEGER",
-                "movieId": "INTEGER",
-                "rating": "DECIMAL(2,1)",
-                "timestamp": "BIGINT",
-            },
-            (
-                not_empty(),
-                *not_null("userId", "movieId", "rating"),
-                one_of("rating", HALF_STARS),
-            ),
+#: Seconds since 1970: MovieLens opened in 1995, and what is later than 2100 was given in milliseconds.
+YEAR_1995, YEAR_2100 = 788_918_400, 4_102_444_800
+
+GENRES = (
+    *("Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"),
+    *("Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
+)
+GENRE_COLUMNS = [genre.lower().replace("-", "_") for genre in GENRES]
+
+TITLE_TYPES = (
+    *("movie", "short", "tvEpisode", "tvMiniSeries", "tvMovie", "tvPilot", "tvSeries", "tvShort", "tvSpecial", "video"),
+    *("videoGame", "radioEpisode", "radioSeries", "podcastEpisode", "podcastSeries", "musicVideo"),
+)
+CREDIT_CATEGORIES = (
+    *("actor", "actress", "archive_footage", "archive_sound", "casting_director", "cinematographer", "composer"),
+    *("director", "editor", "producer", "production_designer", "self", "writer"),
+)
+
+
+def _columns(spec: str) -> dict[str, str]:
+    """``"a INTEGER; b DECIMAL(2,1)"`` -> columns with their types, in order."""
+    parts = (part.strip().partition(" ") for part in spec.split(";"))
+    return {name: kind for name, _, kind in parts}
+
+
+_MOVIELENS = (
+    Suite(
+        "raw.ml_ratings",
+        _columns("edition VARCHAR; userId INTEGER; movieId INTEGER; rating DECIMAL(2,1); timestamp BIGINT"),
+        (
+            not_empty(),
+            *not_null("edition", "userId", "movieId", "rating", "timestamp"),
+            # A second row of the pair would count twice in every history.
+            unique("userId", "movieId"),
+            between("userId", 1),
+            between("movieId", 1),
+            one_of("rating", HALF_STARS),
+            between("timestamp", 0, YEAR_2100),
+            # Odd, but times before MovieLens still order a history.
+            between("timestamp", YEAR_1995, severity="warning"),
         ),
-    )
-}
+    ),
+    Suite(
+        "raw.ml_movies",
+        _columns(
+            "edition VARCHAR; movieId INTEGER; title VARCHAR; genres VARCHAR;"
+            " releaseDate VARCHAR; videoReleaseDate VARCHAR; url VARCHAR"
+        ),
+        (
+            not_empty(),
+            *not_null("edition", "movieId", "title"),
+            unique("movieId"),
+            # A film without them is matched and described less well, nothing else.
+            *not_null("genres", severity="warning"),
+            matches("title", r"\([0-9]{4}[^)]*\)\s*\Z", severity="warning", mostly=0.95),
+        ),
+    ),
+    Suite(
+        "raw.ml_links",
+        _columns("edition VARCHAR; movieId INTEGER; imdbId VARCHAR; tmdbId BIGINT"),
+        (
+            *not_null("edition", "movieId"),
+            # Two links of a film would double it in the join.
+            unique("movieId"),
+            # Such a film is matched by its title instead.
+            *not_null("imdbId", severity="warning"),
+            matches("imdbId", r"^[0-9]{1,9}\Z", severity="warning"),
+        ),
+    ),
+    Suite(
+        "raw.ml_tags",
+        _columns("edition VARCHAR; userId INTEGER; movieId INTEGER; tag VARCHAR; timestamp BIGINT"),
+        (
+            *not_null("edition", "userId", "movieId", "tag", "timestamp"),
+            between("timestamp", 0, YEAR_2100),
+            between("timestamp", YEAR_1995, severity="warning"),
+        ),
+    ),
+    Suite(
+        "raw.ml_users",
+        _columns("edition VARCHAR; userId INTEGER; gender VARCHAR; age INTEGER; occupation VARCHAR; zipCode VARCHAR"),
+        (
+            *not_null("edition", "userId"),
+            # A user twice would double all of the user's ratings in a join.
+            unique("userId"),
+            # Demographics describe and train nothing.
+            one_of("gender", ["F", "M"], severity="warning"),
+            between("age", 1, 120, severity="warning"),
+        ),
+    ),
+)
+
+# Dumps may be left out, so none of them has to have rows. A key of another shape joins with nothing: that title is
+# missing, the others are right, so patterns warn.
+_IMDB = (
+    Suite(
+        "raw.imdb_title_basics",
+        _columns(
+            "tconst VARCHAR; titleType VARCHAR; primaryTitle VARCHAR; originalTitle VARCHAR; isAdult BOOLEAN;"
+            " startYear INTEGER; endYear INTEGER; runtimeMinutes INTEGER; genres VARCHAR"
+        ),
+        (
+            *not_null("tconst"),
+            unique("tconst"),
+            matches("tconst", TCONST, severity="warning"),
+            *not_null("primaryTitle", severity="warning", mostly=0.999),
+            one_of("titleType", TITLE_TYPES, severity="warning"),
+            between("startYear", 1870, 2120, severity="warning"),
+            between("endYear", 1870, 2120, severity="warning"),
+            not_before("endYear", "startYear", severity="warning"),
+            between("runtimeMinutes", 0, severity="warning"),
+        ),
+    ),
+    Suite(
+        "raw.imdb_title_ratings",
+        _columns("tconst VARCHAR; averageRating DECIMAL(3,1); numVotes INTEGER"),
+        (
+            *not_null("tconst", "averageRating", "numVotes"),
+            unique("tconst"),
+            # Votes decide which of two films of one title is meant.
+            between("averageRating", 1, 10),
+            between("numVotes", 0),
+            matches("tconst", TCONST, severity="warning"),
+        ),
+    ),
+    Suite(
+        "raw.imdb_title_crew",
+        _columns("tconst VARCHAR; directors VARCHAR; writers VARCHAR"),
+        (
+            *not_null("tconst"),
+            unique("tconst"),
+            matches("tconst", TCONST, severity="warning"),
+            matches("directors", NCONSTS, severity="warning"),
+            matches("writers", NCONSTS, severity="warning"),
+        ),
+    ),
+    Suite(
+        "raw.imdb_title_principals",
+        _columns("tconst VARCHAR; ordering INTEGER; nconst VARCHAR; category VARCHAR; job VARCHAR; characters VARCHAR"),
+        (
+            *not_null("tconst", "ordering", "nconst"),
+            unique("tconst", "ordering"),
+            matches("tconst", TCONST, severity="warning"),
+            matches("nconst", NCONST, severity="warning"),
+            one_of("category", CREDIT_CATEGORIES, severity="warning"),
+            *not_null("category", severity="warning"),
+        ),
+    ),
+    Suite(
+        "raw.imdb_title_episode",
+        _columns("tconst VARCHAR; parentTconst VARCHAR; seasonNumber INTEGER; episodeNumber INTEGER"),
+        (
+            *not_null("tconst"),
+            unique("tconst"),
+            *not_null("parentTconst", severity="warning"),
+            matches("tconst", TCONST, severity="warning"),
+            matches("parentTconst", TCONST, severity="warning"),
+            between("seasonNumber", 0, severity="warning"),
+            between("episodeNumber", 0, severity="warning"),
+        ),
+    ),
+    Suite(
+        "raw.imdb_title_akas",
+        _columns(
+            "titleId VARCHAR; ordering INTEGER; title VARCHAR; region VARCHAR; language VARCHAR; types VARCHAR;"
+            " attributes VARCHAR; isOriginalTitle BOOLEAN"
+        ),
+        (
+            *not_null("titleId", "ordering"),
+            unique("titleId", "ordering"),
+            matches("titleId", TCONST, severity="warning"),
+            *not_null("title", severity="warning", mostly=0.999),
+        ),
+    ),
+    Suite(
+        "raw.imdb_name_basics",
+        _columns(
+            "nconst VARCHAR; primaryName VARCHAR; birthYear INTEGER; deathYear INTEGER; primaryProfession VARCHAR;"
+            " knownForTitles VARCHAR"
+        ),
+        (
+            *not_null("nconst"),
+            unique("nconst"),
+            matches("nconst", NCONST, severity="warning"),
+            *not_null("primaryName", severity="warning", mostly=0.999),
+            # Socrates and Homer are credited as writers, so births start early.
+            between("birthYear", 0, 2100, severity="warning"),
+            between("deathYear", 0, 2100, severity="warning"),
+            not_before("deathYear", "birthYear", severity="warning"),
+        ),
+    ),
+)
+
+_DIMENSIONS = (
+    Suite(
+        "marts.dim_movies",
+        _columns(
+            "movie_key BIGINT; edition VARCHAR; movie_id INTEGER; movie_ids INTEGER[]; tconst VARCHAR; title VARCHAR;"
+            " original_title VARCHAR; year INTEGER; decade INTEGER; genres VARCHAR[]; imdb_genres VARCHAR[];"
+            " main_genre VARCHAR; title_type VARCHAR; runtime_minutes INTEGER; is_adult BOOLEAN;"
+            " imdb_rating DECIMAL(3,1); imdb_votes INTEGER; directors VARCHAR[]; match_method VARCHAR;"
+            " match_confidence DECIMAL(3,2); link_url VARCHAR; link_kind VARCHAR; rating_count INTEGER;"
+            " rating_mean DECIMAL(4,3)"
+        ),
+        (
+            not_empty(),
+            *not_null("movie_key", "edition", "movie_id", "movie_ids", "title", "genres"),
+            *not_null("match_method", "match_confidence", "link_url", "link_kind", "rating_count"),
+            unique("movie_key"),
+            unique("edition", "movie_id"),
+            # Two films of one tconst are one film that would be recommended twice.
+            unique("tconst"),
+            one_of("match_method", ["link", "title_year", "aka_title_year", "near_year", "unmatched"]),
+            between("match_confidence", 0, 1),
+            one_of("link_kind", ["imdb_title", "edition_url", "imdb_search"]),
+            # People click on it.
+            matches("link_url", r"^https?://."),
+            between("rating_count", 0),
+            between("rating_mean", 0.5, 5),
+            between("imdb_rating", 1, 10),
+            between("imdb_votes", 0),
+            # Each costs one film a detail.
+            matches("link_url", r"^[^\s]+\Z", severity="warning"),
+            matches("tconst", TCONST, severity="warning"),
+            between("year", 1870, 2120, severity="warning"),
+            between("decade", 1870, 2120, severity="warning"),
+            one_of("main_genre", [*GENRES, "IMAX"], severity="warning"),
+            between("runtime_minutes", 0, severity="warning"),
+        ),
+        others=True,
+    ),
+    Suite(
+        "marts.dim_users",
+        _columns(
+            "user_key BIGINT; edition VARCHAR; user_id INTEGER; gender VARCHAR; age INTEGER; occupation VARCHAR;"
+            " zip_code VARCHAR; rating_count INTEGER; first_rated_at TIMESTAMP; last_rated_at TIMESTAMP"
+        ),
+        (
+            not_empty(),
+            *not_null("user_key", "edition", "user_id", "rating_count"),
+            unique("user_key"),
+            unique("edition", "user_id"),
+            between("rating_count", 0),
+            not_before("last_rated_at", "first_rated_at"),
+            # Demographics describe and train nothing.
+            one_of("gender", ["F", "M"], severity="warning"),
+            between("age", 1, 120, severity="warning"),
+        ),
+        others=True,
+    ),
+    Suite(
+        "marts.dim_people",
+        _columns("nconst VARCHAR; name VARCHAR; birth_year INTEGER; death_year INTEGER; movie_count INTEGER"),
+        (
+            # Empty where no dump of credits was asked for; names are missing where only name.basics was not.
+            *not_null("nconst", "movie_count"),
+            unique("nconst"),
+            between("movie_count", 1),
+            matches("nconst", NCONST, severity="warning"),
+            between("birth_year", 0, 2100, severity="warning"),
+            between("death_year", 0, 2100, severity="warning"),
+            not_before("death_year", "birth_year", severity="warning"),
+        ),
+        others=True,
+    ),
+)
+
+_FACTS = (
+    Suite(
+        "marts.fct_ratings",
+        _columns(
+            "user_key BIGINT; movie_key BIGINT; edition VARCHAR; rating DECIMAL(2,1); rated_at TIMESTAMP;"
+            " times_rated INTEGER"
+        ),
+        (
+            not_empty(),
+            *not_null("user_key", "movie_key", "edition", "rating", "rated_at", "times_rated"),
+            unique("user_key", "movie_key"),
+            one_of("rating", HALF_STARS),
+            between("rated_at", "1970-01-01", "2100-01-01"),
+            between("times_rated", 1),
+            between("rated_at", "1995-01-01", severity="warning"),
+        ),
+        others=True,
+    ),
+    Suite(
+        "marts.bridge_movie_genres",
+        _columns("movie_key BIGINT; genre VARCHAR"),
+        (
+            *not_null("movie_key", "genre"),
+            unique("movie_key", "genre"),
+            # A genre that is new has no feature column yet: the others are right.
+            one_of("genre", [*GENRES, "IMAX"], severity="warning"),
+        ),
+        others=True,
+    ),
+    Suite(
+        "marts.fct_credits",
+        _columns("movie_key BIGINT; tconst VARCHAR; nconst VARCHAR; category VARCHAR; ordering INTEGER; job VARCHAR"),
+        (
+            *not_null("movie_key", "tconst", "nconst", "category"),
+            # The same credit twice would count a person's film twice.
+            unique("movie_key", "nconst", "category"),
+            matches("tconst", TCONST, severity="warning"),
+            matches("nconst", NCONST, severity="warning"),
+            one_of("category", CREDIT_CATEGORIES, severity="warning"),
+        ),
+        others=True,
+    ),
+    Suite(
+        "marts.fct_tags",
+        _columns("user_key BIGINT; movie_key BIGINT; tag VARCHAR; tagged_at TIMESTAMP"),
+        (
+            *not_null("user_key", "movie_key", "tag", "tagged_at"),
+            unique("user_key", "movie_key", "tag"),
+            between("tagged_at", "1995-01-01", "2100-01-01", severity="warning"),
+        ),
+        others=True,
+    ),
+)
+
+# Features are read by name and type from Parquet, by training and by serving: their columns are exactly these.
+_FEATURES = (
+    Suite(
+        "marts.user_features",
+        _columns(
+            "user_key BIGINT; feature_timestamp TIMESTAMP; rating_count INTEGER; rating_mean DOUBLE;"
+            " rating_stddev DOUBLE; positive_share DOUBLE; active_days INTEGER; days_since_first INTEGER;"
+            " mean_release_year DOUBLE;" + ";".join(f"genre_share_{genre} DOUBLE" for genre in GENRE_COLUMNS)
+        ),
+        (
+            not_empty(),
+            *not_null("user_key", "feature_timestamp", "rating_count", "rating_mean", "rating_stddev"),
+            *not_null("positive_share", "active_days", "days_since_first"),
+            *not_null(*(f"genre_share_{genre}" for genre in GENRE_COLUMNS)),
+            # Two states of one moment: which of them a join takes would be chance.
+            unique("user_key", "feature_timestamp"),
+            between("feature_timestamp", "1970-01-02", "2100-01-01"),
+            between("rating_count", 1),
+            between("rating_mean", 0.5, 5),
+            between("rating_stddev", 0, 2.25),
+            between("positive_share", 0, 1),
+            between("active_days", 1),
+            not_before("rating_count", "active_days"),
+            between("days_since_first", 1),
+            not_before("days_since_first", "active_days"),
+            *(between(f"genre_share_{genre}", 0, 1) for genre in GENRE_COLUMNS),
+            # NULL for who has rated only films without a year.
+            between("mean_release_year", 1870, 2120, severity="warning"),
+        ),
+    ),
+    Suite(
+        "marts.movie_features",
+        _columns(
+            "movie_key BIGINT; feature_timestamp TIMESTAMP; rating_count INTEGER; rating_mean DOUBLE;"
+            " rating_stddev DOUBLE; positive_share DOUBLE; days_since_first INTEGER"
+        ),
+        (
+            not_empty(),
+            *not_null("movie_key", "feature_timestamp", "rating_count", "rating_mean", "rating_stddev"),
+            *not_null("positive_share", "days_since_first"),
+            unique("movie_key", "feature_timestamp"),
+            between("feature_timestamp", "1970-01-02", "2100-01-01"),
+            between("rating_count", 1),
+            between("rating_mean", 0.5, 5),
+            between("rating_stddev", 0, 2.25),
+            between("positive_share", 0, 1),
+            between("days_since_first", 1),
+        ),
+    ),
+    Suite(
+        "marts.movie_content",
+        _columns(
+            "movie_key BIGINT; feature_timestamp TIMESTAMP; release_year INTEGER; runtime_minutes INTEGER;"
+            + ";".join(f"is_{genre} INTEGER" for genre in GENRE_COLUMNS)
+        ),
+        (
+            not_empty(),
+            *not_null("movie_key", "feature_timestamp", *(f"is_{genre}" for genre in GENRE_COLUMNS)),
+            unique("movie_key"),
+            *(one_of(f"is_{genre}", [0, 1]) for genre in GENRE_COLUMNS),
+            between("release_year", 1870, 2120, severity="warning"),
+            between("runtime_minutes", 0, severity="warning"),
+        ),
+    ),
+    Suite(
+        "marts.movie_imdb",
+        _columns("movie_key BIGINT; feature_timestamp TIMESTAMP; imdb_rating DOUBLE; imdb_votes INTEGER"),
+        (
+            # Empty where title.ratings was not asked for.
+            *not_null("movie_key", "feature_timestamp", "imdb_rating", "imdb_votes"),
+            unique("movie_key"),
+            between("imdb_rating", 1, 10),
+            between("imdb_votes", 0),
+        ),
+    ),
+)
+
+#: Every suite by its table, ``schema.name``.
+SUITES: dict[str, Suite] = {suite.table: suite for suite in (*_MOVIELENS, *_IMDB, *_DIMENSIONS, *_FACTS, *_FEATURES)}
