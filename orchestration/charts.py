@@ -1,0 +1,282 @@
+"""Frames as pictures and Markdown for the pages where people look at an asset.
+
+Pictures are about 700 px wide, as the page shows them, in the Okabe-Ito colours (told apart by colour-blind people,
+too), with the numbers written where they are asked for. Figures are made without pyplot, so that nothing is shared
+between the threads that draw.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#9AA5B1"
+_INK, _QUIET, _RULE = "#1F2933", "#616E7C", "#E4E7EB"
+_WIDTH = 7.0
+_DPI = 100
+_LONGEST_CELL = 120
+
+#: How metrics and columns are called in a picture.
+_NAMES = {
+    "loss": "Training loss",
+    "coverage": "Coverage",
+    "link": "MovieLens link",
+    "title_year": "Title and year",
+    "aka_title_year": "Other title and year",
+    "near_year": "Title, year off by one",
+    "unmatched": "No match",
+}
+_METRICS = {"hr": "HR", "ndcg": "NDCG", "recall": "Recall", "precision": "Precision", "map": "MAP", "mrr": "MRR"}
+
+
+def png_markdown(figure: Figure, alt: str = "") -> str:
+    """The figure as a Markdown image with its bytes inside, so that the page needs no file beside it."""
+    buffer = io.BytesIO()
+    # The same figure gives the same bytes: without this the library's version is written into the file.
+    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    return f"![{alt}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')})"
+
+
+def markdown_table(frame: pl.DataFrame, max_rows: int = 20) -> str:
+    """The first rows as a Markdown table, numbers to the right; what is left out is counted below it."""
+    header = [name if not kind.is_numeric() else f"{name}:" for name, kind in frame.schema.items()]
+    table = markdown_rows(header, frame.head(max_rows).iter_rows())
+    left_out = frame.height - max_rows
+    return f"{table}\n\n… and {left_out:,} more rows" if left_out > 0 else table
+
+
+def markdown_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table; a column whose name ends with a colon is set to the right."""
+    names = [name.removesuffix(":") for name in header]
+    lines = [
+        [_cell(name) for name in names],
+        ["---:" if name.endswith(":") else "---" for name in header],
+        *([_cell(value) for value in row] for row in rows),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    """A value on one line of a table: missing ones visible, the syntax of Markdown escaped, long text cut."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, (list, tuple)):
+        text = ", ".join(_number(part) if isinstance(part, float) else str(part) for part in value)
+    else:
+        text = str(value)
+    text = " ".join(text.split()) if "\n" in text or "\r" in text else text
+    if len(text) > _LONGEST_CELL:
+        text = text[: _LONGEST_CELL - 1] + "…"
+    for character in "\\|<*`":
+        text = text.replace(character, "\\" + character)
+    return text
+
+
+def _number(value: float) -> str:
+    """Four decimals at most, and never a small number as 0: ``0.25``, ``1,234.5``, ``3.2e-07``."""
+    if not math.isfinite(value) or value == 0:
+        return str(value)
+    if abs(value) < 0.0001:
+        return f"{value:.2g}"
+    return f"{value:,.4f}".rstrip("0").rstrip(".")
+
+
+def learning_curve(history: Sequence[Mapping[str, float]]) -> Figure:
+    """Loss above, what was measured on the validation part below, over the epochs; the best epoch is marked.
+
+    ``history`` has one row an epoch with ``epoch``, ``loss`` and any metrics; the best is the one of the last metric.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    metrics = [name for name in history[0] if name not in ("epoch", "loss")]
+    epochs = [row["epoch"] for row in history]
+    figure, panels = _figure(height=4.2 if metrics else 2.4, rows=2 if metrics else 1)
+    loss = panels[0]
+    loss.plot(epochs, [row["loss"] for row in history], color=_QUIET, linewidth=2, marker="o", markersize=3)
+    _title(loss, "Training loss")
+    if metrics:
+        best = max(history, key=lambda row: row[metrics[-1]])
+        validation = panels[1]
+        ends = []
+        for name, color in zip(metrics, (BLUE, ORANGE, GREEN, GREY), strict=False):
+            values = [row[name] for row in history]
+            validation.plot(epochs, values, color=color, linewidth=2, marker="o", markersize=3)
+            ends.append((values[-1], f"{_name(name)} {best[name]:.3f}", color))
+        _label_ends(validation, epochs[-1], ends)
+        _title(validation, f"Validation; the numbers are those of the best epoch, {best['epoch']:.0f}")
+        for panel in panels:
+            panel.axvline(best["epoch"], color=_QUIET, linewidth=1, linestyle=(0, (2, 2)), zorder=0)
+    for panel in panels:
+        panel.set_xlim(min(epochs) - 0.3, max(epochs) + 0.3)
+        panel.xaxis.set_major_locator(MaxNLocator(12, integer=True, min_n_ticks=1))
+    panels[-1].set_xlabel("Epoch", color=_QUIET, fontsize=9)
+    return figure
+
+
+def comparison(rows: Sequence[Mapping[str, str | float]]) -> Figure:
+    """One panel a metric, one bar a model, each with its value; the best of each metric is in colour.
+
+    Each row has one text, the model's name, and its metrics. Metrics differ tenfold in size, so each has its own scale,
+    which starts at zero.
+    """
+    label = next(name for name, value in rows[0].items() if isinstance(value, str))
+    metrics = [name for name, value in rows[0].items() if isinstance(value, (int, float))]
+    models = [str(row[label]) for row in rows]
+    columns = min(3, len(metrics))
+    lines = -(-len(metrics) // columns)
+    figure, panels = _figure(height=lines * (0.75 + 0.27 * len(models)) + 0.15, rows=lines, columns=columns)
+    for panel in panels[len(metrics) :]:
+        panel.set_axis_off()
+    for position, (metric, panel) in enumerate(zip(metrics, panels, strict=False)):
+        values = [float(row[metric]) for row in rows]
+        best = max(values)
+        panel.barh(models, values, color=[BLUE if value == best else GREY for value in values], height=0.68)
+        panel.invert_yaxis()
+        panel.set_xlim(0, best * 1.34 if best > 0 else 1)
+        panel.set_xticks([])
+        panel.grid(visible=False)
+        panel.spines["bottom"].set_visible(False)
+        panel.tick_params(axis="y", labelsize=9.5, labelcolor=_INK, labelleft=position % columns == 0)
+        for place, value in enumerate(values):
+            panel.annotate(
+                f"{value:.3f}" if value < 10 else f"{value:,.0f}",
+                (value, place),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=9,
+                color=_INK,
+                fontweight="bold" if value == best else "normal",
+            )
+        _title(panel, _name(metric))
+    return figure
+
+
+def rating_histogram(frame: pl.DataFrame) -> Figure:
+    """How often each rating was given; columns ``rating`` and ``ratings`` (a count)."""
+    ordered = frame.sort("rating")
+    stars = [float(value) for value in ordered["rating"]]
+    counts = ordered["ratings"].to_list()
+    figure, (panel,) = _figure(height=2.6)
+    panel.bar(stars, counts, width=0.4, color=BLUE)
+    total = sum(counts)
+    for star, count in zip(stars, counts, strict=True):
+        share = f"{count / total:.0%}" if count / total >= 0.01 else "<1%"
+        panel.annotate(
+            share, (star, count), xytext=(0, 2), textcoords="offset points", ha="center", fontsize=9, color=_INK
+        )
+    panel.set_xticks(stars, [f"{star:g}" for star in stars])
+    panel.margins(y=0.15)
+    mean = sum(star * count for star, count in zip(stars, counts, strict=True)) / total
+    _counts(panel)
+    _title(panel, f"{total:,} ratings, {mean:.2f} stars on average")
+    return figure
+
+
+def activity_over_time(frame: pl.DataFrame) -> Figure:
+    """Ratings a month; columns ``month`` (its first day) and ``ratings``."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    ordered = frame.sort("month")
+    months, counts = ordered["month"].to_list(), ordered["ratings"].to_list()
+    figure, (panel,) = _figure(height=2.4)
+    panel.fill_between(months, counts, color=BLUE, alpha=0.2, linewidth=0, step="post")
+    panel.step(months, counts, where="post", color=BLUE, linewidth=1.3)
+    locator = AutoDateLocator(maxticks=9)  # type: ignore[no-untyped-call]
+    panel.xaxis.set_major_locator(locator)
+    panel.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    panel.set_ylim(bottom=0)
+    _counts(panel)
+    _title(panel, f"Ratings a month, {months[0]:%B %Y} to {months[-1]:%B %Y}")
+    return figure
+
+
+def match_methods(frame: pl.DataFrame) -> Figure:
+    """How the films were found in IMDb; columns ``match_method`` and ``movies`` (a count)."""
+    ordered = frame.sort("movies", descending=True)
+    methods, counts = ordered["match_method"].to_list(), ordered["movies"].to_list()
+    total = sum(counts)
+    figure, (panel,) = _figure(height=0.75 + 0.32 * len(methods))
+    colors = [GREY if method == "unmatched" else BLUE for method in methods]
+    panel.barh([_name(method) for method in methods], counts, color=colors, height=0.68)
+    panel.invert_yaxis()
+    panel.set_xlim(0, max(counts) * 1.2)
+    panel.set_xticks([])
+    panel.grid(visible=False)
+    panel.spines["bottom"].set_visible(False)
+    panel.tick_params(axis="y", labelsize=9.5, labelcolor=_INK)
+    for place, count in enumerate(counts):
+        panel.annotate(
+            f"{count:,}  ({count / total:.1%})",
+            (count, place),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            color=_INK,
+        )
+    _title(panel, f"How {total:,} films were matched to IMDb")
+    return figure
+
+
+def _figure(height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """An empty figure of the page's width, its height in inches, with quiet axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    panels = [panel for line in figure.subplots(rows, columns, squeeze=False) for panel in line]
+    for panel in panels:
+        for side in ("top", "right", "left"):
+            panel.spines[side].set_visible(False)
+        panel.spines["bottom"].set_color(_RULE)
+        panel.tick_params(length=0, labelsize=9, labelcolor=_QUIET)
+        panel.grid(axis="y", color=_RULE, linewidth=0.8)
+        panel.set_axisbelow(True)
+    return figure, panels
+
+
+def _title(panel: Axes, text: str) -> None:
+    panel.set_title(text, loc="left", fontsize=10, color=_INK, fontweight="bold", pad=7)
+
+
+def _counts(panel: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+    panel.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    panel.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def _label_ends(panel: Axes, x: float, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Names beside the last points of their lines, moved apart where the lines end close together."""
+    low, high = panel.get_ylim()
+    gap = (high - low) * 0.12
+    y = -math.inf
+    for value, text, color in sorted(ends):
+        y = max(value, y + gap)
+        panel.annotate(
+            text, (x, y), xytext=(9, 0), textcoords="offset points", va="center", fontsize=9, color=color,
+            annotation_clip=False, fontweight="bold",
+        )  # fmt: skip
+
+
+def _name(key: str) -> str:
+    """``ndcg10`` or ``ndcg@10`` -> NDCG@10, ``full_ndcg10`` -> Full NDCG@10; known names in words."""
+    if key in _NAMES:
+        return _NAMES[key]
+    words = []
+    for word in key.replace("@", "").split("_"):
+        letters = word.rstrip("0123456789")
+        number = word[len(letters) :]
+        words.append(f"{_METRICS.get(letters, letters)}{'@' if number else ''}{number}")
+    text = " ".join(words)
+    return text[:1].upper() + text[1:]
