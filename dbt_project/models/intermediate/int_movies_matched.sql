@@ -85,7 +85,7 @@ final as (
         movies.is_lead,
         matches.tconst,
         coalesce(matches.match_method, 'unmatched') as match_method,
-        coalesce(matches.match_confidence, 0) as match_confidence,
+        cast(coalesce(matches.match_confidence, 0) as decimal(3, 2)) as match_confidence,
         movies.title,
         movies.bracketed_titles,
         movies.year,

@@ -1,6 +1,3 @@
-{# A view: as a table it would be a second copy of every rating. #}
-{{ config(materialized='view') }}
-
 with ratings as (
 
     select * from {{ ref('stg_movielens__ratings') }}

@@ -134,7 +134,7 @@ final as (
         imdb_votes,
         directors,
         match_method,
-        match_confidence,
+        cast(match_confidence as decimal(3, 2)) as match_confidence,
         case
             when tconst is not null then 'https://www.imdb.com/title/' || tconst || '/'
             when url is not null then url

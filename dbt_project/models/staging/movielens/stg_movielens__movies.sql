@@ -46,7 +46,7 @@ final as (
         movie_id,
         source_title,
         case
-            when full_title = '' or full_title = 'unknown' then null
+            when full_title = '' then source_title
             when is_whole then {{ move_article('full_title') }}
             else {{ move_article('text_before') }}
         end as title,

@@ -1,0 +1,25 @@
+-- Merging ids of one film and repeated ratings loses no row of the file: each is counted in times_rated.
+with raw_ratings as (
+
+    select count(*) as row_count from {{ source('raw', 'ml_ratings') }}
+
+),
+
+counted as (
+
+    select coalesce(sum(times_rated), 0) as row_count from {{ ref('fct_ratings') }}
+
+),
+
+final as (
+
+    select
+        raw_ratings.row_count as in_file,
+        counted.row_count as in_fct_ratings
+    from raw_ratings
+    cross join counted
+    where raw_ratings.row_count != counted.row_count
+
+)
+
+select * from final

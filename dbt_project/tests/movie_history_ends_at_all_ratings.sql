@@ -1,0 +1,34 @@
+-- The last row of a film's history counts all of the film's ratings.
+with history as (
+
+    select
+        movie_key,
+        max(rating_count) as rating_count
+    from {{ ref('movie_features') }}
+    group by movie_key
+
+),
+
+ratings as (
+
+    select
+        movie_key,
+        sum(times_rated) as rating_count
+    from {{ ref('fct_ratings') }}
+    group by movie_key
+
+),
+
+final as (
+
+    select
+        ratings.movie_key,
+        ratings.rating_count as in_fct_ratings,
+        history.rating_count as in_history
+    from ratings
+    full outer join history on ratings.movie_key = history.movie_key
+    where ratings.rating_count is distinct from history.rating_count
+
+)
+
+select * from final

@@ -1,0 +1,34 @@
+-- The last row of a user's history counts all of the user's ratings.
+with history as (
+
+    select
+        user_key,
+        max(rating_count) as rating_count
+    from {{ ref('user_features') }}
+    group by user_key
+
+),
+
+ratings as (
+
+    select
+        user_key,
+        sum(times_rated) as rating_count
+    from {{ ref('fct_ratings') }}
+    group by user_key
+
+),
+
+final as (
+
+    select
+        ratings.user_key,
+        ratings.rating_count as in_fct_ratings,
+        history.rating_count as in_history
+    from ratings
+    full outer join history on ratings.user_key = history.user_key
+    where ratings.rating_count is distinct from history.rating_count
+
+)
+
+select * from final
