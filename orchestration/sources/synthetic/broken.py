@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,6 @@ import numpy as np
 from orchestration.sources.report import Reason
 
 Fields = list[str]
-Edit = Callable[[Fields], Fields]
 
 #: No edition has a movie of this number.
 UNKNOWN_MOVIE: Final = "999999999"
@@ -26,7 +25,8 @@ UNKNOWN_MOVIE: Final = "999999999"
 class BrokenRow:
     """One row that must end in quarantine.
 
-    ``file`` is the base name, ``line`` counts from 1 in the uncompressed file, ``text`` is the line without its end.
+    ``file`` is the base name, ``line`` counts from 1 in the uncompressed file, ``text`` is the line without its
+    end, with U+FFFD for what is not UTF-8.
     """
 
     file: str
@@ -35,91 +35,117 @@ class BrokenRow:
     text: str
 
 
-def put(column: int, value: str) -> Edit:
+@dataclass(frozen=True, slots=True)
+class Break:
+    """How a good row is broken: ``edit`` changes its fields, ``spoil`` then the bytes of the line without its end."""
+
+    reason: Reason
+    edit: Callable[[Fields], Fields] = list
+    spoil: Callable[[bytes], bytes] = bytes
+
+
+def _put(reason: Reason, column: int, value: str) -> Break:
     """Replace one field."""
-    return lambda fields: [*fields[:column], value, *fields[column + 1 :]]
+    return Break(reason, edit=lambda fields: [*fields[:column], value, *fields[column + 1 :]])
 
 
-def drop_last(fields: Fields) -> Fields:
-    """Leave out the last field."""
-    return fields[:-1]
+def _unclose(line: bytes) -> bytes:
+    """Quote no more than the first letter of the second field."""
+    before, _, after = line.replace(b'"', b"").partition(b",")
+    return before + b',"' + after[:1] + b'"' + after[1:]
 
 
-def add_one(fields: Fields) -> Fields:
-    """Add a field too many."""
-    return [*fields, "surplus"]
+def _garble(line: bytes) -> bytes:
+    """Put a byte that UTF-8 does not have after the second separator."""
+    key, number, rest = line.split(b"\t", 2)
+    return b"\t".join((key, number, b"\xff" + rest))
 
 
-def same(fields: Fields) -> Fields:
-    """Repeat the row: its key is there already."""
-    return fields
+_COUNTS: Final = (
+    Break(Reason.FIELDS, edit=lambda fields: fields[:-1]),
+    Break(Reason.FIELDS, edit=lambda fields: [*fields, "surplus"]),
+)
+_BLANK: Final = Break(Reason.BLANK, spoil=lambda line: b"")
+_BYTES: Final = Break(Reason.BYTES, spoil=_garble)
+_SAME_KEY: Final = Break(Reason.DUPLICATE)
+_NO_KEY: Final = _put(Reason.KEY, 0, r"\N")
 
-
-_COUNTS: Final = ((Reason.FIELDS, drop_last), (Reason.FIELDS, add_one))
-_TITLE_KEY: Final = ((Reason.KEY, put(0, r"\N")), (Reason.DUPLICATE, same))
-
-#: File -> its broken rows, in the order in which they are put into it.
-BREAKS: Final[dict[str, tuple[tuple[Reason, Edit], ...]]] = {
+#: File -> its broken rows, in the order in which they are put into it. ratings.csv has none that makes a reader look at
+#: every byte, so that a large sample is read as a large edition is.
+BREAKS: Final[dict[str, tuple[Break, ...]]] = {
     "ratings.csv": (
         *_COUNTS,
-        (Reason.NUMBER, put(2, "four")),
-        (Reason.NUMBER, put(0, "user7")),
-        (Reason.RATING, put(2, "5.5")),
-        (Reason.RATING, put(2, "-1.0")),
-        (Reason.TIMESTAMP, put(3, "-1")),
-        (Reason.DUPLICATE, put(3, "1546300799")),
-        (Reason.REFERENCE, put(1, UNKNOWN_MOVIE)),
-        (Reason.KEY, put(0, "")),
-        (Reason.KEY, put(1, "")),
+        _put(Reason.NUMBER, 2, "four"),
+        _put(Reason.NUMBER, 0, "user7"),
+        _put(Reason.RATING, 2, "5.5"),
+        _put(Reason.RATING, 2, "-1.0"),
+        _put(Reason.TIMESTAMP, 3, "-1"),
+        _put(Reason.DUPLICATE, 3, "1546300799"),
+        _put(Reason.REFERENCE, 1, UNKNOWN_MOVIE),
+        _put(Reason.KEY, 0, ""),
+        _put(Reason.KEY, 1, ""),
     ),
     "movies.csv": (
         *_COUNTS,
-        (Reason.NUMBER, put(0, "12a")),
-        (Reason.KEY, put(0, "")),
-        (Reason.DUPLICATE, put(1, "A Second Title (1999)")),
+        _put(Reason.NUMBER, 0, "12a"),
+        _put(Reason.KEY, 0, ""),
+        _put(Reason.DUPLICATE, 1, "A Second Title (1999)"),
+        Break(Reason.QUOTING, spoil=_unclose),
     ),
     "links.csv": (
         *_COUNTS,
-        (Reason.NUMBER, put(0, "x1")),
-        (Reason.NUMBER, put(2, "none")),
-        (Reason.KEY, put(0, "")),
-        (Reason.DUPLICATE, same),
-        (Reason.REFERENCE, put(0, UNKNOWN_MOVIE)),
+        _put(Reason.NUMBER, 0, "x1"),
+        _put(Reason.NUMBER, 2, "none"),
+        _put(Reason.KEY, 0, ""),
+        _SAME_KEY,
+        _put(Reason.REFERENCE, 0, UNKNOWN_MOVIE),
     ),
     "tags.csv": (
         *_COUNTS,
-        (Reason.NUMBER, put(1, "1.5e")),
-        (Reason.TIMESTAMP, put(3, "-86400")),
-        (Reason.KEY, put(1, "")),
-        (Reason.REFERENCE, put(1, UNKNOWN_MOVIE)),
+        _put(Reason.NUMBER, 1, "1.5e"),
+        _put(Reason.TIMESTAMP, 3, "-86400"),
+        _put(Reason.KEY, 1, ""),
+        _put(Reason.MISSING, 2, ""),
+        _put(Reason.REFERENCE, 1, UNKNOWN_MOVIE),
+        _BLANK,
     ),
-    "title.basics.tsv.gz": (*_COUNTS, *_TITLE_KEY, (Reason.NUMBER, put(5, "19x5"))),
+    "title.basics.tsv.gz": (
+        *_COUNTS,
+        _NO_KEY,
+        _SAME_KEY,
+        _put(Reason.NUMBER, 5, "19x5"),
+        _put(Reason.CODE, 4, "no"),
+    ),
     "title.ratings.tsv.gz": (
         *_COUNTS,
-        *_TITLE_KEY,
-        (Reason.NUMBER, put(2, "many")),
-        (Reason.NUMBER, put(1, "good")),
+        _NO_KEY,
+        _SAME_KEY,
+        _put(Reason.NUMBER, 2, "many"),
+        _put(Reason.RANGE, 1, "11.0"),
+        _put(Reason.MISSING, 2, r"\N"),
     ),
-    "title.crew.tsv.gz": (*_COUNTS, *_TITLE_KEY),
-    "title.principals.tsv.gz": (*_COUNTS, *_TITLE_KEY, (Reason.NUMBER, put(1, "first"))),
-    "title.episode.tsv.gz": (*_COUNTS, *_TITLE_KEY, (Reason.NUMBER, put(2, "two"))),
-    "title.akas.tsv.gz": (*_COUNTS, *_TITLE_KEY, (Reason.NUMBER, put(1, "2nd"))),
-    "name.basics.tsv.gz": (*_COUNTS, *_TITLE_KEY, (Reason.NUMBER, put(2, "c. 1950"))),
+    "title.crew.tsv.gz": (*_COUNTS, _NO_KEY, _SAME_KEY, _BLANK),
+    "title.principals.tsv.gz": (*_COUNTS, _NO_KEY, _SAME_KEY, _put(Reason.NUMBER, 1, "first")),
+    "title.episode.tsv.gz": (*_COUNTS, _NO_KEY, _SAME_KEY, _put(Reason.NUMBER, 2, "two")),
+    "title.akas.tsv.gz": (*_COUNTS, _NO_KEY, _SAME_KEY, _put(Reason.NUMBER, 1, "2nd"), _BYTES),
+    "name.basics.tsv.gz": (*_COUNTS, _NO_KEY, _SAME_KEY, _put(Reason.NUMBER, 2, "c. 1950"), _BYTES),
 }
 
 
-def places(file: str, rows: int, rng: np.random.Generator) -> list[int]:
-    """Choose after how many good rows (at least one) each broken row of a file comes, ascending."""
-    return sorted((rng.integers(1, rows + 1, len(BREAKS[file]))).tolist()) if rows else []
+def places(count: int, rows: int, rng: np.random.Generator) -> list[int]:
+    """Choose after how many good rows (at least one) each of ``count`` broken rows comes, ascending."""
+    return sorted(rng.integers(1, rows + 1, count).tolist())
 
 
-def split_line(line: str, separator: str) -> Fields:
-    """Give the fields of a line as values: commas may be within quotes, tabs never are."""
-    return next(csv.reader([line])) if separator == "," else line.split(separator)
+def break_row(row: bytes, broken: Break, separator: str) -> bytes:
+    """Break one good row, a line without its end."""
+    line = row.decode()
+    # Commas may be within quotes, tabs never are.
+    fields = next(csv.reader([line])) if separator == "," else line.split(separator)
+    return broken.spoil(_join(broken.edit(fields), separator).encode())
 
 
-def join_line(fields: Sequence[str], separator: str) -> str:
-    """Write fields as a line without its end."""
+def _join(fields: Fields, separator: str) -> str:
     if separator != ",":
         return separator.join(fields)
     out = io.StringIO()

@@ -50,6 +50,7 @@ TYPE_SHARES: Final = (0.33, 0.20, 0.08, 0.26, 0.05, 0.04, 0.02, 0.01, 0.01, 0.0)
 FILM_TYPE_SHARES: Final = (0.93, 0.01, 0.0, 0.0, 0.02, 0.015, 0.005, 0.0, 0.0, 0.02)
 FIRST_YEAR: Final = 1923
 LAST_YEAR: Final = 2018
+FIRST_TELEVISION: Final = 1950
 #: Beyond IMDb's own numbers, so that no fictional film's link opens a real one's page.
 FIRST_TCONST: Final = 90_000_001
 FIRST_NCONST: Final = 90_000_001
@@ -176,7 +177,7 @@ def make_catalogue(movies: int, imdb_titles: int, seed: int) -> Catalogue:
     # A remake has an older film's title; namesakes share the year too, one pair in both worlds, some only in IMDb.
     name_at[film_rows[remade[pairs:]]] = name_at[film_rows[remade[:pairs]]]
     namesakes = film_rows[groups["namesake"]]
-    doubles = other_rows[stream(seed, Purpose.LISTS, 1).permutation(len(other_rows))[: len(namesakes)]]
+    doubles = other_rows[stream(seed, Purpose.LISTS, 1).permutation(len(other_rows) - 2)[: len(namesakes)]]
     for one, two in ((film_rows[same_year[:1]], film_rows[same_year[1:]]), (namesakes, doubles)):
         name_at[two], years[two] = name_at[one], years[one]
 
@@ -185,7 +186,10 @@ def make_catalogue(movies: int, imdb_titles: int, seed: int) -> Catalogue:
     is_film[film_rows] = True
     types = rng.choice(len(TYPES), n, p=TYPE_SHARES).astype(np.int8)
     types[film_rows] = rng.choice(len(TYPES), films, p=FILM_TYPE_SHARES).astype(np.int8)
-    types[doubles] = 0
+    types[doubles] = TYPES.index("movie")
+    series, episode = TYPES.index("tvSeries"), TYPES.index("tvEpisode")
+    types[np.isin(types, (series, episode)) & (years < FIRST_TELEVISION)] = TYPES.index("short")
+    types[other_rows[-2:]] = series, episode
     prominence[doubles] = prominence[namesakes] - 4.0
     in_imdb = np.ones(n, dtype=bool)
     in_imdb[film_rows[groups["missing"]]] = False

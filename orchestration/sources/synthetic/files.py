@@ -12,7 +12,7 @@ from typing import IO, Final
 
 import polars as pl
 
-from orchestration.sources.synthetic.broken import BREAKS, BrokenRow, join_line, places, split_line
+from orchestration.sources.synthetic.broken import BREAKS, BrokenRow, break_row, places
 from orchestration.sources.synthetic.streams import Purpose, stream
 
 
@@ -78,21 +78,21 @@ def write_table(
     rows = 0
     with _opened(path, mtime) as out:
         for number, frame in enumerate(frames):
+            at = 0
             if number == 0:
                 out.write(dialect.write(frame.head(0), header=True))
                 rng = stream(seed or 0, Purpose.BROKEN, sorted(BREAKS).index(file))
-                at = 0
-                for place, (reason, edit) in zip(
-                    places(file, frame.height, rng) if seed is not None else [], BREAKS[file], strict=False
-                ):
+                kinds = BREAKS[file] if seed is not None and frame.height else ()
+                for place, kind in zip(places(len(kinds), frame.height, rng), kinds, strict=True):
                     out.write(dialect.write(frame.slice(at, place - at)))
                     at = place
-                    above = dialect.write(frame.slice(place - 1, 1)).decode().removesuffix(dialect.line_end)
-                    text = join_line(edit(split_line(above, dialect.separator)), dialect.separator)
-                    out.write((text + dialect.line_end).encode())
-                    broken.append(BrokenRow(file, 1 + place + len(broken) + 1, reason, text))
-                out.write(dialect.write(frame.slice(at)))
-            else:
-                out.write(dialect.write(frame))
+                    end = dialect.line_end.encode()
+                    row = dialect.write(frame.slice(place - 1, 1)).removesuffix(end)
+                    line = break_row(row, kind, dialect.separator)
+                    out.write(line + end)
+                    # After the header, the good rows so far, and the broken ones so far; lines count from 1.
+                    line_number = 1 + place + len(broken) + 1
+                    broken.append(BrokenRow(file, line_number, kind.reason, line.decode(errors="replace")))
+            out.write(dialect.write(frame.slice(at)))
             rows += frame.height
     return SampleFile(file, rows + len(broken), len(broken), path.stat().st_size), broken

@@ -92,7 +92,7 @@ def release_times(catalogue: Catalogue, seed: int) -> Longs:
 
 
 def describe_films(catalogue: Catalogue, people: People, credits_: Credits, seed: int) -> Films:
-    """Give each movie its vector; each part is scaled so that a user of N(0, 1) weights likes with spread ``WEIGHTS``."""
+    """Give each movie its vector; a user of N(0, 1) weights likes each part of it with a spread of ``WEIGHTS``."""
     rng = stream(seed, Purpose.TASTE)
     rows = catalogue.rows
     codes = catalogue.genres[rows]
@@ -148,8 +148,8 @@ def plan_users(users: int, ratings: int, releases: Longs, seed: int) -> Users:
     surplus = np.flatnonzero(counts > 1)[: max(-missing, 0)]
     counts[surplus] -= 1
     a_visit = rng.gamma(4.0, 3.5, users) + 2
-    visits = np.clip(np.round(counts / a_visit), 2, span + 1).astype(np.int64)
-    return Users(counts, joined, span, np.minimum(visits, counts))
+    visits = np.minimum(np.clip(np.round(counts / a_visit), 2, span + 1).astype(np.int64), counts)
+    return Users(counts, joined, np.where(visits > 1, span, 0), visits)
 
 
 def _visit_days(plan: Users, rng: np.random.Generator) -> tuple[Longs, Longs]:
