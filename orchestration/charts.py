@@ -50,7 +50,7 @@ def markdown_table(frame: pl.DataFrame, max_rows: int = 20) -> str:
     header = [name if not kind.is_numeric() else f"{name}:" for name, kind in frame.schema.items()]
     table = markdown_rows(header, frame.head(max_rows).iter_rows())
     left_out = frame.height - max_rows
-    return f"{table}\n\n… and {left_out:,} more rows" if left_out > 0 else table
+    return f"{table}\n\n… and {left_out:,} more" if left_out > 0 else table
 
 
 def markdown_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -113,7 +113,7 @@ def learning_curve(history: Sequence[Mapping[str, float]]) -> Figure:
             validation.plot(epochs, values, color=color, linewidth=2, marker="o", markersize=3)
             ends.append((values[-1], f"{_name(name)} {best[name]:.3f}", color))
         _label_ends(validation, epochs[-1], ends)
-        _title(validation, f"Validation; the numbers are those of the best epoch, {best['epoch']:.0f}")
+        _title(validation, f"Validation, with the values of the best epoch ({best['epoch']:.0f})")
         for panel in panels:
             panel.axvline(best["epoch"], color=_QUIET, linewidth=1, linestyle=(0, (2, 2)), zorder=0)
     for panel in panels:
@@ -140,7 +140,7 @@ def comparison(rows: Sequence[Mapping[str, str | float]]) -> Figure:
     for position, (metric, panel) in enumerate(zip(metrics, panels, strict=False)):
         values = [float(row[metric]) for row in rows]
         best = max(values)
-        panel.barh(models, values, color=[BLUE if value == best else GREY for value in values], height=0.68)
+        panel.barh(models, values, color=[BLUE if value == best else GREY for value in values], height=0.62)
         panel.invert_yaxis()
         panel.set_xlim(0, best * 1.34 if best > 0 else 1)
         panel.set_xticks([])
@@ -185,16 +185,21 @@ def rating_histogram(frame: pl.DataFrame) -> Figure:
 
 def activity_over_time(frame: pl.DataFrame) -> Figure:
     """Ratings a month; columns ``month`` (its first day) and ``ratings``."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    import polars as pl
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 
-    ordered = frame.sort("month")
-    months, counts = ordered["month"].to_list(), ordered["ratings"].to_list()
+    known = frame.select(pl.col("month").cast(pl.Date), pl.col("ratings").cast(pl.Int64)).sort("month")
+    # A month without ratings has no row, and is 0.
+    filled = known.upsample("month", every="1mo").with_columns(pl.col("ratings").fill_null(0))
+    months = filled["month"]
+    edges = [*months, months.dt.offset_by("1mo")[-1]]
     figure, (panel,) = _figure(height=2.4)
-    panel.fill_between(months, counts, color=BLUE, alpha=0.2, linewidth=0, step="post")
-    panel.step(months, counts, where="post", color=BLUE, linewidth=1.3)
-    locator = AutoDateLocator(maxticks=9)  # type: ignore[no-untyped-call]
+    panel.stairs(filled["ratings"].to_numpy(), date2num(edges), fill=True, color=BLUE, alpha=0.25)
+    panel.stairs(filled["ratings"].to_numpy(), date2num(edges), baseline=None, color=BLUE, linewidth=1.2)
+    locator = AutoDateLocator(maxticks=9)
     panel.xaxis.set_major_locator(locator)
-    panel.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    panel.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    panel.margins(x=0.01)
     panel.set_ylim(bottom=0)
     _counts(panel)
     _title(panel, f"Ratings a month, {months[0]:%B %Y} to {months[-1]:%B %Y}")
@@ -208,7 +213,7 @@ def match_methods(frame: pl.DataFrame) -> Figure:
     total = sum(counts)
     figure, (panel,) = _figure(height=0.75 + 0.32 * len(methods))
     colors = [GREY if method == "unmatched" else BLUE for method in methods]
-    panel.barh([_name(method) for method in methods], counts, color=colors, height=0.68)
+    panel.barh([_name(method) for method in methods], counts, color=colors, height=0.62)
     panel.invert_yaxis()
     panel.set_xlim(0, max(counts) * 1.2)
     panel.set_xticks([])
@@ -234,6 +239,7 @@ def _figure(height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, lis
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr,call-arg]
     panels = [panel for line in figure.subplots(rows, columns, squeeze=False) for panel in line]
     for panel in panels:
         for side in ("top", "right", "left"):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from orchestration.charts import markdown_rows
 from orchestration.quality.judge import FAILING_ROWS, Verdict, judge, whole_dataframe
 from orchestration.quality.rules import NOT_EMPTY, SAME_TYPES, Rule, Severity, Suite
 
@@ -284,8 +285,8 @@ def failing_rows_markdown(result: SuiteResult) -> str:
     """The result for a page: a table of the rules, then the failing rows of each that failed."""
     failed = [outcome for outcome in result.outcomes if not outcome.passed]
     head = f"**{result.table}**: {result.rows:,} rows, {len(result.outcomes)} rules, {len(failed)} failed"
-    summary = _markdown(
-        ["", "rule", "column", "expected", "failing rows", "found"],
+    summary = markdown_rows(
+        ["", "rule", "column", "expected", "failing rows:", "found"],
         [
             [
                 "ok" if outcome.passed else outcome.severity,
@@ -304,21 +305,9 @@ def failing_rows_markdown(result: SuiteResult) -> str:
             names = list(outcome.failing_rows[0])
             shown = f"{len(outcome.failing_rows)} of {outcome.unexpected_count:,}"
             sections.append(f"**{outcome.column}: {outcome.name.removeprefix('expect_').replace('_', ' ')}** ({shown})")
-            sections.append(_markdown(names, [list(row.values()) for row in outcome.failing_rows]))
+            sections.append(markdown_rows(names, [list(row.values()) for row in outcome.failing_rows]))
     return "\n\n".join(sections)
 
 
 def _expected(kwargs: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in kwargs.items())
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    """A value on one line of a Markdown table: NULL visible, the delimiter escaped, long text cut."""
-    text = "NULL" if value is None else str(value)
-    text = text.replace("\\", "\\\\").replace("|", "\\|").replace("\r", " ").replace("\n", " ")
-    return text if len(text) <= 120 else text[:117] + "..."
