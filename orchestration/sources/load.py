@@ -397,8 +397,10 @@ def _value(column: Column, text: str) -> str:
             return f"TRY_CAST({text} AS INTEGER)"
         case "bigint" | "timestamp":
             return f"TRY_CAST({text} AS BIGINT)"
-        case "decimal" | "rating":
+        case "decimal":
             return f"TRY_CAST({text} AS DOUBLE)"
+        case "rating":
+            return f"TRY_CAST({text} AS DECIMAL(2, 1))"
         case "boolean" | "flag":
             return f"{text} = '1'"
         case "code":
@@ -424,19 +426,16 @@ def _rules(column: Column, text: str) -> list[tuple[str, str]]:
             whole = f"({plain} OR regexp_full_match({text}, '{_WHOLE}'))"
             within = f"{value} BETWEEN 0 AND {_LAST_SECOND}"
             rules.append((f"NOT {whole} OR NOT coalesce({within}, false)", Reason.TIMESTAMP))
-        case "integer" | "bigint" | "decimal" | "rating":
-            form = _NUMBER if column.kind in ("decimal", "rating") else _WHOLE
-            rules.append(
-                (f"{text} IS NOT NULL AND NOT ({plain} OR regexp_full_match({text}, '{form}'))", Reason.NUMBER + here)
-            )
-            bounds = [f"{value} IS NULL"]
-            bounds += [f"{value} < {column.minimum}"] if column.minimum is not None else []
-            bounds += [f"{value} > {column.maximum}"] if column.maximum is not None else []
-            if column.step is not None:
-                steps = f"{value} / {column.step}"
-                bounds.append(f"abs({steps} - round({steps})) > 1e-6")
-            reason = Reason.RATING.value if column.kind == "rating" else Reason.RANGE + here
-            rules.append((f"{text} IS NOT NULL AND ({' OR '.join(bounds)})", reason))
+        case "rating":
+            # The usual spellings of the scale's steps are looked up, which is a third of the price of a conversion.
+            allowed = f"{text} IN ({', '.join(map(_quoted, _spellings(column)))})"
+            rules.append((f"NOT ({allowed} OR regexp_full_match({text}, '{_NUMBER}'))", Reason.NUMBER + here))
+            rules.append((f"NOT {allowed} AND {_out_of_bounds(column, f'TRY_CAST({text} AS DOUBLE)')}", Reason.RATING))
+        case "integer" | "bigint" | "decimal":
+            form = _NUMBER if column.kind == "decimal" else _WHOLE
+            number = f"({plain} OR regexp_full_match({text}, '{form}'))"
+            rules.append((f"{text} IS NOT NULL AND NOT {number}", Reason.NUMBER + here))
+            rules.append((f"{text} IS NOT NULL AND {_out_of_bounds(column, value)}", Reason.RANGE + here))
         case "boolean" | "flag":
             rules.append((f"{text} IS NOT NULL AND {text} NOT IN ('0', '1')", Reason.CODE + here))
         case "code":
@@ -444,6 +443,27 @@ def _rules(column: Column, text: str) -> list[tuple[str, str]]:
         case _:
             pass
     return [(condition, str(reason)) for condition, reason in rules]
+
+
+def _out_of_bounds(column: Column, value: str) -> str:
+    """SQL: a number that does not fit its type, is beyond the column's bounds, or between its steps."""
+    bounds = [f"{value} IS NULL"]
+    bounds += [f"{value} < {column.minimum}"] if column.minimum is not None else []
+    bounds += [f"{value} > {column.maximum}"] if column.maximum is not None else []
+    if column.step is not None:
+        steps = f"{value} / {column.step}"
+        bounds.append(f"abs({steps} - round({steps})) > 1e-6")
+    return f"({' OR '.join(bounds)})"
+
+
+def _spellings(column: Column) -> list[str]:
+    """The values of a rating's scale as files write them: 4.0, 4.5, and 4."""
+    assert column.minimum is not None
+    assert column.maximum is not None
+    assert column.step is not None
+    count = round((column.maximum - column.minimum) / column.step) + 1
+    values = [column.minimum + i * column.step for i in range(count)]
+    return [f"{value:.1f}" for value in values] + [f"{value:.0f}" for value in values if value == int(value)]
 
 
 def _outputs(load: FileLoad) -> str:

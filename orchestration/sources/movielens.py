@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 import duckdb
 
 from models.datasets import EDITIONS, ML_100K_GENRES, NO_GENRES, Edition, FileLayout
+from orchestration.sources.files import file_digest
 from orchestration.sources.load import FileLoad, Lines, good_rows_sql, load_file, load_nothing
 from orchestration.sources.locate import EditionFiles
 from orchestration.sources.report import LoadReport, SourceError
@@ -40,6 +42,17 @@ def ingest_movielens(
             reports.append(load_nothing(con, table) if load is None else load_file(con, load))
     con.execute("DROP TABLE known_movies")
     return reports
+
+
+def edition_digest(files: EditionFiles) -> str:
+    """One sha256 over all files of an edition that are read, whatever folder they lie in.
+
+    Raises ``SourceError`` when one is missing.
+    """
+    digest = hashlib.sha256(files.edition.encode())
+    for layout in EDITIONS[files.edition].files:
+        digest.update(f"\n{layout.file} {file_digest(files.folder / layout.file)}".encode())
+    return digest.hexdigest()
 
 
 def file_load(files: EditionFiles, table: RawTable) -> FileLoad | None:
