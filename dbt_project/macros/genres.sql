@@ -13,3 +13,24 @@
 {% macro genre_column(genre) -%}
     {{ return(genre | lower | replace('-', '_')) }}
 {%- endmacro %}
+
+{#-
+    The pattern once for each genre, separated by commas: "<g>" stands for the genre in a column's name, "<genre>" for the
+    genre itself. A call in place of a loop keeps the columns of one step in one line.
+-#}
+{% macro per_genre(pattern) -%}
+    {%- for genre in genres() | sort -%}
+        {{ pattern | replace('<g>', genre_column(genre)) | replace('<genre>', genre) }}
+        {{- ',\n        ' if not loop.last -}}
+    {%- endfor -%}
+{%- endmacro %}
+
+{#- The first of the telling genres that is in the list, else the list's first; NULL for an empty list. -#}
+{% macro main_genre(list) -%}
+    case
+        {%- for genre in genres() %}
+            when list_contains({{ list }}, '{{ genre }}') then '{{ genre }}'
+        {%- endfor %}
+            else {{ list }}[1]
+        end
+{%- endmacro %}

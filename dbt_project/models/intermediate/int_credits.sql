@@ -69,7 +69,7 @@ credits as (
         category,
         cast(null as integer) as ordering,
         cast(null as varchar) as job,
-        cast(null as varchar []) as characters,
+        cast(null as varchar[]) as characters,
         crew_position
     from crew_credits
 

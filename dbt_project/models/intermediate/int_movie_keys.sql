@@ -8,15 +8,15 @@ with matched as (
 
 known as (
 
-{% if is_incremental() %}
+    {% if is_incremental() %}
     select * from {{ this }}
-{% else %}
+    {% else %}
     select
         cast(null as bigint) as movie_key,
         cast(null as varchar) as source,
         cast(null as varchar) as source_id
     where false
-{% endif %}
+    {% endif %}
 
 ),
 

@@ -96,7 +96,7 @@ final as (
         edition,
         movie_id,
         cast(min(movie_id) over (partition by edition, film_label) as integer) as film_id,
-        row_number() over (partition by edition, film_label order by rating_count desc, movie_id) = 1 as is_lead,
+        row_number() over (partition by edition, film_label order by rating_count desc, movie_id asc) = 1 as is_lead,
         linked_tconst,
         title,
         full_title,

@@ -42,7 +42,7 @@ claims as (
         candidates.*,
         row_number() over (
             partition by candidates.edition, candidates.tconst
-            order by candidates.match_rank, film_ratings.rating_count desc, candidates.film_id
+            order by candidates.match_rank asc, film_ratings.rating_count desc, candidates.film_id asc
         ) as claim_order
     from candidates
     inner join film_ratings

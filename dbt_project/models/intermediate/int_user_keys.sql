@@ -20,15 +20,15 @@ users as (
 
 known as (
 
-{% if is_incremental() %}
+    {% if is_incremental() %}
     select * from {{ this }}
-{% else %}
+    {% else %}
     select
         cast(null as bigint) as user_key,
         cast(null as varchar) as source,
         cast(null as varchar) as source_id
     where false
-{% endif %}
+    {% endif %}
 
 ),
 

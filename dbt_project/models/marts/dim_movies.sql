@@ -85,14 +85,14 @@ joined as (
         coalesce(lead_movies.title, titles.primary_title, 'unknown') as title,
         coalesce(titles.original_title, {{ move_article('trim(lead_movies.bracketed_titles[1])') }}) as original_title,
         coalesce(lead_movies.year, titles.start_year) as year,
-        coalesce(lead_movies.genres, cast([] as varchar [])) as genres,
-        coalesce(titles.genres, cast([] as varchar [])) as imdb_genres,
+        coalesce(lead_movies.genres, cast([] as varchar[])) as genres,
+        coalesce(titles.genres, cast([] as varchar[])) as imdb_genres,
         titles.title_type,
         titles.runtime_minutes,
         titles.is_adult,
         imdb_ratings.average_rating as imdb_rating,
         imdb_ratings.num_votes as imdb_votes,
-        coalesce(directors.directors, cast([] as varchar [])) as directors,
+        coalesce(directors.directors, cast([] as varchar[])) as directors,
         lead_movies.match_method,
         lead_movies.match_confidence,
         lead_movies.url,
@@ -121,12 +121,7 @@ final as (
         cast(year - year % 10 as integer) as decade,
         genres,
         imdb_genres,
-        case
-{%- for genre in genres() %}
-            when list_contains(genres, '{{ genre }}') then '{{ genre }}'
-{%- endfor %}
-            else genres[1]
-        end as main_genre,
+        {{ main_genre('genres') }} as main_genre,
         title_type,
         runtime_minutes,
         is_adult,

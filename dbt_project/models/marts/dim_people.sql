@@ -27,8 +27,8 @@ final as (
         names.name,
         names.birth_year,
         names.death_year,
-        coalesce(names.professions, cast([] as varchar [])) as professions,
-        coalesce(names.known_for_tconsts, cast([] as varchar [])) as known_for_tconsts,
+        coalesce(names.professions, cast([] as varchar[])) as professions,
+        coalesce(names.known_for_tconsts, cast([] as varchar[])) as known_for_tconsts,
         cast(people.movie_count as integer) as movie_count
     from people
     left join names on people.nconst = names.nconst

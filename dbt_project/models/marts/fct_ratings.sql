@@ -10,8 +10,8 @@ users as (
 
 ),
 
--- The latest of several ratings stands; of two in the same second the one of the higher movieId, then the higher rating.
--- The three as one number: at 20M ratings a row value as the order makes this step several times slower.
+-- The latest of several ratings stands; of two in the same second that of the higher movieId, then the higher one. The
+-- three as one number: at 20M ratings a row value as the order makes this step several times slower.
 ordered as (
 
     select

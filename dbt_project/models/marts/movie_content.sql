@@ -11,9 +11,7 @@ final as (
         timestamp '1900-01-01' as feature_timestamp,
         year as release_year,
         runtime_minutes,
-{%- for genre in genres() | sort %}
-        cast(list_contains(genres, '{{ genre }}') as integer) as is_{{ genre_column(genre) }}{{ ',' if not loop.last }}
-{%- endfor %}
+        {{ per_genre("cast(list_contains(genres, '<genre>') as integer) as is_<g>") }}
     from movies
 
 )

@@ -1,6 +1,3 @@
-{%- set genre_columns = [] -%}
-{%- for genre in genres() | sort %}{% do genre_columns.append(genre_column(genre)) %}{% endfor -%}
-
 with ratings as (
 
     select * from {{ ref('int_ratings_keyed') }}
@@ -21,9 +18,7 @@ events as (
         cast(ratings.rated_at as date) as rated_on,
         cast(ratings.rating * 10 as integer) as tenths,
         movies.release_year,
-{%- for genre in genre_columns %}
-        movies.is_{{ genre }}{{ ',' if not loop.last }}
-{%- endfor %}
+        {{ per_genre("movies.is_<g>") }}
     from ratings
     inner join movies on ratings.movie_key = movies.movie_key
 
@@ -40,9 +35,7 @@ days as (
         count(*) filter (where tenths >= 40) as positive_count,
         count(release_year) as dated_count,
         sum(release_year) as release_years,
-{%- for genre in genre_columns %}
-        sum(is_{{ genre }}) as {{ genre }}_count{{ ',' if not loop.last }}
-{%- endfor %}
+        {{ per_genre("sum(is_<g>) as <g>_count") }}
     from events
     group by user_key, rated_on
 
@@ -61,9 +54,7 @@ running as (
         cast(sum(positive_count) over so_far as bigint) as positive_count,
         cast(sum(dated_count) over so_far as bigint) as dated_count,
         cast(sum(release_years) over so_far as bigint) as release_years,
-{%- for genre in genre_columns %}
-        cast(sum({{ genre }}_count) over so_far as bigint) as {{ genre }}_count{{ ',' if not loop.last }}
-{%- endfor %}
+        {{ per_genre("cast(sum(<g>_count) over so_far as bigint) as <g>_count") }}
     from days
     window so_far as (partition by user_key order by rated_on rows between unbounded preceding and current row)
 
@@ -82,9 +73,7 @@ final as (
         cast(active_days as integer) as active_days,
         cast(rated_on + 1 - first_rated_on as integer) as days_since_first,
         round(release_years / nullif(dated_count, 0), 6) as mean_release_year,
-{%- for genre in genre_columns %}
-        round({{ genre }}_count / rating_count, 6) as genre_share_{{ genre }}{{ ',' if not loop.last }}
-{%- endfor %}
+        {{ per_genre("round(<g>_count / rating_count, 6) as genre_share_<g>") }}
     from running
 
 )

@@ -12,11 +12,11 @@ final as (
         "birthYear" as birth_year,
         "deathYear" as death_year,
         case
-            when "primaryProfession" is null then cast([] as varchar [])
+            when "primaryProfession" is null then cast([] as varchar[])
             else string_split("primaryProfession", ',')
         end as professions,
         case
-            when "knownForTitles" is null then cast([] as varchar [])
+            when "knownForTitles" is null then cast([] as varchar[])
             else string_split("knownForTitles", ',')
         end as known_for_tconsts
     from source

@@ -23,7 +23,7 @@ final as (
         "startYear" as start_year,
         "endYear" as end_year,
         "runtimeMinutes" as runtime_minutes,
-        case when genres is null then cast([] as varchar []) else string_split(genres, ',') end as genres
+        case when genres is null then cast([] as varchar[]) else string_split(genres, ',') end as genres
     from source
 
 )

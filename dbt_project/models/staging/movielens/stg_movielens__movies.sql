@@ -52,12 +52,12 @@ final as (
         end as title,
         nullif(full_title, '') as full_title,
         case
-            when is_whole then cast([] as varchar [])
+            when is_whole then cast([] as varchar[])
             else regexp_extract_all(brackets, '\(([^()]*)\)', 1)
         end as bracketed_titles,
         coalesce(title_year, try_cast(nullif(regexp_extract(release_date, '(\d{4})$', 1), '') as integer)) as year,
         case
-            when source_genres is null or source_genres in ('', '(no genres listed)') then cast([] as varchar [])
+            when source_genres is null or source_genres in ('', '(no genres listed)') then cast([] as varchar[])
             else string_split(replace(source_genres, 'Children''s', 'Children'), '|')
         end as genres,
         nullif(trim(url), '') as url
