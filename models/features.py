@@ -97,40 +97,55 @@ class TrainingFeatures:
 
 @dataclass(frozen=True, slots=True)
 class Standardizer:
-    """Scaling of F features with the statistics of training rows: ``[values or 0, missing flags]``, 2F columns.
+    """Scaling of F features with the statistics of training rows: ``[values or 0, missing flags]``.
 
     ``heavy`` bool[F] marks columns that are compressed by ``log1p`` first; ``mean`` and ``std`` float32[F] are of the
-    compressed column, missing values left out.
+    compressed column, missing values left out; ``flagged`` bool[F] marks the columns that were ever missing: only they
+    get a flag, for one that was never raised in training has no weight.
     """
 
     heavy: NDArray[np.bool_]
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
+    flagged: NDArray[np.bool_]
 
     @classmethod
     def fit(cls, values: NDArray[np.float32]) -> Standardizer:
         """Statistics of ``values`` float32[N, F]; a column without any value gets mean 0, deviation 1."""
         raw = np.asarray(values, dtype=np.float64)
-        count = np.maximum((~np.isnan(raw)).sum(axis=0), 1)
-        # Counts and days span four orders of magnitude: unlogged, one heavy rater drowns everybody else.
-        # A column is taken for such a one when it is never negative and its standard deviation exceeds 3.
-        low = np.min(np.where(np.isnan(raw), np.inf, raw), axis=0, initial=np.inf)
-        mean = np.nansum(raw, axis=0) / count
-        spread = np.sqrt(np.nansum((raw - mean) ** 2, axis=0) / count)
-        heavy = (low >= 0) & (spread > 3.0) & (spread > 0.3 * np.abs(mean))
-        squeezed = np.where(heavy, np.log1p(np.maximum(raw, 0)), raw)
-        mean = np.nansum(squeezed, axis=0) / count
-        std = np.sqrt(np.nansum((squeezed - mean) ** 2, axis=0) / count)
-        return cls(heavy, mean.astype(np.float32), np.where(std > 1e-6, std, 1.0).astype(np.float32))
+        missing = np.isnan(raw)
+        mean, std = _moments(raw, missing)
+        # Counts and days span four orders of magnitude: unlogged, one heavy rater drowns everybody else. Taken for
+        # such a column is one that is never negative, with a deviation above 3 and above a third of its mean (which
+        # leaves stars, shares and release years as they are).
+        low = np.where(missing, np.inf, raw).min(axis=0, initial=np.inf)
+        heavy = (low >= 0) & (std > 3.0) & (std > np.abs(mean) / 3.0)
+        mean, std = _moments(np.where(heavy, np.log1p(np.maximum(raw, 0.0)), raw), missing)
+        flagged: NDArray[np.bool_] = missing.sum(axis=0) > 0
+        return cls(heavy, mean.astype(np.float32), np.where(std > 1e-6, std, 1.0).astype(np.float32), flagged)
 
     def transform(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32[..., 2F] of ``values`` float32[..., F]; beyond 5 deviations a value is cut, for it was never seen."""
-        flags = np.isnan(values)
-        squeezed = np.where(self.heavy, np.log1p(np.maximum(values, 0)), values)
+        """float32[..., width] of ``values`` float32[..., F]; beyond 5 deviations a value is cut, for it was never seen.
+
+        Raises ``ValueError`` for another number of columns than in the fit.
+        """
+        if values.shape[-1] != len(self.mean):
+            raise ValueError(f"{values.shape[-1]} features, the training had {len(self.mean)}")
+        missing = np.isnan(values)
+        squeezed = np.array(values, dtype=np.float32)
+        squeezed[..., self.heavy] = np.log1p(np.maximum(squeezed[..., self.heavy], 0))
         scaled = np.clip((squeezed - self.mean) / self.std, -5.0, 5.0)
-        return np.concatenate([np.where(flags, 0.0, scaled), flags], axis=-1).astype(np.float32)
+        scaled[missing] = 0.0
+        return np.concatenate([scaled, missing[..., self.flagged].astype(np.float32)], axis=-1)
 
     @property
     def width(self) -> int:
-        """The number of columns that :meth:`transform` returns, 2F."""
-        return 2 * len(self.mean)
+        """The number of columns that :meth:`transform` returns."""
+        return len(self.mean) + int(self.flagged.sum())
+
+
+def _moments(raw: NDArray[np.float64], missing: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of each column without its missing values; 0 and 0 where there is none."""
+    count = np.maximum((~missing).sum(axis=0), 1)
+    mean = np.where(missing, 0.0, raw).sum(axis=0) / count
+    return mean, np.sqrt((np.where(missing, 0.0, raw - mean) ** 2).sum(axis=0) / count)

@@ -27,7 +27,7 @@ class RecommenderError(ValueError):
     """Something the recommender was asked for or given cannot be; the message says what."""
 
 
-class UnknownUser(RecommenderError):  # noqa: N818 - named for what the caller must handle
+class UnknownUser(RecommenderError):
     """The recommender knows users by their index only, and the batch holds one it was not trained on (-1)."""
 
 
