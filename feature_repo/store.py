@@ -8,9 +8,12 @@ Layout. ``$MARQUEE_HOME/feast`` holds ``feature_store.yaml``, ``registry.db``, `
 ``FeatureStore(repo_path=<home>/feast)`` opens the store with nothing but feast installed (the bento does), also after
 the home was moved, and feast's own command line works there: ``cd "$MARQUEE_HOME/feast" && feast feature-views list``.
 
-Feast 0.67's DuckDB store validates a relative path against that folder but reads it against the working directory. A
-training set is therefore joined through a throwaway copy of the registry whose paths are absolute; nothing here changes
-the working directory.
+Training sets. Feast 0.67's DuckDB store joins every entity row with all earlier rows of its key before it keeps the
+last one: 1M ratings with a history row a film and day did not end in 8 minutes. ``build_training_set`` therefore hands
+it histories cut into weeks: the join key stands for a key in a week, and its rows are those of that week and the last
+one before it, so that an entity row meets 8 rows at most and the answer is the same. The store also reads a relative
+path against the working directory (though it validates it against its own folder), so the cut histories are registered
+by absolute path in a throwaway copy of the registry; nothing here changes the working directory.
 
 Atomicity. The registry is written aside and renamed. The online values are written by feast into a fresh SQLite file,
 and what differs from the live one is then moved in one transaction in WAL mode: a reader that has the file open, such
@@ -27,7 +30,8 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,12 +91,15 @@ def apply(store: FeatureStore) -> str:
     return service_hash(store)
 
 
-def build_training_set(store: FeatureStore, interactions: pl.DataFrame | pa.Table) -> pl.DataFrame:
+def build_training_set(
+    store: FeatureStore, interactions: pl.DataFrame | pa.Table, *, threads: int = 2, memory: str = "2GB"
+) -> pl.DataFrame:
     """Interactions with every feature of the service as known at ``rated_at``: one row an input row, in its order.
 
     ``interactions`` has ``user_key``, ``movie_key``, ``rated_at`` (UTC) and any further columns, which pass through. A
     history row holds from its own timestamp on. Feature columns are named ``<view>__<feature>`` and are null where a
-    key had no history yet. Raises ``ValueError`` for missing or clashing columns, and if rows were lost or multiplied.
+    key had no history yet. Raises ``ValueError`` for missing or clashing columns, for missing keys or times, and
+    if rows were lost or multiplied. ``threads`` and ``memory`` bound DuckDB, which spills into the store's folder.
     """
     frame = interactions if isinstance(interactions, pl.DataFrame) else pl.from_arrow(interactions)
     assert isinstance(frame, pl.DataFrame)
@@ -104,27 +111,30 @@ def build_training_set(store: FeatureStore, interactions: pl.DataFrame | pa.Tabl
     clashing = {*types, "event_timestamp", _ROW} & set(frame.columns)
     if clashing:
         raise ValueError(f"the interactions have columns of the feature service's names: {', '.join(sorted(clashing))}")
+    nulls = frame.select("user_key", "movie_key", "rated_at").null_count().row(0)
+    if any(nulls):
+        raise ValueError(f"the interactions have {sum(nulls)} missing keys or times")
     if frame.is_empty():
         return frame.with_columns(*(pl.lit(None, dtype).alias(name) for name, dtype in types.items()))
 
-    rated_at = frame.schema["rated_at"]
-    utc = (
-        pl.col("rated_at").dt.replace_time_zone("UTC")
-        if getattr(rated_at, "time_zone", None) is None
-        else pl.col("rated_at")
-    )
-    entities = frame.select("user_key", "movie_key", event_timestamp=utc.cast(pl.Datetime("us", "UTC"))).with_row_index(
-        _ROW
-    )
-    with tempfile.TemporaryDirectory(prefix="marquee-training-") as folder:
-        rooted = _rooted_store(store, Path(folder))
-        job = rooted.get_historical_features(
-            entities.to_pandas(), features=rooted.get_feature_service(SERVICE_NAME), full_feature_names=True
-        )
-        joined = pl.from_arrow(job.to_arrow())
+    rated_at = pl.col("rated_at")
+    if getattr(frame.schema["rated_at"], "time_zone", None) is not None:
+        rated_at = rated_at.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    entities = frame.select(
+        pl.col("user_key", "movie_key").cast(pl.Int64), event_timestamp=rated_at.cast(pl.Datetime("us"))
+    ).with_row_index(_ROW)
+    with tempfile.TemporaryDirectory(dir=store.repo_path, prefix=".training-") as folder:
+        weekly, entities = _cut_into_weeks(store, entities, Path(folder))
+        with _bounded_duckdb(Path(folder) / "spill", threads, memory):
+            job = weekly.get_historical_features(
+                entities.with_columns(pl.col("event_timestamp").dt.replace_time_zone("UTC")).to_pandas(),
+                features=weekly.get_feature_service(SERVICE_NAME),
+                full_feature_names=True,
+            )
+            joined = pl.from_arrow(job.to_arrow())
     assert isinstance(joined, pl.DataFrame)
     joined = joined.sort(_ROW)
-    if joined.height != frame.height or not joined[_ROW].to_numpy().tolist() == list(range(frame.height)):
+    if not joined[_ROW].equals(pl.Series(_ROW, range(frame.height), joined.schema[_ROW])):
         raise ValueError(f"the join returned {joined.height} rows for {frame.height} interactions")
     return frame.hstack(joined.select(pl.col(name).cast(dtype) for name, dtype in types.items()))
 
@@ -164,8 +174,8 @@ def online_user_features(store: FeatureStore, user_keys: Sequence[int]) -> pl.Da
     Columns: ``user_key``, the features by full name (null for an unknown user), and ``event_timestamp`` (UTC, null
     likewise).
     """
-    service = store.get_feature_service(SERVICE_NAME)
-    types = {name: dtype for name, dtype in _full_types(service).items() if name in service_schema(store)["user"]}
+    names = service_schema(store)["user"]
+    types = {name: dtype for name, dtype in _full_types(_service(store)).items() if name in names}
     refs = [name.replace("__", ":", 1) for name in types]
     answer = store.get_online_features(
         features=refs, entity_rows=[{"user_key": int(key)} for key in user_keys], full_feature_names=True
@@ -242,16 +252,17 @@ def _service_views(store: FeatureStore | None) -> list[FeatureView]:
 def _projections(store: FeatureStore | None) -> list[tuple[Any, list[str]]]:
     """The service's projections with the join keys of their views."""
     return [
-        (projection, [column.name for column in view.entity_columns] or _declared_keys(view))
+        (projection, [_join_key(view)])
         for projection, view in zip(_service(store).feature_view_projections, _service_views(store), strict=True)
     ]
 
 
-def _declared_keys(view: FeatureView) -> list[str]:
-    """Join keys of a view that was never applied: only an applied one knows its entities' columns."""
+def _join_key(view: FeatureView) -> str:
+    """The one join key of a view of ours; only an applied view knows it itself."""
     from feature_repo.features import ENTITIES
 
-    return [entity.join_key for name in view.entities for entity in ENTITIES if entity.name == name]
+    (key,) = (entity.join_key for name in view.entities for entity in ENTITIES if entity.name == name)
+    return key
 
 
 def _full_types(service: FeatureService) -> dict[str, Any]:
@@ -328,25 +339,103 @@ def _variant(store: FeatureStore, *, registry: Path | None = None, online: Path 
     return FeatureStore(repo_path=str(store.repo_path), config=config)
 
 
-def _rooted_store(store: FeatureStore, folder: Path) -> FeatureStore:
-    """The store over a copy of its registry whose source paths are absolute, kept in ``folder``."""
+def _cut_into_weeks(store: FeatureStore, entities: pl.DataFrame, folder: Path) -> tuple[FeatureStore, pl.DataFrame]:
+    """A store whose histories, kept in ``folder``, are cut into weeks, and the entity rows with keys that fit it.
+
+    A key's week gets a number of its own, which stands for the key on both sides.
+    """
     proto = store.registry.proto()
-    rooted = type(proto)()
-    rooted.CopyFrom(proto)
-    sources = [*rooted.data_sources, *(view.spec.batch_source for view in rooted.feature_views)]
-    for source in sources:
-        source.file_options.uri = str((store.repo_path / source.file_options.uri).resolve())
-    path = folder / "registry.db"
-    path.write_bytes(rooted.SerializeToString())
-    return _variant(store, registry=path)
+    cut = type(proto)()
+    cut.CopyFrom(proto)
+    weeks: dict[str, pl.DataFrame] = {}
+    for key in ("user_key", "movie_key"):
+        weeks[key] = (
+            entities.select(key, _week=_week("event_timestamp")).unique().sort(key, "_week").with_row_index("_number")
+        ).with_columns(pl.col("_number").cast(pl.Int64))
+    for view in _service_views(store):
+        source = _source(view)
+        path = folder / f"{view.name}.parquet"
+        _weekly_history(
+            store.repo_path / source.path, weeks[_join_key(view)], _join_key(view), source.timestamp_field
+        ).write_parquet(path, compression="lz4")
+        for spec in [
+            *(other for other in cut.data_sources if other.name == source.name),
+            *(other.spec.batch_source for other in cut.feature_views if other.spec.name == view.name),
+        ]:
+            spec.file_options.uri = str(path)
+    for key, numbers in weeks.items():
+        entities = (
+            entities.with_columns(_week=_week("event_timestamp"))
+            .join(numbers, on=[key, "_week"], how="left", maintain_order="left")
+            .with_columns(pl.col("_number").alias(key))
+            .drop("_number", "_week")
+        )
+    registry = folder / "registry.db"
+    registry.write_bytes(cut.SerializeToString())
+    return _variant(store, registry=registry), entities
 
 
-def _definitions(store: FeatureStore) -> str:
-    """What the registry defines, without its times and versions."""
-    proto = store.registry.proto()
-    return str(
-        [[str(item.spec) for item in group] for group in (proto.entities, proto.feature_views, proto.feature_services)]
+def _week(column: str) -> pl.Expr:
+    return pl.col(column).dt.truncate("1w")
+
+
+def _weekly_history(path: Path, weeks: pl.DataFrame, key: str, timestamp: str) -> pl.DataFrame:
+    """A history's rows in each wanted week of a key and the last one before it, with the week's number as the key."""
+    history = pl.read_parquet(path).cast({key: pl.Int64, timestamp: pl.Datetime("us")}).sort(timestamp)
+    inside = history.with_columns(_week=_week(timestamp)).join(weeks, on=[key, "_week"], how="inner")
+    before = weeks.sort("_week").join_asof(
+        history,
+        left_on="_week",
+        right_on=timestamp,
+        by=key,
+        strategy="backward",
+        allow_exact_matches=False,
+        coalesce=False,
+        check_sortedness=False,
     )
+    return pl.concat(
+        [
+            part.filter(pl.col(timestamp).is_not_null())
+            .with_columns(pl.col("_number").alias(key))
+            .select(history.columns)
+            for part in (inside, before)
+        ]
+    )
+
+
+@contextlib.contextmanager
+def _bounded_duckdb(spill: Path, threads: int, memory: str) -> Iterator[None]:
+    """Feast's DuckDB store works through ibis' default backend: here one of bounded size that ends with the block."""
+    import ibis
+
+    previous = ibis.options.default_backend
+    backend = ibis.duckdb.connect(temp_directory=str(spill), threads=threads, memory_limit=memory)
+    ibis.set_backend(backend)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=DeprecationWarning, module="ibis")
+            yield
+    finally:
+        ibis.options.default_backend = previous
+        backend.disconnect()
+
+
+def _definitions(store: FeatureStore) -> list[object]:
+    """What the registry defines, without the times at which that was written."""
+    from google.protobuf.json_format import MessageToDict
+
+    proto = store.registry.proto()
+    return [
+        _without_times(MessageToDict(item.spec))
+        for group in (proto.entities, proto.feature_views, proto.feature_services)
+        for item in sorted(group, key=lambda item: item.spec.name)
+    ]
+
+
+def _without_times(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _without_times(part) for name, part in value.items() if not name.endswith("Timestamp")}
+    return [_without_times(part) for part in value] if isinstance(value, list) else value
 
 
 def _registry_path(store: FeatureStore) -> Path:

@@ -1,0 +1,160 @@
+"""Feature histories of made-up ratings, built by their definition, and applied stores over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import numpy as np
+import polars as pl
+import pytest
+
+from feature_repo import store as feature_store
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+# Spelled out here, so that the builder does not take the order from what it tests (and importing this needs no feast).
+GENRES = (
+    *("action", "adventure", "animation", "children", "comedy", "crime", "documentary", "drama", "fantasy"),
+    *("film_noir", "horror", "musical", "mystery", "romance", "sci_fi", "thriller", "war", "western"),
+)
+_DAY_SHARES = ", ".join(f"sum(list_contains(genres, '{genre}')::INTEGER) AS n_{genre}" for genre in GENRES)
+
+
+def write_ratings(
+    seed: int, users: int, movies: int, ratings: int, days: int = 400
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Ratings, each pair of user and film once and a twentieth at midnight sharp, and films with year and genres."""
+    rng = np.random.default_rng(seed)
+    pairs = rng.choice(users * movies, size=ratings, replace=False)
+    seconds = rng.integers(0, days * 86_400, size=ratings)
+    seconds[: ratings // 20] -= seconds[: ratings // 20] % 86_400
+    start = np.datetime64("2015-03-01T00:00:00", "us")
+    interactions = pl.DataFrame(
+        {
+            "user_key": pairs // movies + 1,
+            "movie_key": pairs % movies + 1,
+            "rating": rng.integers(1, 11, size=ratings) / 2,
+            "rated_at": start + seconds.astype("timedelta64[s]"),
+        }
+    )
+    flags = rng.random((movies, len(GENRES))) < 0.15
+    films = pl.DataFrame(
+        {
+            "movie_key": np.arange(1, movies + 1),
+            "year": rng.integers(1930, 2016, size=movies).astype(np.int32),
+            "runtime_minutes": pl.Series(rng.integers(60, 200, size=movies), dtype=pl.Int32).set(
+                pl.Series(rng.random(movies) < 0.3), None
+            ),
+            "genres": [[genre for genre, on in zip(GENRES, row, strict=True) if on] for row in flags],
+        }
+    )
+    return interactions, films
+
+
+def write_histories(folder: Path, interactions: pl.DataFrame, films: pl.DataFrame) -> None:
+    """The four Parquet files of the marts: a row a key and day of change, dated the midnight after."""
+    folder.mkdir(parents=True, exist_ok=True)
+    con = duckdb.connect()
+    con.register("interactions", interactions.to_arrow())
+    con.register("films", films.to_arrow())
+    con.execute(
+        """
+        CREATE TABLE rated AS
+        SELECT user_key, movie_key, rating::DECIMAL(3, 1) AS rating, rated_at, year, genres,
+               date_trunc('day', rated_at)::DATE AS day
+        FROM interactions JOIN films USING (movie_key)
+        """
+    )
+    for key in ("user_key", "movie_key"):
+        con.execute(
+            f"""
+            CREATE TABLE {key}_days AS
+            WITH days AS (
+                SELECT {key}, day, count(*) AS n, sum(rating) AS total, sum(rating * rating) AS squares,
+                       count(*) FILTER (rating >= 4) AS positive, sum(year) AS years, {_DAY_SHARES}
+                FROM rated GROUP BY {key}, day
+            ), sums AS (
+                SELECT {key}, day, row_number() OVER w AS active_days, first_value(day) OVER w AS first_day,
+                       {", ".join(f"sum({c}) OVER w AS {c}" for c in ["n", "total", "squares", "positive", "years"])},
+                       {", ".join(f"sum(n_{genre}) OVER w AS n_{genre}" for genre in GENRES)}
+                FROM days WINDOW w AS (PARTITION BY {key} ORDER BY day)
+            )
+            SELECT {key}, (day + 1)::TIMESTAMP AS feature_timestamp, n::INTEGER AS rating_count,
+                   round((total / n)::DOUBLE, 6) AS rating_mean,
+                   round(sqrt(greatest(0, (squares * n - total * total)::DOUBLE)) / n, 6) AS rating_stddev,
+                   round(positive / n, 6) AS positive_share, active_days::INTEGER AS active_days,
+                   (day + 1 - first_day)::INTEGER AS days_since_first, round(years / n, 6) AS mean_release_year,
+                   {", ".join(f"round(n_{genre} / n, 6) AS genre_share_{genre}" for genre in GENRES)}
+            FROM sums
+            """
+        )
+    content = ", ".join(f"list_contains(genres, '{genre}')::INTEGER AS is_{genre}" for genre in GENRES)
+    for name, query in {
+        "user_features": "FROM user_key_days",
+        "movie_features": "SELECT movie_key, feature_timestamp, "
+        "rating_count, rating_mean, rating_stddev, positive_share, days_since_first FROM movie_key_days",
+        "movie_content": "SELECT movie_key, TIMESTAMP '1900-01-01' AS feature_timestamp, year AS release_year, "
+        f"runtime_minutes, {content} FROM films",
+        "movie_imdb": "SELECT movie_key, TIMESTAMP '2019-05-01 07:00:00' AS feature_timestamp, "
+        "(5 + movie_key % 40 / 10)::DECIMAL(3, 1) AS imdb_rating, (movie_key * 10)::INTEGER AS imdb_votes FROM films",
+    }.items():
+        con.execute(f"COPY ({query}) TO '{folder / name}.parquet' (FORMAT parquet)")
+    con.close()
+
+
+@dataclass(frozen=True)
+class Home:
+    """A folder with histories and an applied store over them."""
+
+    folder: Path
+    store: FeatureStore
+    interactions: pl.DataFrame
+    films: pl.DataFrame
+
+    @property
+    def features(self) -> Path:
+        return self.folder / "features"
+
+    @property
+    def feast(self) -> Path:
+        return self.folder / "feast"
+
+    def set_user_history(self, user_key: int, counts: dict[datetime, int]) -> None:
+        """Replaces a user's history by rows whose rating count is given by timestamp."""
+        path = self.features / "user_features.parquet"
+        old = pl.read_parquet(path)
+        new = pl.DataFrame(
+            {"user_key": [user_key] * len(counts), "feature_timestamp": counts.keys(), "rating_count": counts.values()},
+            schema={name: old.schema[name] for name in ("user_key", "feature_timestamp", "rating_count")},
+        )
+        pl.concat([old.filter(pl.col("user_key") != user_key), new], how="diagonal").write_parquet(path)
+
+
+def make_home(folder: Path, interactions: pl.DataFrame, films: pl.DataFrame) -> Home:
+    write_histories(folder / "features", interactions, films)
+    store = feature_store.open_store(folder / "feast", folder / "features")
+    feature_store.apply(store)
+    return Home(folder, store, interactions, films)
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A store that tests do not change: 5,000 ratings of 80 users and 150 films."""
+    return make_home(tmp_path_factory.mktemp("home"), *write_ratings(7, users=80, movies=150, ratings=5_000))
+
+
+@pytest.fixture(scope="session")
+def training(home: Home) -> pl.DataFrame:
+    """The training set of all ratings of ``home``."""
+    return feature_store.build_training_set(home.store, home.interactions)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Home:
+    """A store of its own for a test that changes it: 20 ratings of 3 users."""
+    return make_home(tmp_path / "home", *write_ratings(3, users=3, movies=10, ratings=20))
