@@ -27,7 +27,7 @@ from orchestration.sources.synthetic.people import make_cast_pools, make_credits
 from orchestration.sources.synthetic.taste import CLOSED, DAY, describe_films, plan_users, rate
 
 #: Raised whenever the same spec would give other bytes.
-SAMPLE_VERSION: Final = 2
+SAMPLE_VERSION: Final = 3
 #: The gzip header time of the dumps: some days after the last rating.
 SNAPSHOT: Final = CLOSED + 5 * DAY
 EDITION: Final = "sample"
