@@ -1,0 +1,321 @@
+"""The dbt project, built through dbt itself on a few raw rows made by hand.
+
+One folder and one warehouse path serve all builds, so that dbt parses the project once; each build's tables are read
+into memory before the next one starts.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from orchestration.sources.tables import TABLES, create_ledgers
+
+PROJECT = Path(__file__).resolve().parents[3] / "dbt_project"
+REAL_DATA = Path(os.environ.get("MARQUEE_TEST_DATA", PROJECT.parents[1] / "shared" / "data"))
+EDITION = "ml-1m"
+
+
+def _time(text: str) -> int:
+    return int(dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC).timestamp())
+
+
+#: movieId, title, genres.
+MOVIES = [
+    (1, "Lantern Keeper, The (1999)", "Drama|Thriller"),
+    (2, "Seventh Bell, The (Sjunde klockan, Den) (1957)", "Drama"),
+    (3, "Hush (2001)", "Horror"),
+    (4, "Amélie's Clock & Dagger (1995)", "Comedy|Children's"),
+    (5, "Near Miss (1980)", "Comedy"),
+    (6, "Twin Rivers (1990)", "Western"),
+    (7, "Twin Rivers (1990)", "Western"),
+    (8, "Bell Episode (1957)", "Drama"),
+    (9, "unknown", "(no genres listed)"),
+    (10, "Nowhere Found (2004)", "Sci-Fi|IMAX"),
+    (11, "Alias (a.k.a. Paper Boat, The) (1988)", "Drama"),
+    (12, "Hush Again (Hush) (2001)", "Horror"),
+]
+#: tconst, titleType, primaryTitle, originalTitle, startYear, genres.
+TITLES = [
+    ("tt0000011", "movie", "The Lantern Keeper", "The Lantern Keeper", 1999, "Drama"),
+    ("tt0000021", None, "The Seventh Bell", "Den sjunde klockan", 1957, "Drama"),
+    ("tt0000031", "movie", "Hush", "Hush", 2001, "Horror"),
+    ("tt0000032", "movie", "Hush", "Hush", 2001, "Horror"),
+    ("tt0000041", "movie", "Amelies Clock and Dagger", "Amélie", 1995, "Comedy"),
+    ("tt0000051", "movie", "Near Miss", "Near Miss", 1981, "Comedy"),
+    ("tt0000061", "movie", "Twin Rivers", "Twin Rivers", 1990, "Western"),
+    ("tt0000081", "tvEpisode", "Bell Episode", "Bell Episode", 1957, "Drama"),
+    ("tt0000111", "movie", "Pappersbåten", "Pappersbåten", 1988, "Drama"),
+]
+#: userId, movieId, rating, time.
+RATINGS = [
+    (1, 1, 4.0, "2000-01-01T00:00:00"),
+    (1, 4, 2.0, "2000-01-01T23:59:59"),
+    (1, 9, 5.0, "2000-01-05T12:00:00"),
+    (1, 6, 3.0, "2000-01-05T12:00:01"),
+    (1, 7, 5.0, "2000-01-08T08:00:00"),
+    (2, 1, 1.0, "2000-01-02T00:00:00"),
+    (2, 7, 3.0, "2000-01-02T10:00:00"),
+    (3, 99, 5.0, "2000-01-03T10:00:00"),
+]
+
+
+class Warehouse:
+    """A DuckDB file with raw tables, and dbt to build on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "warehouse.duckdb"
+
+    def reset(self) -> None:
+        """A new file with every raw table empty."""
+        self.path.unlink(missing_ok=True)
+        with duckdb.connect(self.path) as con:
+            create_ledgers(con)
+            for table in TABLES.values():
+                con.execute(f"CREATE TABLE raw.{table.name} ({table.columns_sql})")
+
+    def insert(self, table: str, columns: str, rows: list[tuple[Any, ...]]) -> None:
+        marks = ", ".join("?" for _ in rows[0])
+        with duckdb.connect(self.path) as con:
+            con.executemany(f"INSERT INTO raw.{table} ({columns}) VALUES ({marks})", rows)
+
+    def add_ratings(self, rows: list[tuple[int, int, float, str]]) -> None:
+        self.insert(
+            "ml_ratings",
+            'edition, "userId", "movieId", rating, "timestamp"',
+            [(EDITION, user, movie, rating, _time(when)) for user, movie, rating, when in rows],
+        )
+
+    def dbt(self, *arguments: str) -> None:
+        """Runs dbt; fails with dbt's own words for what went wrong."""
+        from dbt.cli.main import dbtRunner
+
+        outcome = dbtRunner().invoke([*arguments, "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "-q"])
+        assert outcome.exception is None, outcome.exception
+        failed = [f"{r.node.name}: {r.message}" for r in outcome.result if r.status in ("error", "fail")]
+        assert outcome.success, failed
+
+    def read(self, query: str) -> list[dict[str, Any]]:
+        with duckdb.connect(self.path, read_only=True) as con:
+            cursor = con.execute(query)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def marts(self) -> dict[str, list[dict[str, Any]]]:
+        """Every table that dbt made, by name."""
+        tables = self.read("SELECT schema_name, table_name FROM duckdb_tables() WHERE schema_name <> 'raw'")
+        return {row["table_name"]: self.read(f"FROM {row['schema_name']}.{row['table_name']}") for row in tables}
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    folder = tmp_path_factory.mktemp("dbt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MARQUEE_WAREHOUSE", str(folder / "warehouse.duckdb"))
+        patch.setenv("DBT_TARGET_PATH", str(folder / "target"))
+        patch.setenv("DBT_LOG_PATH", str(folder / "logs"))
+        yield Warehouse(folder)
+
+
+@pytest.fixture(scope="module")
+def first(warehouse: Warehouse) -> dict[str, list[dict[str, Any]]]:
+    """All tables after a full build of the rows above, unit tests included."""
+    warehouse.reset()
+    warehouse.insert("ml_movies", 'edition, "movieId", title, genres', [(EDITION, *movie) for movie in MOVIES])
+    warehouse.insert(
+        "imdb_title_basics", 'tconst, "titleType", "primaryTitle", "originalTitle", "startYear", genres', list(TITLES)
+    )
+    warehouse.insert(
+        "imdb_title_ratings", 'tconst, "averageRating", "numVotes"', [("tt0000031", 6.0, 5), ("tt0000032", 7.5, 90)]
+    )
+    warehouse.insert("imdb_title_akas", '"titleId", ordering, title', [("tt0000111", 1, "The Paper Boat")])
+    warehouse.insert("imdb_title_crew", "tconst, directors, writers", [("tt0000011", "nm2,nm1", "nm1")])
+    warehouse.insert("imdb_name_basics", 'nconst, "primaryName"', [("nm1", "Ann Vale"), ("nm2", "Ben Osk")])
+    warehouse.insert("loads", "table_name, snapshot_at", [("imdb_title_ratings", dt.datetime(2025, 3, 1, 4, 5))])
+    warehouse.add_ratings(RATINGS)
+    warehouse.dbt("build")
+    return warehouse.marts()
+
+
+@pytest.fixture(scope="module")
+def second(warehouse: Warehouse, first: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """All tables after a second batch: a user and a film with lower ids, and an IMDb title for a film without match."""
+    warehouse.insert("ml_movies", 'edition, "movieId", title, genres', [(EDITION, 0, "Early One (1970)", "War")])
+    warehouse.insert(
+        "imdb_title_basics",
+        'tconst, "titleType", "primaryTitle", "originalTitle", "startYear"',
+        [("tt0000101", "movie", "Nowhere Found", "Nowhere Found", 2004)],
+    )
+    warehouse.add_ratings([(0, 0, 4.5, "2001-01-01T00:00:00"), (1, 2, 0.5, "2001-01-01T00:00:00")])
+    warehouse.dbt("run", "--select", "+dim_movies")
+    return warehouse.marts()
+
+
+@pytest.fixture(scope="module")
+def empty(warehouse: Warehouse, second: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """All tables after a build with data tests on ratings and movies alone: no dump, no links, tags or users."""
+    warehouse.reset()
+    warehouse.insert("ml_movies", 'edition, "movieId", title, genres', [(EDITION, *movie) for movie in MOVIES])
+    warehouse.add_ratings(RATINGS)
+    warehouse.dbt("build", "--exclude-resource-type", "unit_test")
+    return warehouse.marts()
+
+
+def _by(rows: list[dict[str, Any]], *names: str) -> dict[Any, dict[str, Any]]:
+    return {row[names[0]] if len(names) == 1 else tuple(row[name] for name in names): row for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("movie", "tconst", "method", "confidence"),
+    [
+        pytest.param(1, "tt0000011", "title_year", "0.95", id="an article behind the title is moved"),
+        pytest.param(2, "tt0000021", "title_year", "0.95", id="a title of unknown type may be a film"),
+        pytest.param(3, "tt0000032", "title_year", "0.85", id="votes decide between namesakes of one year"),
+        pytest.param(4, "tt0000041", "title_year", "0.95", id="accents, apostrophes and ampersands do not matter"),
+        pytest.param(5, "tt0000051", "near_year", "0.70", id="a year apart is a weaker match"),
+        pytest.param(8, None, "unmatched", "0.00", id="an episode is no film"),
+        pytest.param(9, None, "unmatched", "0.00", id="a title without a year is not guessed"),
+        pytest.param(10, None, "unmatched", "0.00", id="a film that IMDb does not have stays unmatched"),
+        pytest.param(11, "tt0000111", "aka_title_year", "0.85", id="two alternative titles meet"),
+        pytest.param(12, None, "unmatched", "0.00", id="a fuzzy claim on a claimed title loses"),
+        pytest.param(99, None, "unmatched", "0.00", id="a rated movie without a row is kept"),
+    ],
+)
+def test_movies_match_imdb_by_title_and_year(
+    first: dict[str, Any], movie: int, tconst: str | None, method: str, confidence: str
+) -> None:
+    row = _by(first["dim_movies"], "movie_id")[movie]
+    assert (row["tconst"], row["match_method"], str(row["match_confidence"])) == (tconst, method, confidence)
+
+
+def test_a_matched_film_shows_what_both_sources_say(first: dict[str, Any]) -> None:
+    row = _by(first["dim_movies"], "movie_id")[1]
+    assert row["title"] == "The Lantern Keeper"
+    assert (row["year"], row["decade"], row["main_genre"]) == (1999, 1990, "Thriller")
+    assert row["directors"] == ["Ben Osk", "Ann Vale"]
+    assert row["link_url"] == "https://www.imdb.com/title/tt0000011/"
+
+
+def test_two_ids_of_one_film_are_one_row_under_the_more_rated_id(first: dict[str, Any]) -> None:
+    row = _by(first["dim_movies"], "movie_id")[7]
+    assert row["movie_ids"] == [6, 7]
+    assert row["rating_count"] == 2
+    assert 6 not in _by(first["dim_movies"], "movie_id")
+
+
+def test_the_latest_of_two_ratings_of_one_film_stands(first: dict[str, Any]) -> None:
+    users, movies = _by(first["dim_users"], "user_id"), _by(first["dim_movies"], "movie_id")
+    row = _by(first["fct_ratings"], "user_key", "movie_key")[users[1]["user_key"], movies[7]["movie_key"]]
+    assert (float(row["rating"]), row["times_rated"]) == (5.0, 2)
+    assert sum(rating["times_rated"] for rating in first["fct_ratings"]) == len(RATINGS)
+
+
+def test_each_history_row_equals_a_recount_of_the_raw_ratings_strictly_before_it(first: dict[str, Any]) -> None:
+    user_ids = {row["user_key"]: row["user_id"] for row in first["dim_users"]}
+    films = {movie: row for row in first["dim_movies"] for movie in row["movie_ids"]}
+    assert len(first["user_features"]) == 5
+    for row in first["user_features"]:
+        before = [
+            (movie, stars, when)
+            for user, movie, stars, when in RATINGS
+            if user == user_ids[row["user_key"]] and dt.datetime.fromisoformat(when) < row["feature_timestamp"]
+        ]
+        stars = [star for _, star, _ in before]
+        mean = sum(stars) / len(stars)
+        years = [films[movie]["year"] for movie, _, _ in before if films[movie]["year"] is not None]
+        days = {when[:10] for _, _, when in before}
+        first_day = dt.datetime.fromisoformat(min(days))
+        assert row["rating_count"] == len(before)
+        assert row["rating_mean"] == pytest.approx(mean, abs=1e-6)
+        assert row["rating_stddev"] == pytest.approx(
+            math.sqrt(sum((star - mean) ** 2 for star in stars) / len(stars)), abs=1e-6
+        )
+        assert row["positive_share"] == pytest.approx(sum(star >= 4 for star in stars) / len(stars), abs=1e-6)
+        assert row["active_days"] == len(days)
+        assert row["days_since_first"] == (row["feature_timestamp"] - first_day).days
+        assert row["mean_release_year"] == (pytest.approx(sum(years) / len(years), abs=1e-6) if years else None)
+        for genre in ("Drama", "Comedy", "Children", "Western"):
+            share = sum(genre in films[movie]["genres"] for movie, _, _ in before) / len(before)
+            assert row[f"genre_share_{genre.lower()}"] == pytest.approx(share, abs=1e-6), genre
+
+
+def test_a_rating_at_midnight_belongs_to_the_day_it_begins(first: dict[str, Any]) -> None:
+    keys = {row["movie_id"]: row["movie_key"] for row in first["dim_movies"]}
+    history = sorted(
+        (row["feature_timestamp"].isoformat()[:10], row["rating_count"])
+        for row in first["movie_features"]
+        if row["movie_key"] == keys[1]
+    )
+    assert history == [("2000-01-02", 1), ("2000-01-03", 2)]
+
+
+def test_imdb_ratings_carry_the_time_of_their_dump(first: dict[str, Any]) -> None:
+    assert [(row["feature_timestamp"], row["imdb_rating"], row["imdb_votes"]) for row in first["movie_imdb"]] == [
+        (dt.datetime(2025, 3, 1, 4, 5), 7.5, 90)
+    ]
+
+
+def test_keys_never_change_when_a_second_batch_arrives(first: dict[str, Any], second: dict[str, Any]) -> None:
+    for table, key, ident in (("int_user_keys", "user_key", 0), ("int_movie_keys", "movie_key", 0)):
+        before, after = _by(first[table], "source", "source_id"), _by(second[table], "source", "source_id")
+        assert len(after) > len(before)
+        assert {name: row[key] for name, row in before.items()} == {name: after[name][key] for name in before}
+        assert max(row[key] for row in before.values()) == len({row[key] for row in before.values()})
+        newest = after[EDITION, str(ident)][key]
+        assert newest > max(row[key] for row in before.values())
+
+
+def test_a_film_that_gets_a_match_later_keeps_its_key(first: dict[str, Any], second: dict[str, Any]) -> None:
+    before, after = _by(first["dim_movies"], "movie_id")[10], _by(second["dim_movies"], "movie_id")[10]
+    assert (before["tconst"], after["tconst"]) == (None, "tt0000101")
+    assert before["movie_key"] == after["movie_key"]
+    assert [row["movie_key"] for row in second["dim_movies"]].count(after["movie_key"]) == 1
+
+
+def test_every_model_builds_without_dumps_links_tags_and_users(empty: dict[str, Any]) -> None:
+    assert {row["match_method"] for row in empty["dim_movies"]} == {"unmatched"}
+    assert {row["link_kind"] for row in empty["dim_movies"]} == {"imdb_search"}
+    assert sum(row["times_rated"] for row in empty["fct_ratings"]) == len(RATINGS)
+    assert [len(empty[name]) for name in ("dim_people", "fct_credits", "fct_tags", "movie_imdb")] == [0, 0, 0, 0]
+    links = _by(empty["dim_movies"], "movie_id")
+    assert links[4]["link_url"] == "https://www.imdb.com/find/?q=Am%C3%A9lie%27s%20Clock%20%26%20Dagger%201995&s=tt"
+
+
+@pytest.mark.real_data
+def test_titles_alone_find_what_the_links_of_a_real_edition_say(warehouse: Warehouse, empty: dict[str, Any]) -> None:
+    """ml-latest-small has links, so its titles can be matched without them and judged: 98.9 % were right."""
+    edition, dumps = REAL_DATA / "ml-latest-small", REAL_DATA / "imdb" / "full"
+    if not edition.is_dir() or not dumps.is_dir():
+        pytest.skip(f"no real files under {REAL_DATA}; MARQUEE_TEST_DATA names their folder")
+    warehouse.reset()
+    with duckdb.connect(warehouse.path) as con:
+        con.execute(
+            'INSERT INTO raw.ml_movies (edition, "movieId", title, genres) '
+            f"SELECT 'ml-latest-small', * FROM read_csv('{edition}/movies.csv')"
+        )
+        for dump in ("basics", "ratings", "akas"):
+            con.execute(
+                f"INSERT INTO raw.imdb_title_{dump} FROM read_csv('{dumps}/title.{dump}.tsv.gz', delim='\t', "
+                r"header=true, all_varchar=true, nullstr='\N', quote='', escape='')"
+            )
+    warehouse.dbt("run", "--select", "+int_movies_matched")
+    (counts,) = warehouse.read(
+        f"""
+        WITH truth AS (SELECT "movieId"::INTEGER AS movie_id, 'tt' || "imdbId" AS tconst
+                       FROM read_csv('{edition}/links.csv', all_varchar=true))
+        SELECT count(*) FILTER (matched.tconst IS NOT NULL) AS matched,
+               count(*) FILTER (matched.tconst = truth.tconst) AS correct,
+               count(*) FILTER (truth.tconst IN (SELECT tconst FROM raw.imdb_title_basics)) AS findable
+        FROM intermediate.int_movies_matched AS matched JOIN truth USING (movie_id)
+        """
+    )
+    assert counts["findable"] > 1900
+    assert counts["correct"] / counts["matched"] > 0.985
+    assert counts["correct"] / counts["findable"] > 0.95
