@@ -15,7 +15,6 @@ from bento.errors import FeatureStoreUnavailable, RequestRefused
 from bento.features import UserFeatures
 from bento.schemas import (
     Fallback,
-    Item,
     Provenance,
     RecommendRequest,
     RecommendResponse,
@@ -92,11 +91,13 @@ def recommend(served: Served, request: RecommendRequest) -> RecommendResponse:
     values = features.values[None] if features is not None and features.found else None
     found, scores = recommender.recommend(bundle.batch([user], values), request.k)
     source: Source = "popular" if recommender.name == "popularity" else "collaborative"
-    return RecommendResponse.model_construct(
-        user_id=request.user_id,
-        items=_items(served, found[0], scores[0], source),
-        fallback=fallback,
-        provenance=_provenance(bundle, features),
+    return RecommendResponse.model_validate(
+        {
+            "user_id": request.user_id,
+            "items": _items(served, found[0], scores[0], source),
+            "fallback": fallback,
+            "provenance": _provenance(bundle, features),
+        }
     )
 
 
@@ -112,11 +113,13 @@ def similar(served: Served, request: SimilarRequest) -> SimilarResponse:
         )
     found, scores = bundle.recommender.similar(np.array([item]), request.k)
     source: Source = "popular" if bundle.recommender.name == "popularity" else "similar"
-    return SimilarResponse.model_construct(
-        movie_id=request.movie_id,
-        items=_items(served, found[0], scores[0], source),
-        fallback=None,
-        provenance=_provenance(bundle, None),
+    return SimilarResponse.model_validate(
+        {
+            "movie_id": request.movie_id,
+            "items": _items(served, found[0], scores[0], source),
+            "fallback": None,
+            "provenance": _provenance(bundle, None),
+        }
     )
 
 
@@ -124,21 +127,21 @@ def _popular(cause: Literal["unknown_user", "no_features", "feature_store_unavai
     return Fallback(used="popularity", cause=cause, reason=f"{reason} These are popular films.")
 
 
-def _items(served: Served, found: NDArray[np.int64], scores: NDArray[np.float32], source: Source) -> list[Item]:
-    """The films of a row of ``recommend`` or ``similar``, without its padding.
+def _items(
+    served: Served, found: NDArray[np.int64], scores: NDArray[np.float32], source: Source
+) -> list[dict[str, object]]:
+    """The films of a row of ``recommend`` or ``similar``, without its padding, as arguments of an ``Item``.
 
-    Built unvalidated: the values are the bundle's own, and checking 500 films would take longer than scoring them.
+    Left to the answer to validate as a whole: that takes 1 microsecond an item, making each by itself 3 to 5.
     """
     count = int((found >= 0).sum())
-    return [
-        Item.model_construct(rank=rank, score=score, source=source, **served.cards[item])
-        for rank, (item, score) in enumerate(zip(found[:count].tolist(), scores[:count].tolist(), strict=True), start=1)
-    ]
+    rows = enumerate(zip(found[:count].tolist(), scores[:count].tolist(), strict=True), start=1)
+    return [{**served.cards[item], "rank": rank, "score": score, "source": source} for rank, (item, score) in rows]
 
 
 def _provenance(bundle: Bundle, features: UserFeatures | None) -> Provenance:
     found = features is not None and features.found
-    return Provenance.model_construct(
+    return Provenance(
         model_version=bundle.version,
         recommender=bundle.recommender.name,
         data_snapshot=dict(bundle.manifest["data_snapshot"]),

@@ -172,17 +172,29 @@ def serving(
 def _stop(process: subprocess.Popen[bytes], patience_s: float = 15.0) -> None:
     """End a process group: kindly, then not."""
     for kind in (signal.SIGTERM, signal.SIGKILL):
-        # The group outlives its leader where a worker does.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, kind)
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
             process.poll()
-            try:
-                os.killpg(process.pid, 0)
-            except ProcessLookupError:
+            if not _group(process.pid):
                 return
             time.sleep(0.05)
+
+
+def _group(leader: int) -> list[int]:
+    """The living processes of a group; it outlives its leader where a worker does.
+
+    The kernel counts the dead ones too until their parent has asked, which in a container may be never.
+    """
+    import psutil
+
+    members = []
+    for process in psutil.process_iter(["status"]):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(process.pid) == leader and process.info["status"] != psutil.STATUS_ZOMBIE:
+                members.append(process.pid)
+    return members
 
 
 def _free_port(host: str) -> int:

@@ -67,9 +67,11 @@ class OnlineUserFeatures:
             self._follow_replaced_file()
             answer = self._store.get_online_features(
                 features=self._refs, entity_rows=[{"user_key": user_key}], full_feature_names=True
-            ).to_dict(include_event_timestamps=True)
-            found = [answer[name][0] for name in self._wanted.user_names]
-            seconds = max(answer[f"{name}__ts"][0] for name in self._wanted.user_names)
+            ).proto
+            columns = dict(zip(answer.metadata.feature_names.val, answer.results, strict=True))
+            rows = [columns[name] for name in self._wanted.user_names]
+            found = [_number(row.values[0]) for row in rows]
+            seconds = max(row.event_timestamps[0].seconds for row in rows)
         except Exception as error:
             # Feast, SQLite and the network below it raise anything; the request has an answer without features.
             raise FeatureStoreUnavailable(f"the online feature store cannot be read: {error}") from error
@@ -132,6 +134,12 @@ class OnlineUserFeatures:
             self._identity = identity
 
 
+def _number(value: Any) -> float | None:
+    """The number in one of Feast's protobuf values, whatever its type; None where it holds nothing."""
+    kind = value.WhichOneof("val")
+    return None if kind in (None, "null_val") else float(getattr(value, kind))
+
+
 def registered_service(store: FeatureStore, name: str) -> tuple[list[str], str]:
     """Full feature names and hash of a feature service as the registry of ``store`` defines it.
 
@@ -142,7 +150,7 @@ def registered_service(store: FeatureStore, name: str) -> tuple[list[str], str]:
     meaning: list[dict[str, Any]] = []
     for projection in service.feature_view_projections:
         view: Any = store.get_feature_view(projection.name)
-        visible: str = projection.name_to_use()  # type: ignore[no-untyped-call]
+        visible: str = projection.name_to_use()
         names += [f"{visible}__{feature.name}" for feature in projection.features]
         meaning.append(
             {

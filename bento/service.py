@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import bentoml
 from pydantic import BaseModel, ValidationError
@@ -31,7 +33,9 @@ class BuildArguments(BaseModel):
 _ARGUMENTS = bentoml.use_arguments(BuildArguments)
 
 
-@bentoml.service(name="Marquee", traffic={"timeout": 30})
+# One user's scores are too little work to share: with two threads on two busy processors a request took five times as
+# long, waiting for the other thread's turn.
+@bentoml.service(name="Marquee", traffic={"timeout": 30}, envs=[{"name": "OMP_NUM_THREADS", "value": "1"}])
 class Marquee:
     """Movie recommendations with IMDb links, for one user or around one film."""
 
@@ -52,46 +56,40 @@ class Marquee:
         )
         self._bundle.start()
 
-    @bentoml.api(route="/recommend")  # type: ignore[untyped-decorator]
+    @bentoml.api(route="/recommend")
     async def recommend(self, request: RecommendRequest, /) -> RecommendResponse:
         """Films for a user, best first, without those already rated.
 
         The user's features are read from the online feature store at this moment. A user whom the model or the feature
         store does not know gets popular films; `fallback` then says so. Example: `{"user_id": 1, "k": 20}`.
         """
-        served = self._served()
-        if isinstance(served, JSONResponse):
-            return served  # type: ignore[return-value]
-        start = time.perf_counter()
-        answer = answers.recommend(served, request)
-        self._metrics.answered("recommend", answer, time.perf_counter() - start)
-        return answer
+        return self._answer("recommend", answers.recommend, request)
 
-    @bentoml.api(route="/similar")  # type: ignore[untyped-decorator]
+    @bentoml.api(route="/similar")
     async def similar(self, request: SimilarRequest, /) -> SimilarResponse:
         """Films like one film, most similar first. 404 for a film that the model does not have.
 
         Example: `{"movie_id": 1, "k": 20}`.
         """
-        served = self._served()
-        if isinstance(served, JSONResponse):
-            return served  # type: ignore[return-value]
+        return self._answer("similar", answers.similar, request)
+
+    def _answer(self, endpoint: str, make: Callable[[Served, Any], Any], request: BaseModel) -> Any:
+        """An answer over the bundle of this moment, or the response that says why there is none.
+
+        Made on the event loop: it takes a few milliseconds, and a thread for it would cost more than it gives.
+        """
+        served = self._bundle.current
+        if served is None:
+            problem = self._bundle.problem
+            assert problem is not None
+            return _problem(HTTPStatus.SERVICE_UNAVAILABLE, f"Not ready: {problem.message}", problem.remedy)
         start = time.perf_counter()
         try:
-            answer = answers.similar(served, request)
+            answer = make(served, request)
         except RequestRefused as refused:
-            return _problem(refused.status, refused.message, refused.remedy)  # type: ignore[return-value]
-        self._metrics.answered("similar", answer, time.perf_counter() - start)
+            return _problem(refused.status, refused.message, refused.remedy)
+        self._metrics.answered(endpoint, answer, time.perf_counter() - start)
         return answer
-
-    def _served(self) -> Served | JSONResponse:
-        """The bundle of this request, taken once; or the answer that says why there is none."""
-        served = self._bundle.current
-        if served is not None:
-            return served
-        problem = self._bundle.problem
-        assert problem is not None
-        return _problem(HTTPStatus.SERVICE_UNAVAILABLE, f"Not ready: {problem.message}", problem.remedy)
 
     async def __is_ready__(self) -> bool:
         """Whether a bundle is served; `/readyz` says why not."""
@@ -99,7 +97,7 @@ class Marquee:
             raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, f"Not ready: {self._bundle.problem}")
         return True
 
-    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    @bentoml.on_shutdown
     def close(self) -> None:
         """Stop following the pointer."""
         self._bundle.stop()

@@ -330,6 +330,25 @@ def test_a_home_without_a_feature_store_is_refused_with_the_remedy(tmp_path: Pat
     assert "make run" in refused.value.remedy
 
 
+def test_a_service_with_nothing_to_serve_is_alive_but_not_ready_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARQUEE_HOME", str(tmp_path))
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    from starlette.testclient import TestClient
+
+    from bento.service import Marquee
+
+    with TestClient(Marquee.to_asgi()) as http:
+        assert http.get("/livez").status_code == 200
+        ready = http.get("/readyz")
+        answer = http.post("/recommend", json={"user_id": 1})
+    assert (ready.status_code, answer.status_code) == (503, 503)
+    assert "serving.json" in ready.text
+    assert "serving.json" in answer.json()["error"]
+    assert "make run" in answer.json()["detail"]
+
+
 def test_an_online_store_that_is_replaced_or_taken_away_is_noticed(
     home: ServedHome, wanted: FeatureSet, tmp_path: Path
 ) -> None:

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import io
 import socket
+import subprocess
+import time
 
 import pytest
 
 from bento.answers import Served, recommend
-from bento.client import ClientError, MarqueeClient, main, print_answer
+from bento.client import ClientError, MarqueeClient, _group, _stop, main, print_answer
 from bento.schemas import RecommendRequest
 from models.bundle import Bundle
 
@@ -53,3 +55,16 @@ def test_the_table_holds_titles_years_scores_and_whole_links(bundle: Bundle) -> 
     assert "1991" in text
     assert "999" in text
     assert "popular films" in text
+
+
+def test_stopping_ends_workers_that_outlive_or_ignore_their_parent() -> None:
+    # The leader leaves at the first signal, its worker ignores it.
+    script = "trap 'exit 0' TERM; (trap '' TERM; while :; do sleep 0.1; done) & echo started; wait"
+    process = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"started\n"
+    time.sleep(0.2)
+    assert len(_group(process.pid)) >= 2
+    _stop(process, patience_s=1.0)
+    process.stdout.close()
+    assert _group(process.pid) == []
