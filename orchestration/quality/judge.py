@@ -32,8 +32,15 @@ class Verdict:
 def whole_dataframe() -> Any:
     """A batch definition in a context of its own. A context keeps the frames that it has seen, until it goes."""
     gx = _great_expectations()
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
+
+    # The defaults make a folder for a report under /tmp, and draw a progress bar.
+    config = DataContextConfig(
+        store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+        progress_bars={"globally": False, "metric_calculations": False},
+        analytics_enabled=False,
+    )
+    context = gx.get_context(mode="ephemeral", project_config=config)
     asset = context.data_sources.add_pandas("warehouse").add_dataframe_asset("table")
     return asset.add_batch_definition_whole_dataframe("whole")
 

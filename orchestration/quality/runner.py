@@ -182,7 +182,8 @@ def _expression(column: str, kind: str, readers: set[str]) -> str:
 
     Great Expectations compares with bounds value by value in Python unless a column is int64, float64 or
     datetime64[ns]; nullable integers arrive as none of these, and the last cannot hold the years that a broken row may
-    have. So what has bounds comes as DOUBLE (exact for integers below 2**53, and for half stars).
+    have. So numbers with bounds and all times (in microseconds, as two of them may be compared) come as DOUBLE: exact
+    for half stars and for integers below 2**53.
     """
     name = _identifier(column)
     if readers == {_NOT_NULL}:
@@ -190,7 +191,7 @@ def _expression(column: str, kind: str, readers: set[str]) -> str:
         return f"CASE WHEN {name} IS NOT NULL THEN 1.0::DOUBLE END AS {name}"
     if kind.startswith("DECIMAL"):
         return f"{name}::DOUBLE AS {name}"
-    if _BETWEEN in readers and kind.startswith("TIMESTAMP"):
+    if kind.startswith("TIMESTAMP"):
         return f"epoch_us({name})::DOUBLE AS {name}"
     if _BETWEEN in readers and kind in _NUMBERS:
         return f"{name}::DOUBLE AS {name}"
@@ -282,32 +283,52 @@ def _quoted(table: str) -> str:
 
 
 def failing_rows_markdown(result: SuiteResult) -> str:
-    """The result for a page: a table of the rules, then the failing rows of each that failed."""
+    """The result for a page: a table of the rules, failed ones first, then the failing rows of each that failed."""
     failed = [outcome for outcome in result.outcomes if not outcome.passed]
     head = f"**{result.table}**: {result.rows:,} rows, {len(result.outcomes)} rules, {len(failed)} failed"
-    summary = markdown_rows(
-        ["", "rule", "column", "expected", "failing rows:", "found"],
-        [
-            [
-                "ok" if outcome.passed else outcome.severity,
-                outcome.name.removeprefix("expect_").replace("_", " "),
-                outcome.column,
-                _expected(outcome.kwargs),
-                f"{outcome.unexpected_count:,}",
-                outcome.observed,
-            ]
-            for outcome in sorted(result.outcomes, key=lambda outcome: (outcome.passed, outcome.severity))
-        ],
-    )
-    sections = [head, summary]
+    ordered = sorted(result.outcomes, key=lambda outcome: (outcome.passed, outcome.severity))
+    rules = [
+        (
+            "ok" if outcome.passed else outcome.severity,
+            outcome.column,
+            _in_words(outcome),
+            f"{outcome.unexpected_count:,}" if outcome.unexpected_count else "",
+            "" if outcome.passed and "mostly" not in outcome.kwargs else outcome.observed,
+        )
+        for outcome in ordered
+    ]
+    sections = [head, markdown_rows(["", "column", "rule", "failing rows:", "found"], rules)]
     for outcome in failed:
         if outcome.failing_rows:
-            names = list(outcome.failing_rows[0])
-            shown = f"{len(outcome.failing_rows)} of {outcome.unexpected_count:,}"
-            sections.append(f"**{outcome.column}: {outcome.name.removeprefix('expect_').replace('_', ' ')}** ({shown})")
-            sections.append(markdown_rows(names, [list(row.values()) for row in outcome.failing_rows]))
+            shown = f"{len(outcome.failing_rows):,} of {outcome.unexpected_count:,} failing rows"
+            sections.append(f"**{outcome.column} {_in_words(outcome)}** ({outcome.severity}): {shown}")
+            sections.append(
+                markdown_rows(list(outcome.failing_rows[0]), [list(row.values()) for row in outcome.failing_rows])
+            )
     return "\n\n".join(sections)
 
 
-def _expected(kwargs: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in kwargs.items())
+def _in_words(outcome: Outcome) -> str:
+    """What the rule asks, for people; an expectation that is not among those here by its name and arguments."""
+    kwargs = outcome.kwargs
+    words = {
+        "expect_table_to_exist": "the table exists",
+        "expect_table_row_count_to_be_between": "has rows",
+        "expect_table_columns_to_match_ordered_list": "exactly the declared columns, in their order",
+        "expect_table_columns_to_match_set": "has the declared columns",
+        "expect_column_pair_values_to_be_in_set": "columns have the declared types",
+        "expect_column_values_to_not_be_null": "not null",
+        "expect_column_values_to_be_unique": "unique",
+        "expect_compound_columns_to_be_unique": "unique together",
+        "expect_column_values_to_be_between": _bounds(kwargs.get("min_value"), kwargs.get("max_value")),
+        "expect_column_values_to_be_in_set": f"one of {', '.join(map(str, kwargs.get('value_set', [])))}",
+        "expect_column_values_to_match_regex": f"matches {kwargs.get('regex')}",
+        "expect_column_pair_values_a_to_be_greater_than_b": "the first not below the second",
+    }.get(outcome.name, f"{outcome.name} {kwargs}")
+    return f"{words}, in at least {kwargs['mostly']:.1%} of the rows" if "mostly" in kwargs else words
+
+
+def _bounds(least: float | str | None, most: float | str | None) -> str:
+    if most is None:
+        return f"at least {least}"
+    return f"at most {most}" if least is None else f"{least} to {most}"
