@@ -54,6 +54,15 @@ FIRST_TELEVISION: Final = 1950
 #: Beyond IMDb's own numbers, so that no fictional film's link opens a real one's page.
 FIRST_TCONST: Final = 90_000_001
 FIRST_NCONST: Final = 90_000_001
+#: What makes a movie awkward to match: no link; no link, and IMDb knows it by the name that MovieLens gives second, or
+#: does not give; no link, and a year off; no link, and a lesser title of the same name and year; not in IMDb, without a
+#: link or with one; listed twice; without a year.
+KINDS: Final = (
+    "plain", "alias", "alias_hidden", "near_year", "namesake", "missing", "missing_link", "twice", "undated",
+)  # fmt: skip
+UNLINKED: Final = KINDS[:6]
+
+Rows = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,21 +132,60 @@ def join_genres(codes: npt.NDArray[np.int8], names: tuple[str, ...], separator: 
     return joined.select(pl.when(pl.col("genres") != "").then("genres"))["genres"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Casting:
+    """Which films are awkward, and how: rows of titles, disjoint but for ``aliases``.
+
+    ``kinds``: kind -> films. ``remade``: two films a row, the later has the earlier's title. ``pair``: two films of
+    one title and year. ``foreign``: films with an English and an original title. ``aliases``: films with two names,
+    those of the kinds alias and alias_hidden among them. ``doubles``: titles that are no films of MovieLens, the
+    namesakes of the kind namesake, in its order.
+    """
+
+    kinds: dict[str, Rows]
+    remade: Rows
+    pair: Rows
+    foreign: Rows
+    aliases: Rows
+    doubles: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """The names of the titles: indices into ``phrases`` (name as spoken, and as MovieLens files it).
+
+    ``first`` int64[T], ``second`` int64[T] (-1 = none); ``abroad`` int64[T] row of ``originals`` (region, language), -1
+    for a film that is not foreign; ``swapped`` bool[T] where IMDb knows the title by its second name.
+    """
+
+    phrases: pl.DataFrame
+    originals: pl.DataFrame
+    first: npt.NDArray[np.int64]
+    second: npt.NDArray[np.int64]
+    abroad: npt.NDArray[np.int64]
+    swapped: npt.NDArray[np.bool_]
+
+
+def few_of(movies: int) -> int:
+    """Give how many movies of each awkward kind there are."""
+    return max(1, movies // 300)
+
+
 def make_catalogue(movies: int, imdb_titles: int, seed: int) -> Catalogue:
     """Make ``movies`` MovieLens movies and ``imdb_titles`` titles, most movies' own among them."""
-    # How many movies of each awkward kind there are.
-    few = max(1, movies // 300)
-    films = movies - few
     n = imdb_titles
-
     rng = stream(seed, Purpose.YEARS)
     drawn = FIRST_YEAR + (LAST_YEAR + 1 - FIRST_YEAR) * rng.beta(4, 1, n)
-    order = np.argsort(drawn + rng.normal(0, 1.5, n))
-    years = drawn[order].astype(np.int16)
+    years = drawn[np.argsort(drawn + rng.normal(0, 1.5, n))].astype(np.int16)
     gap = max(1, min(3, 9_000_000 // n))
-    tconst = FIRST_TCONST + np.cumsum(rng.integers(1, gap + 1, n))
-    film_rows = np.sort(rng.choice(n, films, replace=False)).astype(np.int32)
-    other_rows = np.setdiff1d(np.arange(n, dtype=np.int32), film_rows)
+    numbers = FIRST_TCONST + np.cumsum(rng.integers(1, gap + 1, n))
+    films = np.sort(rng.choice(n, movies - few_of(movies), replace=False)).astype(np.int32)
+    is_film = np.isin(np.arange(n), films)
+    casting = _cast(films, np.flatnonzero(~is_film), movies, seed)
+    # Namesakes share the year; and a year off needs a year after.
+    years[casting.pair[1:]] = years[casting.pair[:1]]
+    years[casting.doubles] = years[casting.kinds["namesake"]]
+    years[casting.kinds["near_year"]] = np.minimum(years[casting.kinds["near_year"]], LAST_YEAR - 1)
 
     rng = stream(seed, Purpose.GENRES)
     archetypes = rng.choice(len(ARCHETYPES), n, p=ARCHETYPE_SHARES).astype(np.int8)
@@ -146,130 +194,151 @@ def make_catalogue(movies: int, imdb_titles: int, seed: int) -> Catalogue:
     rng = stream(seed, Purpose.POPULARITY)
     quality = rng.standard_normal(n).astype(np.float32)
     prominence = (1.35 * rng.standard_normal(n) + 0.25 * quality - 3.0).astype(np.float32)
-    prominence[film_rows] += 3.0
+    prominence[films] += 3.0
+    prominence[casting.doubles] = prominence[casting.kinds["namesake"]] - 4.0
 
-    # Awkward kinds: disjoint slices of one permutation of the films.
-    shuffled = stream(seed, Purpose.LISTS).permutation(films)
-    kinds = ("plain", "alias", "alias_hidden", "near_year", "namesake", "missing", "missing_link", "twice", "undated")
-    groups = {kind: shuffled[i * few : (i + 1) * few] for i, kind in enumerate(kinds)}
-    rest = shuffled[len(kinds) * few :]
-    pairs = max(1, min(movies // 150, len(rest) // 5))
-    remade = np.sort(rest[: 2 * pairs])
-    same_year = rest[2 * pairs : 2 * pairs + 2]
-    usual = rest[2 * pairs + 2 :]
-    foreign = usual[: max(1, films // 16)] if len(usual) else usual
-    alias = np.concatenate([groups["alias"], groups["alias_hidden"], usual[len(foreign) : len(foreign) + films // 30]])
-
-    # Titles are indices into one list of (article, body): sharing a title is sharing an index.
-    rng = stream(seed, Purpose.TITLES)
-    words = make_titles(n + len(alias), rng)
-    translated = make_foreign(len(foreign), rng)
-    english = translated.select(pl.col("en_article").alias("article"), pl.col("en_body").alias("body"))
-    phrases = pl.concat([words, english, translated.select("article", "body")]).select(
-        join_article("article", "body").alias("name"), move_article("article", "body").alias("filed")
-    )
-    name_at = np.arange(n)
-    other_at = np.full(n, -1)
-    alias_rows, foreign_rows = film_rows[alias], film_rows[foreign]
-    other_at[alias_rows] = n + np.arange(len(alias))
-    name_at[foreign_rows] = words.height + np.arange(len(foreign))
-    other_at[foreign_rows] = words.height + len(foreign) + np.arange(len(foreign))
-    # A remake has an older film's title; namesakes share the year too, one pair in both worlds, some only in IMDb.
-    name_at[film_rows[remade[pairs:]]] = name_at[film_rows[remade[:pairs]]]
-    namesakes = film_rows[groups["namesake"]]
-    doubles = other_rows[stream(seed, Purpose.LISTS, 1).permutation(len(other_rows) - 2)[: len(namesakes)]]
-    for one, two in ((film_rows[same_year[:1]], film_rows[same_year[1:]]), (namesakes, doubles)):
-        name_at[two], years[two] = name_at[one], years[one]
-
-    rng = stream(seed, Purpose.LISTS, 2)
-    is_film = np.zeros(n, dtype=bool)
-    is_film[film_rows] = True
-    types = rng.choice(len(TYPES), n, p=TYPE_SHARES).astype(np.int8)
-    types[film_rows] = rng.choice(len(TYPES), films, p=FILM_TYPE_SHARES).astype(np.int8)
-    types[doubles] = TYPES.index("movie")
-    series, episode = TYPES.index("tvSeries"), TYPES.index("tvEpisode")
-    types[np.isin(types, (series, episode)) & (years < FIRST_TELEVISION)] = TYPES.index("short")
-    types[other_rows[-2:]] = series, episode
-    prominence[doubles] = prominence[namesakes] - 4.0
+    names = _name(n, casting, seed)
     in_imdb = np.ones(n, dtype=bool)
-    in_imdb[film_rows[groups["missing"]]] = False
-    in_imdb[film_rows[groups["missing_link"]]] = False
-    # IMDb knows half of the films with two names by the one that MovieLens gives second, and the hidden ones by it.
-    swapped = np.zeros(n, dtype=bool)
-    swapped[alias_rows[: len(groups["alias"]) + len(groups["alias_hidden"])]] = True
-    swapped[alias_rows[rng.random(len(alias_rows)) < 0.5]] = True
-    swapped[foreign_rows] = False
-    home_at = np.full(n, -1)
-    home_at[foreign_rows] = np.arange(len(foreign))
+    in_imdb[casting.kinds["missing"]] = False
+    in_imdb[casting.kinds["missing_link"]] = False
     named = pl.DataFrame(
         {
-            "name": gather(phrases["name"], name_at),
-            "other": gather(phrases["name"], other_at),
-            "swapped": swapped,
+            "name": gather(names.phrases["name"], names.first),
+            "other": gather(names.phrases["name"], names.second),
+            "swapped": names.swapped,
         }
     )
     titles = named.select(
-        ("tt" + pl.Series("tconst", tconst).cast(pl.String)).alias("tconst"),
+        ("tt" + pl.Series("tconst", numbers).cast(pl.String)).alias("tconst"),
         pl.Series("in_imdb", in_imdb),
-        gather(pl.Series(TYPES), types).alias("title_type"),
+        gather(pl.Series(TYPES), _draw_types(years, films, casting, seed)).alias("title_type"),
         pl.when("swapped").then("other").otherwise("name").alias("primary_title"),
         pl.when("swapped").then("name").otherwise("other").alias("other_title"),
-        gather(translated["region"], home_at).alias("region"),
-        gather(translated["language"], home_at).alias("language"),
+        gather(names.originals["region"], names.abroad).alias("region"),
+        gather(names.originals["language"], names.abroad).alias("language"),
         pl.Series("is_film", is_film),
     ).with_columns(
         pl.when(pl.col("region").is_not_null()).then("other_title").otherwise("primary_title").alias("original_title")
     )
+    movie_list, rows, movie_years, matching = _list_movies(titles, years, genres, films, casting, names, seed)
+    return Catalogue(titles, years, genres, archetypes, movie_list, rows, movie_years, prominence, quality, matching)
 
-    # MovieLens: the films, and a few of them a second time.
-    rows = np.concatenate([film_rows, film_rows[groups["twice"]]])
-    kind_of = np.full(movies, "", dtype=object)
-    for kind in kinds:
-        kind_of[groups[kind]] = kind
-    kind_of[films:] = "twice"
+
+def _cast(films: Rows, others: Rows, movies: int, seed: int) -> _Casting:
+    """Choose the awkward films: disjoint slices of one permutation."""
+    few = few_of(movies)
+    shuffled = films[stream(seed, Purpose.LISTS).permutation(len(films))]
+    kinds = {kind: shuffled[i * few : (i + 1) * few] for i, kind in enumerate(KINDS)}
+    rest = shuffled[len(KINDS) * few :]
+    pairs = max(1, min(movies // 150, len(rest) // 5))
+    # Titles are in order of year, so the later half are remakes of the earlier one.
+    remade = np.sort(rest[: 2 * pairs]).reshape(2, pairs).T
+    pair, usual = rest[2 * pairs : 2 * pairs + 2], rest[2 * pairs + 2 :]
+    foreign, usual = np.split(usual, [max(1, len(films) // 16)])
+    aliases = np.concatenate([kinds["alias"], kinds["alias_hidden"], usual[: len(films) // 30]])
+    # The last two others are a series and an episode, whatever the size.
+    doubles = others[stream(seed, Purpose.LISTS, 1).permutation(len(others) - 2)[:few]]
+    return _Casting(kinds, remade, pair, foreign, aliases, doubles)
+
+
+def _name(n: int, casting: _Casting, seed: int) -> _Names:
+    """Name the titles; sharing a name is sharing an index."""
+    rng = stream(seed, Purpose.TITLES)
+    words = make_titles(n + len(casting.aliases), rng)
+    foreign = make_foreign(len(casting.foreign), rng)
+    english = foreign.select(pl.col("en_article").alias("article"), pl.col("en_body").alias("body"))
+    phrases = pl.concat([words, english, foreign.select("article", "body")]).select(
+        join_article("article", "body").alias("name"), move_article("article", "body").alias("filed")
+    )
+    first, second, abroad = np.arange(n), np.full(n, -1), np.full(n, -1)
+    second[casting.aliases] = n + np.arange(len(casting.aliases))
+    abroad[casting.foreign] = np.arange(foreign.height)
+    first[casting.foreign] = words.height + np.arange(foreign.height)
+    second[casting.foreign] = words.height + foreign.height + np.arange(foreign.height)
+    first[casting.remade[:, 1]] = first[casting.remade[:, 0]]
+    first[casting.pair[1:]] = first[casting.pair[:1]]
+    first[casting.doubles] = first[casting.kinds["namesake"]]
+    # IMDb knows half of the films with two names by the one that MovieLens gives second, and the awkward ones always.
+    swapped = np.zeros(n, dtype=bool)
+    swapped[casting.aliases[rng.random(len(casting.aliases)) < 0.5]] = True
+    swapped[casting.kinds["alias"]] = True
+    swapped[casting.kinds["alias_hidden"]] = True
+    return _Names(phrases, foreign.select("region", "language"), first, second, abroad, swapped)
+
+
+def _draw_types(years: npt.NDArray[np.int16], films: Rows, casting: _Casting, seed: int) -> npt.NDArray[np.int8]:
+    """Draw the type of each title, as a code of ``TYPES``; the awkward films are plain movies in this."""
+    rng = stream(seed, Purpose.LISTS, 2)
+    movie, short, series, episode = (TYPES.index(name) for name in ("movie", "short", "tvSeries", "tvEpisode"))
+    types = rng.choice(len(TYPES), len(years), p=TYPE_SHARES).astype(np.int8)
+    types[np.isin(types, (series, episode)) & (years < FIRST_TELEVISION)] = short
+    others = np.setdiff1d(np.arange(len(years)), films)
+    types[others[-2:]] = series, episode
+    types[films] = rng.choice(len(TYPES), len(films), p=FILM_TYPE_SHARES).astype(np.int8)
+    types[np.concatenate([*casting.kinds.values(), casting.doubles])] = movie
+    return types
+
+
+def _list_movies(
+    titles: pl.DataFrame,
+    years: npt.NDArray[np.int16],
+    genres: npt.NDArray[np.int8],
+    films: Rows,
+    casting: _Casting,
+    names: _Names,
+    seed: int,
+) -> tuple[pl.DataFrame, npt.NDArray[np.int32], npt.NDArray[np.int16], tuple[Matching, ...]]:
+    """List the movies of MovieLens, a few films twice: (movies, rows, movie_years, matching) of the catalogue."""
     rng = stream(seed, Purpose.LISTS, 3)
-    order = np.argsort(years[rows] + rng.normal(0, 6, movies), kind="stable")
-    rows, kind_of = rows[order].astype(np.int32), kind_of[order]
-    movie_id = np.cumsum(rng.choice((1, 1, 1, 2, 3, 9), movies)).astype(np.int32)
-    movie_years = years[rows] + ((kind_of == "near_year") & (years[rows] < LAST_YEAR)).astype(np.int16)
-    shown_other = (kind_of != "alias_hidden") & (other_at[rows] >= 0)
+    rows = np.concatenate([films, casting.kinds["twice"]])
+    rows = rows[np.argsort(years[rows] + rng.normal(0, 6, len(rows)), kind="stable")]
+    n = len(rows)
+    kind_at = np.full(titles.height, -1)
+    for code, name in enumerate(KINDS):
+        kind_at[casting.kinds[name]] = code
+    kind = gather(pl.Series(KINDS), kind_at[rows])
+    gaps = rng.choice((1, 1, 1, 2, 3, 9), n)
+    # Examples ask for movie 1.
+    gaps[0] = 1
+    movie_id = np.cumsum(gaps).astype(np.int32)
+    movie_years = years[rows] + (kind_at[rows] == KINDS.index("near_year")).astype(np.int16)
     listed = pl.DataFrame(
         {
             "movieId": movie_id,
-            "filed": gather(phrases["filed"], name_at[rows]),
-            "other": gather(phrases["filed"], other_at[rows]),
-            "foreign": home_at[rows] >= 0,
-            "shown": shown_other,
+            "kind": kind,
+            "filed": gather(names.phrases["filed"], names.first[rows]),
+            "other": gather(names.phrases["filed"], names.second[rows]),
+            "foreign": names.abroad[rows] >= 0,
             "year": movie_years,
-            "dated": kind_of != "undated",
-            "linked": ~np.isin(kind_of, ("plain", "alias", "alias_hidden", "near_year", "namesake", "missing")),
-            "imdbId": tconst[rows],
+            "tconst": gather(titles["tconst"], rows),
+            "in_imdb": titles["in_imdb"].gather(rows.astype(np.uint32)),
             "tmdbId": 9_000_000 + movie_id.astype(np.int64) * 7,
-            "has_tmdb": rng.random(movies) > 0.005,
+            "has_tmdb": rng.random(n) > 0.005,
             "genres": join_genres(genres[rows], GENRES, "|"),
-            "imax": (rng.random(movies) < 0.03) & (movie_years >= 2002),
-            "no_genre": rng.random(movies) < 0.008,
+            "imax": (rng.random(n) < 0.03) & (movie_years >= 2002),
+            "no_genre": rng.random(n) < 0.008,
         }
-    )
-    second = pl.when(pl.col("foreign")).then("other").otherwise(pl.lit("a.k.a. ") + pl.col("other"))
-    table = listed.select(
+    ).with_columns(pl.col("kind").fill_null(""))
+    second = pl.when("foreign").then("other").otherwise(pl.lit("a.k.a. ") + pl.col("other"))
+    shown = pl.col("other").is_not_null() & (pl.col("kind") != "alias_hidden")
+    year = pl.lit(" (") + pl.col("year").cast(pl.String) + ")"
+    nothing = pl.lit("")
+    movies = listed.select(
         "movieId",
         (
             pl.col("filed")
-            + pl.when(pl.col("shown")).then(pl.lit(" (") + second + ")").otherwise(pl.lit(""))
-            + pl.when(pl.col("dated")).then(pl.lit(" (") + pl.col("year").cast(pl.String) + ")").otherwise(pl.lit(""))
+            + pl.when(shown).then(pl.lit(" (") + second + ")").otherwise(nothing)
+            + pl.when(pl.col("kind") != "undated").then(year).otherwise(nothing)
         ).alias("title"),
         pl.when("no_genre")
         .then(pl.lit("(no genres listed)"))
-        .otherwise(pl.col("genres") + pl.when("imax").then(pl.lit("|IMAX")).otherwise(pl.lit("")))
+        .otherwise(pl.col("genres") + pl.when("imax").then(pl.lit("|IMAX")).otherwise(nothing))
         .alias("genres"),
-        pl.when("linked").then(pl.col("imdbId").cast(pl.String).str.zfill(7)).alias("imdbId"),
+        pl.when(~pl.col("kind").is_in(UNLINKED)).then(pl.col("tconst").str.slice(2)).alias("imdbId"),
         pl.when("has_tmdb").then("tmdbId").alias("tmdbId"),
     )
-    awkward = np.flatnonzero(kind_of != "")
-    found = np.where(in_imdb[rows], titles["tconst"].to_numpy()[rows], None)
-    matching = tuple(
-        Matching(int(i), str(kind), tt)
-        for i, kind, tt in zip(movie_id[awkward].tolist(), kind_of[awkward], found[awkward], strict=True)
+    awkward = listed.filter(pl.col("kind") != "").select(
+        "movieId", "kind", pl.when("in_imdb").then("tconst").alias("tconst")
     )
-    return Catalogue(titles, years, genres, archetypes, table, rows, movie_years, prominence, quality, matching)
+    matching = tuple(Matching(*row) for row in awkward.rows())
+    return movies, rows.astype(np.int32), movie_years, matching

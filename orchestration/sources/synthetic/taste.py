@@ -37,8 +37,8 @@ WEIGHTS: Final = {"genre": 0.7, "world": 1.0, "era": 1.0, "director": 0.5, "cast
 #: last rating out against 99 sampled negatives, popularity has HR@10 of about .45 and EASE .7, as on real MovieLens.
 POPULARITY: Final = 1.3
 CHOICE: Final = 1.35
-#: What the stars follow. Chosen so that users' and movies' means spread as on MovieLens (.5 and .4 stars), and what a user
-#: gives a genre above others recurs (correlation of .25 between two halves of the ratings; .4 on MovieLens).
+#: What the stars follow. Chosen so that users' and movies' means spread as on MovieLens (.5 and .4 stars), and that
+#: what a user gives a genre above others recurs: a correlation of .25 between two halves of the ratings (MovieLens: .4).
 STARS: Final = {"liking": 0.9, "quality": 0.75, "habit": 0.45, "chance": 0.75}
 #: Correlation of a user's first and last taste.
 STEADINESS: Final = 0.8

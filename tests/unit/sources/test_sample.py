@@ -195,6 +195,8 @@ def test_counts_are_those_asked_for(tables: dict[str, pl.DataFrame], clean: tupl
     assert tables["ratings"].height == CLEAN.ratings
     assert tables["ratings"]["userId"].n_unique() == CLEAN.users
     assert tables["movies"].height == CLEAN.movies
+    # Examples ask for user 1 and movie 1.
+    assert tables["ratings"]["userId"][0] == tables["movies"]["movieId"][0] == "1"
     assert 0.9 * CLEAN.tags <= tables["tags"].height <= CLEAN.tags
     missing = [match for match in clean[1].matching if match.tconst is None]
     assert tables["title.basics"].height == CLEAN.imdb_titles - len(missing)
