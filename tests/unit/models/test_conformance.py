@@ -1,0 +1,188 @@
+"""What every recommender must do, whichever it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from models.ease import Ease, EaseConfig
+from models.interactions import Interactions
+from models.neumf import NeuMF, NeuMFConfig
+from models.popularity import Popularity
+from models.recommender import Progress, Recommender, RecommenderError, UnknownUser, UserBatch
+from models.registry import RECOMMENDERS, load_recommender, make_recommender
+from tests.unit.models.examples import ITEMS, USERS, batch_of, features_of, two_tastes
+
+_SMALL = {"batch_size": 64, "epochs": 25, "patience": 6, "threads": 1, "weight_decay": 0.05, "learning_rate": 0.02}
+
+MAKERS: dict[str, Callable[[], Recommender]] = {
+    "popularity": Popularity,
+    "ease": lambda: Ease(EaseConfig(l2=5.0)),
+    "neumf": lambda: NeuMF(NeuMFConfig(**_SMALL)),
+    "neumf without features": lambda: NeuMF(NeuMFConfig(**_SMALL, use_features=False)),
+}
+
+
+@pytest.fixture(scope="module", params=MAKERS)
+def make(request: pytest.FixtureRequest) -> Callable[[], Recommender]:
+    return MAKERS[request.param]
+
+
+@pytest.fixture(scope="module")
+def fitted(make: Callable[[], Recommender]) -> Recommender:
+    interactions, _ = two_tastes()
+    return make().fit(interactions, features_of(interactions), seed=3)
+
+
+@pytest.fixture(scope="module")
+def everybody() -> UserBatch:
+    interactions, _ = two_tastes()
+    return batch_of(interactions, np.arange(USERS), features_of(interactions))
+
+
+class TestEveryRecommender:
+    def test_finds_the_known_answer(self, fitted: Recommender, everybody: UserBatch) -> None:
+        interactions, missing = two_tastes()
+        items, _ = fitted.recommend(everybody, 1)
+        if isinstance(fitted, Popularity):
+            counts = np.where(everybody.history.toarray() > 0, -1, interactions.item_counts())
+            assert items[:, 0].tolist() == counts.argmax(axis=1).tolist()
+        else:
+            assert (items[:, 0] == missing).mean() >= 0.95
+
+    def test_scores_every_item_for_every_user_as_float32(self, fitted: Recommender, everybody: UserBatch) -> None:
+        scores = fitted.score(everybody)
+        assert scores.shape == (USERS, ITEMS)
+        assert scores.dtype == np.float32
+        assert np.isfinite(scores).all()
+
+    def test_a_batch_answers_as_single_users_do(self, fitted: Recommender, everybody: UserBatch) -> None:
+        together = fitted.score(everybody)
+        alone = np.concatenate([fitted.score(everybody.take(slice(u, u + 1))) for u in range(USERS)])
+        np.testing.assert_allclose(alone, together, rtol=1e-4, atol=1e-5)
+
+    def test_never_recommends_what_was_seen(self, fitted: Recommender, everybody: UserBatch) -> None:
+        items, scores = fitted.recommend(everybody, ITEMS)
+        seen = everybody.history.toarray() > 0
+        for user, row in enumerate(items):
+            assert set(row[row >= 0]) == set(np.flatnonzero(~seen[user]))
+        assert np.isneginf(scores[items < 0]).all()
+
+    def test_recommends_seen_items_when_asked_to(self, fitted: Recommender, everybody: UserBatch) -> None:
+        items, _ = fitted.recommend(everybody, ITEMS, exclude_seen=False)
+        assert (np.sort(items, axis=1) == np.arange(ITEMS)).all()
+
+    def test_orders_by_score_then_index(self, fitted: Recommender, everybody: UserBatch) -> None:
+        items, scores = fitted.recommend(everybody, 8)
+        for row, best in zip(items, scores, strict=True):
+            pairs = [(-s, i) for s, i in zip(best.tolist(), row.tolist(), strict=True) if i >= 0]
+            assert pairs == sorted(pairs)
+
+    def test_k_beyond_the_catalogue_is_padded(self, fitted: Recommender, everybody: UserBatch) -> None:
+        items, _ = fitted.recommend(everybody.take(slice(0, 1)), ITEMS + 5)
+        assert items.shape == (1, ITEMS + 5)
+        assert (items[0, -5:] == -1).all()
+
+    def test_refuses_k_below_one(self, fitted: Recommender, everybody: UserBatch) -> None:
+        with pytest.raises(RecommenderError, match="k must be at least 1"):
+            fitted.recommend(everybody, 0)
+
+    def test_the_same_seed_gives_the_same_scores(
+        self, make: Callable[[], Recommender], fitted: Recommender, everybody: UserBatch
+    ) -> None:
+        interactions, _ = two_tastes()
+        again = make().fit(interactions, features_of(interactions), seed=3)
+        np.testing.assert_array_equal(again.score(everybody), fitted.score(everybody))
+
+    def test_saved_and_loaded_it_scores_the_same(
+        self, fitted: Recommender, everybody: UserBatch, tmp_path: Path
+    ) -> None:
+        fitted.save(tmp_path)
+        loaded = load_recommender(tmp_path)
+        assert type(loaded) is type(fitted)
+        assert loaded.config == fitted.config
+        assert loaded.learning_curve == fitted.learning_curve
+        np.testing.assert_array_equal(loaded.score(everybody), fitted.score(everybody))
+        for of_loaded, of_fitted in zip(
+            loaded.similar(np.arange(3), 4), fitted.similar(np.arange(3), 4), strict=True
+        ):
+            np.testing.assert_array_equal(of_loaded, of_fitted)
+
+    def test_saves_the_same_bytes_twice(self, fitted: Recommender, tmp_path: Path) -> None:
+        for folder in ("first", "second"):
+            fitted.save(tmp_path / folder)
+        for file in ("recommender.json", "weights.npz"):
+            assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+
+    def test_a_loader_refuses_another_schema_version(self, fitted: Recommender, tmp_path: Path) -> None:
+        fitted.save(tmp_path)
+        manifest = json.loads((tmp_path / "recommender.json").read_text())
+        (tmp_path / "recommender.json").write_text(json.dumps(manifest | {"schema_version": 99}))
+        with pytest.raises(RecommenderError, match="schema version 99"):
+            load_recommender(tmp_path)
+
+    def test_leaves_an_item_out_of_its_own_neighbours(self, fitted: Recommender) -> None:
+        items, _ = fitted.similar(np.arange(ITEMS), ITEMS - 1)
+        assert items.shape == (ITEMS, ITEMS - 1)
+        assert not (items == np.arange(ITEMS)[:, None]).any()
+
+    def test_finds_neighbours_of_the_same_taste(self, fitted: Recommender) -> None:
+        items, _ = fitted.similar(np.array([0, ITEMS - 1]), 5)
+        if isinstance(fitted, Popularity):
+            # It knows no likeness: everybody's neighbours are the popular films.
+            popular = np.argsort(-two_tastes()[0].item_counts(), kind="stable")
+            assert items[1].tolist() == popular[popular != ITEMS - 1][:5].tolist()
+            return
+        assert (items[0] < ITEMS // 2).mean() >= 0.8
+        assert (items[1] >= ITEMS // 2).mean() >= 0.8
+
+    def test_refuses_an_item_outside_the_catalogue(self, fitted: Recommender) -> None:
+        with pytest.raises(RecommenderError, match="item index outside"):
+            fitted.similar(np.array([ITEMS]), 3)
+
+    def test_an_unknown_user_is_answered_or_named(self, fitted: Recommender, everybody: UserBatch) -> None:
+        one = everybody.take(slice(0, 1))
+        unknown = UserBatch(np.array([-1]), one.history, one.user_features, one.item_features)
+        if isinstance(fitted, NeuMF):
+            with pytest.raises(UnknownUser):
+                fitted.recommend(unknown, 3)
+        else:
+            # Both read the history alone, so a stranger with the same history gets the same films.
+            np.testing.assert_array_equal(fitted.recommend(unknown, 3)[0], fitted.recommend(one, 3)[0])
+
+    def test_a_user_without_history_is_answered(self, fitted: Recommender, everybody: UserBatch) -> None:
+        one = everybody.take(slice(0, 1))
+        blank = csr_array((1, ITEMS), dtype=np.float32)
+        items, _ = fitted.recommend(UserBatch(one.users, blank, one.user_features, one.item_features), 5)
+        assert (items >= 0).all()
+
+    def test_refuses_to_learn_from_nothing(self, make: Callable[[], Recommender]) -> None:
+        with pytest.raises(RecommenderError, match="no interaction"):
+            make().fit(Interactions.of([], [], n_users=3, n_items=3))
+
+    def test_reports_its_progress(self, make: Callable[[], Recommender]) -> None:
+        interactions, _ = two_tastes()
+        steps: list[Progress] = []
+        make().fit(interactions, features_of(interactions), progress=steps.append)
+        assert [step.step for step in steps] == list(range(1, len(steps) + 1))
+        assert 1 <= len(steps) <= steps[-1].total
+
+
+def test_every_registered_recommender_is_held_to_the_contract() -> None:
+    assert {maker().name for maker in MAKERS.values()} == set(RECOMMENDERS)
+    assert [make_recommender(name).name for name in RECOMMENDERS] == list(RECOMMENDERS)
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(RecommenderError, match="popularity, ease, neumf"):
+        make_recommender("itemknn")
+
+
+def test_a_batch_whose_parts_do_not_fit_is_refused() -> None:
+    with pytest.raises(RecommenderError, match="2 users, but 1 rows of history"):
+        UserBatch(np.array([0, 1]), csr_array((1, 4), dtype=np.float32))
