@@ -38,7 +38,7 @@ WEIGHTS: Final = {"genre": 0.7, "world": 1.0, "era": 1.0, "director": 0.5, "cast
 POPULARITY: Final = 1.3
 CHOICE: Final = 1.35
 #: What the stars follow. Chosen so that users' and movies' means spread as on MovieLens (.5 and .4 stars), and that
-#: what a user gives a genre above others recurs: a correlation of .25 between two halves of the ratings (MovieLens: .4).
+#: what a user gives a genre above others recurs: a correlation of .25 between two halves of the ratings (there .4).
 STARS: Final = {"liking": 0.9, "quality": 0.75, "habit": 0.45, "chance": 0.75}
 #: Correlation of a user's first and last taste.
 STEADINESS: Final = 0.8
