@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -123,7 +124,13 @@ def one_of(column: str, values: Sequence[Any], *, severity: Severity = "blocking
 
 
 def matches(column: str, pattern: str, *, severity: Severity = "blocking", mostly: float = 1.0) -> Rule:
-    r"""Values that are not NULL contain the pattern; anchor it with ``^`` and ``\Z`` (``$`` lets a line feed pass)."""
+    r"""Values that are not NULL contain the pattern; anchor it with ``^`` and ``\Z`` (``$`` lets a line feed pass).
+
+    It may name digits only as ``[0-9]``, because of a long table one string is judged for all that differ in their
+    digits only. Raises ``ValueError`` otherwise.
+    """
+    if re.search(r"[0-9]|\\[dw]", re.sub(r"\[0-9\]|\{[0-9,]*\}", "", pattern)):
+        raise ValueError(f"the pattern tells digits apart: {pattern}")
     return Rule("ExpectColumnValuesToMatchRegex", (column,), {"regex": pattern, **_share(mostly)}, severity)
 
 

@@ -24,7 +24,7 @@ from orchestration.quality.rules import (
 HALF_STARS = [step / 2 for step in range(1, 11)]
 TCONST = r"^tt[0-9]{7,}\Z"
 NCONST = r"^nm[0-9]{7,}\Z"
-NCONSTS = r"^nm[0-9]{7,}(,nm[0-9]{7,})*\Z"
+NCONSTS = r"^nm[0-9]{7,}(?:,nm[0-9]{7,})*\Z"
 
 #: Seconds since 1970: MovieLens opened in 1995, and what is later than 2100 was given in milliseconds.
 YEAR_1995, YEAR_2100 = 788_918_400, 4_102_444_800

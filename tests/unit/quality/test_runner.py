@@ -157,10 +157,34 @@ def test_rows_of_one_key_are_shown_side_by_side(con: duckdb.DuckDBPyConnection) 
 def test_judging_in_parts_finds_what_judging_at_once_finds(con: duckdb.DuckDBPyConnection) -> None:
     for number in range(30):
         plant(con, id=2000 + number % 29, film=number % 28 + 1, rating=Decimal("0.1"), tconst=f"nm{number % 28}")
-    suite = Suite("raw.things", COLUMNS, (*KEYS, one_of("rating", HALF_STARS), *not_null("share", mostly=0.9)))
+    con.execute("DELETE FROM raw.things WHERE id BETWEEN 20 AND 40")
+    rules = (
+        *KEYS,
+        one_of("rating", HALF_STARS),
+        *not_null("share", mostly=0.9),
+        matches("tconst", TCONST),
+        matches("tconst", "^(?:tt|nm)[0-9]+"),
+        one_of("tconst", ["nm1"]),
+        not_before("first_at", "last_at"),
+    )
+    suite = Suite("raw.things", COLUMNS, rules)
     whole = run_suite(con, suite)
-    assert [outcome.unexpected_count for outcome in failures(whole)] == [2, 4, 30]
-    assert run_suite(con, suite, part_units=3_000) == whole
+    assert [outcome.unexpected_count for outcome in failures(whole)] == [2, 4, 30, 30, 207, 209]
+    assert run_suite(con, suite, part_units=1_000) == whole
+
+
+def test_missing_keys_are_no_duplicates_in_a_long_table_either(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("UPDATE raw.things SET tconst = NULL WHERE id % 2 = 0")
+    suite = Suite("raw.things", COLUMNS, (unique("tconst"),))
+    assert run_suite(con, suite, part_units=200).passed
+    plant(con, tconst="tt0000001")
+    assert [row["id"] for row in the_failure(run_suite(con, suite, part_units=200)).failing_rows] == [1, 1000]
+
+
+@pytest.mark.parametrize("pattern", ["^tt1", r"^\d", "[0-5]", r"\w+"])
+def test_a_pattern_that_tells_digits_apart_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match="digits"):
+        matches("tconst", pattern)
 
 
 def test_many_bad_rows_are_counted_and_the_first_twenty_shown(con: duckdb.DuckDBPyConnection) -> None:
