@@ -102,11 +102,14 @@ class Settings(BaseSettings):
     @field_validator("imdb_dumps", mode="before")
     @classmethod
     def _known_dumps(cls, value: object) -> object:
-        names = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-        unknown = [name for name in names if name not in IMDB_DUMPS]  # type: ignore[union-attr]
+        listed = value.split(",") if isinstance(value, str) else value
+        if not isinstance(listed, list | tuple):
+            raise ValueError("a list of dumps, separated by commas, is wanted")
+        names = [str(part).strip() for part in listed if str(part).strip()]
+        unknown = [name for name in names if name not in IMDB_DUMPS]
         if unknown:
             raise ValueError(f"unknown IMDb dump {', '.join(unknown)}; choose from {', '.join(IMDB_DUMPS)}")
-        return tuple(name for name in IMDB_DUMPS if name in names)  # type: ignore[operator]
+        return tuple(name for name in IMDB_DUMPS if name in names)
 
     @property
     def warehouse(self) -> Path:

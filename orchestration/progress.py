@@ -1,11 +1,31 @@
-"""Dagster's event log as a few readable lines on the terminal: what is being built, how long it took, what went wrong."""
+"""Dagster's event log as a few readable lines on the terminal: what is built, how long it took, what went wrong."""
 
+import io
 import logging
+import re
 import sys
 import time
 from typing import Any
 
 import dagster as dg
+
+#: What dagster-dbt says of its own doings; the models' lines tell more.
+_CHATTER = ("A dbt subsetted execution", "Copying `", "Running dbt command", "Finished dbt command", "Fetching ")
+_BUILT = re.compile(r"OK created sql \w+ model (?P<model>\S+) .*in (?P<seconds>[\d.]+)s")
+_TROUBLE = re.compile(r"\b(ERROR|FAIL|Failure|Error|Runtime)\b")
+
+
+class DbtLines(io.TextIOBase):
+    """A stream for dbt's output: a line a model built, and whatever went wrong; all of it is in dbt's own log."""
+
+    def write(self, text: str) -> int:
+        """Pass on what a reader of the terminal wants."""
+        for line in text.splitlines():
+            if built := _BUILT.search(line):
+                print(f"     {built['model'].replace('.', '/'):<44}{float(built['seconds']):>8.1f} s", file=sys.stderr)
+            elif _TROUBLE.search(line) and "ERROR=0" not in line:
+                print(f"     {line}", file=sys.stderr)
+        return len(text)
 
 
 class _ProgressHandler(logging.Handler):
@@ -17,12 +37,12 @@ class _ProgressHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print what a reader of the terminal wants of one log record."""
-        event = (getattr(record, "dagster_meta", None) or {}).get("dagster_event")
+        facts = getattr(record, "dagster_meta", None) or {}
+        event = facts.get("dagster_event")
         if event is None:
-            if record.levelno >= logging.WARNING or getattr(record, "dagster_meta", {}).get("step_key"):
-                self._say(
-                    f"     · {(getattr(record, 'dagster_meta', {}) or {}).get('orig_message', record.getMessage())}"
-                )
+            message = facts.get("orig_message", record.getMessage())
+            if facts.get("step_key") and not message.startswith(_CHATTER):
+                self._say(f"     · {message}")
             return
         step = event.step_key or ""
         if event.is_step_start:
@@ -35,7 +55,7 @@ class _ProgressHandler(logging.Handler):
             took = time.monotonic() - self._started.get(step, time.monotonic())
             if took >= 2:
                 self._say(f"     {took:.1f} s")
-        elif event.is_asset_check_evaluation:
+        elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             check = event.asset_check_evaluation_data
             if not check.passed:
                 kind = "FAILED" if check.severity == dg.AssetCheckSeverity.ERROR else "warning"

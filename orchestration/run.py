@@ -1,6 +1,6 @@
 """``make run`` and ``make update``: look upstream, rebuild what is out of date, and ask the built bento.
 
-Exit status: 0 when everything is current, 1 when a step or a blocking check failed, 2 when a setting or the home is wrong.
+Exit status: 0 when everything is current, 1 when a step or a blocking check failed, 2 for a wrong setting or home.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -86,16 +87,20 @@ def _rebuild_aside(settings: Settings, former: str) -> int:
 def _rebuild_here(settings: Settings) -> int:
     started = time.monotonic()
     say(f"Marquee: {settings.movielens} in {settings.home}")
+    import warnings
+
     import dagster as dg
 
+    # Observable multi-assets and data versions of outputs are beta in the pinned version: nothing a reader can act on.
+    warnings.simplefilter("ignore", dg.BetaWarning)
     from orchestration.defs.resources import quiet_environment
 
     os.environ.update(quiet_environment(settings))
     from orchestration import rebuild
     from orchestration.definitions import marquee
-    from orchestration.progress import progress_logger
+    from orchestration.progress import DbtLines, progress_logger
 
-    with dg.DagsterInstance.get() as instance:
+    with dg.DagsterInstance.get() as instance, redirect_stdout(DbtLines()):
         rebuild.free_dead_runs(instance)
         defs = dg.Definitions.merge(marquee(), dg.Definitions(loggers={"console": progress_logger}))
         say("looking at the upstream files")
@@ -152,11 +157,11 @@ def _missing_artifacts(settings: Settings) -> Callable[[object], bool]:
 
 def _recommend(settings: Settings, user: int, k: int) -> int:
     """Serve the newest bento for a moment and print what it recommends, over HTTP."""
-    from bento.client import print_recommendations, serving
+    from bento.client import print_answer, serving
 
     say("starting the bento")
     with serving(settings) as client:
-        print_recommendations(client.recommend(user, k))
+        print_answer(client.recommend(user, k))
     say(f"\nServe it: make serve. Look at the graph: make ui. Query: duckdb -readonly {settings.published}")
     return 0
 

@@ -58,7 +58,7 @@ def _history(folder: Path, view: str, items: pl.DataFrame) -> FeatureHistory:
 
 
 def load_training_data(folder: Path) -> TrainingData:
-    """Read the files under ``$MARQUEE_HOME/features``. Raises ``ValueError`` when a rating's user or film is unknown."""
+    """Read the files under ``$MARQUEE_HOME/features``. Raises ``ValueError`` for a rating of an unknown film."""
     items, users = pl.read_parquet(folder / ITEMS_FILE), pl.read_parquet(folder / USERS_FILE)
     rows = (
         pl.read_parquet(folder / TRAINING_FILE)

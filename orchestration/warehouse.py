@@ -121,9 +121,10 @@ def table_version(con: duckdb.DuckDBPyConnection, relation: str) -> TableVersion
     """The version of a table's content: equal for equal rows in any order, different when a duplicate is added."""
     columns = sorted(columns_of(con, relation))
     row = ", ".join(quote(name) for name, _ in columns)
-    counted = con.execute(f"SELECT count(*), coalesce(sum(hash({row})), 0)::VARCHAR FROM {quote(relation)}").fetchone()
-    assert counted is not None
-    rows, total = counted
+    # All rows are fetched, for DuckDB refuses other work on a connection whose last result is not read to its end.
+    [(rows, total)] = con.execute(
+        f"SELECT count(*), coalesce(sum(hash({row})), 0)::VARCHAR FROM {quote(relation)}"
+    ).fetchall()
     digest = hashlib.sha256(json.dumps([columns, rows, total]).encode()).hexdigest()[:16]
     return TableVersion(rows=rows, digest=digest)
 
@@ -147,9 +148,8 @@ def export_parquet(con: duckdb.DuckDBPyConnection, relation: str, path: Path, *,
         f"COPY (SELECT * FROM {quote(relation)} ORDER BY {order_by}) TO '{literal}' (FORMAT parquet, COMPRESSION zstd)"
     )
     aside.replace(path)
-    counted = con.execute(f"SELECT count(*) FROM {quote(relation)}").fetchone()
-    assert counted is not None
-    return int(counted[0])
+    [(rows,)] = con.execute(f"SELECT count(*) FROM {quote(relation)}").fetchall()
+    return int(rows)
 
 
 def read_manifest(settings: Settings) -> Publication | None:

@@ -5,10 +5,9 @@ from pathlib import Path
 import dagster as dg
 
 from orchestration.defs.features import FEATURE_HISTORIES, ONLINE_STORE, TRAINING_SET
-from orchestration.defs.recommender import CANDIDATES, CATALOGUE, COMPARISON, candidate_key
+from orchestration.defs.recommender import CANDIDATES, CATALOGUE, COMPARISON, candidate_key, comparison_file
 from orchestration.defs.serving import BENTO, MODEL_BUNDLE, PROMOTED_MODEL, built_pointer
 from orchestration.defs.warehouse import PUBLISHED_COPY
-from orchestration.evaluation_files import comparison_file
 from orchestration.training_data import ITEMS_FILE, TRAINING_FILE
 from settings import Settings
 
@@ -22,7 +21,7 @@ def artifacts(settings: Settings) -> dict[dg.AssetKey, Path]:
         ONLINE_STORE: settings.feast / "online_store.db",
         CATALOGUE: settings.features / ITEMS_FILE,
         **{candidate_key(name): settings.evaluation / name / "recommender.json" for name in CANDIDATES},
-        COMPARISON: comparison_file(settings.evaluation),
+        COMPARISON: comparison_file(settings),
         MODEL_BUNDLE: built_pointer(settings),
         PROMOTED_MODEL: settings.serving_pointer,
         BENTO: settings.bentoml / "bentos",

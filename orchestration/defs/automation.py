@@ -1,4 +1,4 @@
-"""Jobs and schedules: the whole graph at once, the look at what IMDb and GroupLens published, and the wave behind it."""
+"""Jobs and schedules: the whole graph at once, the look at what was published upstream, and the wave behind it."""
 
 import dagster as dg
 
@@ -28,13 +28,13 @@ weekly_imdb = dg.ScheduleDefinition(
     job=observe_imdb,
     cron_schedule="0 4 * * 1",
     execution_timezone="UTC",
-    description="Monday 04:00 UTC: look at IMDb's dumps. What depends on a changed one is rebuilt by `rebuild_changed`.",
+    description="Monday 04:00 UTC: look at IMDb's dumps; `rebuild_changed` rebuilds what depends on a changed one.",
 )
 
 rebuild_changed = dg.AutomationConditionSensorDefinition(
     "rebuild_changed",
     target=dg.AssetSelection.all(),
-    description="Rebuilds exactly what depends on changed data, asset by asset, and stops where an output stayed equal.",
+    description="Rebuilds what depends on changed data, asset by asset, and stops where an output stayed equal.",
 )
 
 JOBS = [everything, observe_upstream, observe_imdb]

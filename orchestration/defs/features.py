@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -26,7 +27,7 @@ FEATURE_MARTS = {
 FEATURE_CODE = source_digest("feature_repo", "orchestration/warehouse.py")
 
 
-def _frame_metadata(frame: pl.DataFrame, path: Path) -> dict[str, object]:
+def _frame_metadata(frame: pl.DataFrame, path: Path) -> dict[str, Any]:
     schema = dg.TableSchema([dg.TableColumn(name, str(kind)) for name, kind in frame.schema.items()])
     return {
         "dagster/row_count": frame.height,

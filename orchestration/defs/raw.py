@@ -1,6 +1,7 @@
 """Upstream files, observed by content; the `raw` tables read from them; and the rows that were refused."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import dagster as dg
 import duckdb
@@ -34,6 +35,15 @@ def raw_key(table: str) -> dg.AssetKey:
     return dg.AssetKey(["raw", table])
 
 
+@contextmanager
+def _user_errors() -> Iterator[None]:
+    """Turns a ``SourceError`` into a step failure with its message alone."""
+    try:
+        yield
+    except SourceError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+
+
 def _upstream_spec(key: dg.AssetKey, description: str) -> dg.AssetSpec:
     return dg.AssetSpec(key, group_name="upstream", owners=OWNERS, kinds={"file"}, description=description)
 
@@ -46,10 +56,12 @@ def _upstream_spec(key: dg.AssetKey, description: str) -> dg.AssetSpec:
 )
 def movielens_files(settings: dg.ResourceParam[Settings]) -> Iterator[dg.ObserveResult]:
     """Find (or fetch, or generate) the edition and take the version of its files."""
-    files = locate_edition(settings)
+    with _user_errors():
+        files = locate_edition(settings)
+        version = movielens.edition_digest(files)
     yield dg.ObserveResult(
         asset_key=UPSTREAM_MOVIELENS,
-        data_version=dg.DataVersion(movielens.edition_digest(files)),
+        data_version=dg.DataVersion(version),
         metadata={"edition": files.edition, "folder": str(files.folder), "origin": files.origin},
     )
 
@@ -73,10 +85,12 @@ def imdb_files(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Set
                 asset_key=key, data_version=dg.DataVersion("not-asked-for"), metadata={"state": "not asked for"}
             )
             continue
-        path = locate_dump(settings, dump)
+        with _user_errors():
+            path = locate_dump(settings, dump)
+            version = file_digest(path)
         yield dg.ObserveResult(
             asset_key=key,
-            data_version=dg.DataVersion(file_digest(path)),
+            data_version=dg.DataVersion(version),
             metadata={"file": str(path), "bytes": path.stat().st_size},
         )
 
@@ -152,8 +166,6 @@ def _imdb_asset(dump: str) -> dg.AssetsDefinition:
 
 imdb_tables = [_imdb_asset(dump) for dump in IMDB_DUMPS]
 
-RAW_TABLES = tuple(table.name for table in MOVIELENS_TABLES) + tuple(table_name(dump) for dump in IMDB_DUMPS)
-
 
 @dg.multi_asset(
     name="ingest_ledgers",
@@ -210,14 +222,3 @@ def counts_add_up(context: dg.AssetCheckExecutionContext, settings: dg.ResourceP
         passed=lost.is_empty(),
         metadata={"loads": dg.MetadataValue.md(charts.markdown_table(loads)), "files": len(loads)},
     )
-
-
-class _user_errors:  # noqa: N801 - reads as a statement where it is used
-    """Turns a ``SourceError`` into a step failure without a retry or a stack of ours around its message."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, SourceError):
-            raise dg.Failure(description=str(error), allow_retries=False) from error

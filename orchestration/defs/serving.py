@@ -1,5 +1,6 @@
 """What is served: the immutable bundle, the checks it must pass, the pointer that promotes it, and the built bento."""
 
+import json
 from pathlib import Path
 
 import dagster as dg
@@ -8,7 +9,7 @@ import polars as pl
 
 from orchestration import charts
 from orchestration.defs.features import ONLINE_STORE, TRAINING_SET
-from orchestration.defs.recommender import CATALOGUE, COMPARISON, SERVED, candidate_key, fit_candidate
+from orchestration.defs.recommender import CATALOGUE, COMPARISON, SERVED, candidate_key, comparison_file, recipe, teller
 from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
 from orchestration.defs.warehouse import PUBLISHED_COPY
 from orchestration.training_data import load_training_data
@@ -30,7 +31,7 @@ BENTO = dg.AssetKey("bento")
     automation_condition=ON_CHANGE,
     description=(
         "One immutable folder with all that a served answer needs: the recommender fitted on every rating, the popular"
-        " films it falls back on, the films with their features, what each user has seen, and where all of it came from."
+        " films it falls back on, the films with their features, what each user has seen, and where it all came from."
     ),
 )
 def model_bundle(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
@@ -38,10 +39,11 @@ def model_bundle(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
     from feature_repo.store import service_hash, service_schema
     from models.bundle import FeatureSet, write_bundle, write_pointer
     from models.popularity import Popularity
-    from orchestration.evaluation_files import read_comparison
 
     data = load_training_data(settings.features)
-    recommender = fit_candidate(SERVED, settings, data, rows=None, tell=context.log.info)
+    recommender = recipe(SERVED, settings).fit(
+        data.interactions, data.features, seed=settings.seed, progress=teller(context.log.info)
+    )
     publication = read_manifest(settings)
     assert publication is not None, "the published copy is upstream of the bundle"
     names = service_schema()
@@ -61,7 +63,7 @@ def model_bundle(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
             snapshot_time=str(np.datetime64(data.snapshot_time, "s")) + "Z",
         ),
         data_snapshot={"edition": settings.movielens, "published_version": publication.version},
-        evaluation=read_comparison(settings.evaluation),
+        evaluation=json.loads(comparison_file(settings).read_text()),
     )
     write_pointer(built_pointer(settings), version)
     return dg.MaterializeResult(

@@ -117,8 +117,8 @@ def published_copy(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
         code_version=source_digest("orchestration/warehouse.py"),
         automation_condition=ON_CHANGE,
         description=(
-            "The DuckDB file that analysts open read-only, with every mart and its comments. It is replaced whole by one"
-            " rename after the marts' checks have passed, so a reader never meets a half-written file."
+            "The DuckDB file that analysts open read-only, with every mart and its comments. It is replaced whole by"
+            " one rename after the marts' checks have passed, so a reader never meets a half-written file."
         ),
     )
     def copy(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:

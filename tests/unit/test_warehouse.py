@@ -21,6 +21,21 @@ from orchestration.warehouse import (
 )
 from settings import Settings
 
+HOLDER = """
+import pathlib, sys
+from orchestration.warehouse import exclusive
+from settings import Settings
+with exclusive(Settings(home=pathlib.Path(sys.argv[1]))):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+READER = """
+import duckdb, sys
+con = duckdb.connect(sys.argv[1], read_only=True)
+print("open", flush=True)
+sys.stdin.readline()
+print(con.execute("SELECT count(*) FROM marts.films").fetchone()[0])
+"""
 COMMENTS = {"films": {"": "One row a film.", "title": "The film's name."}}
 
 
@@ -50,9 +65,8 @@ def test_a_content_version_ignores_row_order_and_sees_duplicates_and_changes() -
 
 def test_a_content_version_sees_a_renamed_column_and_another_type() -> None:
     with duckdb.connect() as con:
-        con.execute(
-            "CREATE TABLE a AS SELECT 1 AS x; CREATE TABLE b AS SELECT 1 AS y; CREATE TABLE c AS SELECT 1::BIGINT AS x"
-        )
+        con.execute("CREATE TABLE a AS SELECT 1 AS x; CREATE TABLE b AS SELECT 1 AS y")
+        con.execute("CREATE TABLE c AS SELECT 1::BIGINT AS x")
         versions = {table_version(con, name).digest for name in "abc"}
     assert len(versions) == 3
 
@@ -62,8 +76,8 @@ def test_a_second_process_waits_for_the_lock_and_then_names_its_holder(settings:
         [
             sys.executable,
             "-c",
-            "import sys; from settings import Settings; from orchestration.warehouse import exclusive\n"
-            f"with exclusive(Settings(home={str(settings.home)!r})): print('held', flush=True); sys.stdin.read()",
+            HOLDER,
+            str(settings.home),
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -136,10 +150,11 @@ def test_a_reader_keeps_its_file_while_a_new_one_takes_its_place(settings: Setti
     with connect(settings) as con:
         make_films(con)
         publish(con, settings, comments=COMMENTS)
-        query = "SELECT count(*) FROM marts.films"
-        code = f"import duckdb, sys; con = duckdb.connect({str(settings.published)!r}, read_only=True); print('open', flush=True); sys.stdin.readline(); print(con.execute({query!r}).fetchone()[0])"
         with subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", READER, str(settings.published)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         ) as reader:
             assert reader.stdout is not None
             assert reader.stdout.readline() == "open\n"
