@@ -25,8 +25,8 @@ from bento.errors import ServingError
 from bento.schemas import DEFAULT_K, RecommendResponse, SimilarResponse
 from settings import Settings
 
-#: Seconds a fresh server may take: importing feast alone is 8 to 13.
-START_TIMEOUT_S = 90.0
+#: Seconds a fresh server may take: 10 on two idle processors, many times that on busy ones.
+START_TIMEOUT_S = 180.0
 
 
 class ClientError(ServingError):
