@@ -92,8 +92,9 @@ def locate_dump(settings: Settings, dump: str) -> Path:
     target = settings.downloads / "imdb" / name
     if target.is_file() and _age_s(target) <= settings.imdb_max_age_days * _DAY_S:
         return target
+    absent = f"{mirror} does not hold it. " if mirror else ""
     remedy = (
-        f"Without network, put {name} into a folder and name it in MARQUEE_IMDB_DIR, or leave {dump} out of"
+        f"{absent}Without network, put {name} into a folder and name it in MARQUEE_IMDB_DIR, or leave {dump} out of"
         " MARQUEE_IMDB_DUMPS."
     )
     try:
