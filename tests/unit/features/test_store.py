@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import sqlite3
 import time
@@ -245,6 +247,20 @@ def test_a_fill_that_fails_leaves_the_online_values_as_they_were(small: Home, mo
         feature_store.materialize(small.store)
     assert online_content(small.store) == before
     assert {path.name for path in small.feast.iterdir() if path.name.startswith(".")} == set()
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_holds_is_not(small: Home) -> None:
+    for name in (".scratch-left", ".scratch-held"):
+        (small.feast / name).mkdir()
+        (small.feast / name / "online_store.db").write_bytes(b"half")
+    # The lock belongs to the open folder, not to the process, so one process can stand for two.
+    held = os.open(small.feast / ".scratch-held", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        feature_store.materialize(small.store)
+    finally:
+        os.close(held)
+    assert [path.name for path in small.feast.glob(".scratch-*")] == [".scratch-held"]
 
 
 def test_applying_again_writes_nothing_and_keeps_views_that_an_older_bundle_may_need(small: Home) -> None:
