@@ -50,7 +50,7 @@ def png_of(markdown: str) -> bytes:
 def texts(figure: Any) -> list[str]:
     from matplotlib.text import Text
 
-    figure.canvas.draw()  # tick labels have their text only then
+    figure.draw_without_rendering()  # tick labels have their text only then
     return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
 
 
@@ -90,7 +90,7 @@ def test_the_learning_curve_names_the_best_epoch_and_its_values() -> None:
 def test_labels_of_lines_that_end_together_do_not_overlap() -> None:
     history = [{"epoch": epoch, "loss": 1.0, "hr10": 0.5, "ndcg10": 0.5001, "mrr": epoch / 10} for epoch in (1, 2)]
     figure = charts.learning_curve(history)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in figure.axes[1].texts]
     assert len(boxes) == 3
     assert not any(one.overlaps(other) for one in boxes for other in boxes if one is not other)
