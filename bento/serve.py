@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import NoReturn
 
-from bento.build import BuildError, BuiltBento, bentoml_environment, promoted_bento
+from bento.build import BuiltBento, bentoml_environment, promoted_bento
+from bento.errors import ServingError
 from settings import Settings
 
 HOST = "127.0.0.1"
+
+
+class AddressTaken(ServingError):
+    """The server's address cannot be listened on."""
 
 
 def server_home(settings: Settings, port: int) -> Path:
@@ -41,9 +47,13 @@ def serve_environment(settings: Settings, port: int) -> dict[str, str]:
 
 
 def serve(settings: Settings, *, host: str = HOST, port: int | None = None) -> NoReturn:
-    """Replace this process by the server of the promoted bento; raises ``BuildError`` when none is built."""
+    """Replace this process by the server of the promoted bento.
+
+    Raises ``BuildError`` when none is built, ``AddressTaken`` when something listens there already.
+    """
     bento = promoted_bento(settings)
     port = port or settings.serve_port
+    _check_free(host, port)
     print(
         f"serving {bento.tag} on http://{host}:{port} (API description on that page; ready in about 15 seconds)",
         flush=True,
@@ -51,6 +61,18 @@ def serve(settings: Settings, *, host: str = HOST, port: int | None = None) -> N
     os.chdir(settings.home)
     command = serve_command(bento, host=host, port=port)
     os.execve(command[0], command, serve_environment(settings, port))
+
+
+def _check_free(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        # As the server does, for the port of one that has just ended is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise AddressTaken(
+                f"cannot listen on {host}:{port} ({error.strerror}): stop what listens there, or set MARQUEE_SERVE_PORT"
+            ) from error
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         serve(settings, host=options.host, port=options.port)
-    except BuildError as error:
+    except ServingError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

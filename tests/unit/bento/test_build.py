@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,21 @@ def test_serving_without_a_bento_ends_with_the_remedy(
     message = capsys.readouterr().err
     assert "make run" in message
     assert str(tmp_path) in message
+
+
+def test_serving_on_a_taken_port_ends_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MARQUEE_HOME", str(tmp_path))
+    _fake_bento(Settings(home=tmp_path), "a-1", "a", 100)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["--port", str(port)]) == 1
+    message = capsys.readouterr().err
+    assert f"127.0.0.1:{port}" in message
+    assert "MARQUEE_SERVE_PORT" in message
 
 
 def test_building_without_a_bundle_says_so(tmp_path: Path) -> None:
