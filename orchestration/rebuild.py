@@ -7,11 +7,12 @@ is taken anew: an asset whose upstream came out with the same data version is no
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
@@ -87,7 +88,7 @@ def out_of_date(
     return reasons
 
 
-def _unchecked(graph: dg.BaseAssetGraph, instance: dg.DagsterInstance) -> dict[dg.AssetKey, str]:  # type: ignore[name-defined]
+def _unchecked(graph: AssetGraph, instance: dg.DagsterInstance) -> dict[dg.AssetKey, str]:
     """Assets whose present version has not passed a blocking check: the check failed, or a kill came before it."""
     checks = [graph.get(key) for key in graph.asset_check_keys if graph.get(key).blocking]
     records = instance.event_log_storage.get_latest_asset_check_execution_by_key([check.key for check in checks])
@@ -109,20 +110,17 @@ def _unchecked(graph: dg.BaseAssetGraph, instance: dg.DagsterInstance) -> dict[d
     return found
 
 
-def _layer(graph: dg.BaseAssetGraph, stale: dict[dg.AssetKey, str]) -> set[dg.AssetKey]:  # type: ignore[name-defined]
-    """The assets to build next: those without a stale ancestor, and what was never built behind only such.
+def layer(graph: AssetGraph, stale: Collection[dg.AssetKey]) -> set[dg.AssetKey]:
+    """The out-of-date assets that can be built now, in one run: those without an undecided ancestor.
 
-    What was never built cannot come out the same, so it need not wait for its own layer: a first run is one run.
+    Undecided is what is current today, but follows something that is not: it may have to be built, or may be spared.
     """
-    chosen: set[dg.AssetKey] = set()
-    for level in graph.toposorted_asset_keys_by_level:
-        for key in sorted(level):
-            if key not in stale:
-                continue
-            upstream = graph.get_ancestor_asset_keys(key) - {key}
-            waiting = {parent for parent in upstream if parent in stale}
-            if not waiting or (stale[key] == "never built" and waiting <= chosen):
-                chosen.add(key)
+    undecided = {
+        key
+        for key in graph.materializable_asset_keys
+        if key not in stale and any(ancestor in stale for ancestor in graph.get_ancestor_asset_keys(key))
+    }
+    chosen = {key for key in stale if undecided.isdisjoint(graph.get_ancestor_asset_keys(key))}
     # An operation that makes several tables at once makes all of them.
     return {member for key in chosen for member in graph.get(key).execution_set_asset_keys}
 
@@ -146,17 +144,17 @@ def rebuild(
         if not stale:
             spared = tuple(sorted(graph.materializable_asset_keys - set(done)))
             return Result(done, spared)
-        layer = _layer(graph, stale)
-        for line in _spoken(layer, stale):
+        chosen = layer(graph, stale)
+        for line in _spoken(chosen, stale):
             tell(line)
         result = job.execute_in_process(
             instance=instance,
             run_config=_LOGGERS,
-            asset_selection=sorted(layer),
-            tags=_tags("; ".join(sorted({stale.get(key, "built with its siblings") for key in layer}))),
+            asset_selection=sorted(chosen),
+            tags=_tags("; ".join(sorted({stale.get(key, "built with its siblings") for key in chosen}))),
             raise_on_error=False,
         )
-        done.update({key: stale.get(key, "built with its siblings") for key in layer})
+        done.update({key: stale.get(key, "built with its siblings") for key in chosen})
         if not result.success:
             return Result(done, failure=_failure(result))
         failed = _failed_blocking_checks(result)
@@ -164,9 +162,9 @@ def rebuild(
             return Result(done, failure=failed)
 
 
-def _spoken(layer: Iterable[dg.AssetKey], stale: dict[dg.AssetKey, str]) -> list[str]:
+def _spoken(chosen: Iterable[dg.AssetKey], stale: dict[dg.AssetKey, str]) -> list[str]:
     by_reason: dict[str, list[str]] = {}
-    for key in sorted(layer):
+    for key in sorted(chosen):
         by_reason.setdefault(stale.get(key, "built with its siblings"), []).append(key.to_user_string())
     return [
         f"{why}: {', '.join(names)}" if len(names) <= 6 else f"{why}: {len(names)} assets"

@@ -1,3 +1,4 @@
+{{ config(meta={'dagster': {'ref': {'name': 'dim_movies'}}}) }}
 -- Each movieId that is described, rated or tagged is in the movie_ids of exactly one row of dim_movies.
 with movies as (
 

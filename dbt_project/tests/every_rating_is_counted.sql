@@ -1,3 +1,4 @@
+{{ config(meta={'dagster': {'ref': {'name': 'fct_ratings'}}}) }}
 -- Merging ids of one film and repeated ratings loses no row of the file: each is counted in times_rated.
 with raw_ratings as (
 

@@ -1,3 +1,4 @@
+{{ config(meta={'dagster': {'ref': {'name': 'movie_features'}}}) }}
 -- The last row of a film's history counts all of the film's ratings.
 with history as (
 

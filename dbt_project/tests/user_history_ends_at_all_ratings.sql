@@ -1,3 +1,4 @@
+{{ config(meta={'dagster': {'ref': {'name': 'user_features'}}}) }}
 -- The last row of a user's history counts all of the user's ratings.
 with history as (
 

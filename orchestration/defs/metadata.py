@@ -1,5 +1,6 @@
 """What the UI shows of a table: row count, column schema, its version, a few rows."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -9,22 +10,28 @@ from orchestration import charts
 from orchestration.warehouse import TableVersion, columns_of, quote, table_version
 
 
-def table_metadata(
-    con: duckdb.DuckDBPyConnection, relation: str, *, descriptions: dict[str, str] | None = None
-) -> tuple[TableVersion, dict[str, Any]]:
-    """The version of a table and its metadata for an asset's materialization."""
-    version = table_version(con, relation)
+def column_schema(
+    con: duckdb.DuckDBPyConnection, relation: str, descriptions: Mapping[str, str] | None = None
+) -> dg.TableSchema:
+    """A relation's columns with their types and descriptions."""
     spoken = descriptions or {}
-    schema = dg.TableSchema(
+    return dg.TableSchema(
         columns=[
-            dg.TableColumn(name=name, type=kind, description=spoken.get(name))
+            dg.TableColumn(name=name, type=kind, description=spoken.get(name) or None)
             for name, kind in columns_of(con, relation)
         ]
     )
+
+
+def table_metadata(
+    con: duckdb.DuckDBPyConnection, relation: str, *, descriptions: Mapping[str, str] | None = None
+) -> tuple[TableVersion, dict[str, Any]]:
+    """The version of a table and its metadata for an asset's materialization."""
+    version = table_version(con, relation)
     preview = con.sql(f"SELECT * FROM {quote(relation)} LIMIT 5").pl()
     return version, {
         "dagster/row_count": version.rows,
-        "dagster/column_schema": schema,
+        "dagster/column_schema": column_schema(con, relation, descriptions),
         "dagster/table_name": relation,
         "content_version": version.digest,
         "preview": dg.MetadataValue.md(charts.markdown_table(preview)),

@@ -1,14 +1,20 @@
 """dbt's staging, intermediate and mart tables as assets, their checks, and the copy that analysts open."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster_dbt import DagsterDbtCliRuntimeError, DbtCliResource, DbtProject, dbt_assets
+from sqlglot.errors import SqlglotError
+from sqlglot.schema import MappingSchema
 
+from orchestration.defs.metadata import column_schema, table_metadata
 from orchestration.defs.resources import ON_CHANGE, OWNERS, MartTranslator, source_digest
-from orchestration.warehouse import connect, exclusive, open_database, publish, read_manifest, table_version
+from orchestration.lineage import column_lineage, warehouse_schema, without
+from orchestration.warehouse import connect, exclusive, open_database, publish, read_manifest
 from settings import Settings
 
 PUBLISHED_COPY = dg.AssetKey("published_copy")
@@ -48,17 +54,36 @@ def _inherited_version(context: dg.AssetExecutionContext, key: dg.AssetKey, know
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
 
 
-def _view_keys(manifest: Mapping[str, Any]) -> set[dg.AssetKey]:
+def _model_nodes(manifest: Mapping[str, Any]) -> dict[dg.AssetKey, Mapping[str, Any]]:
     return {
-        dg.AssetKey([node["schema"], node["name"]])
+        dg.AssetKey([node["schema"], node["name"]]): node
         for node in manifest["nodes"].values()
-        if node["resource_type"] == "model" and node["config"]["materialized"] == "view"
+        if node["resource_type"] == "model"
     }
+
+
+def _lineage_metadata(
+    node: Mapping[str, Any], target: Path, schema: MappingSchema, log: Callable[[str], None]
+) -> dict[str, dg.TableColumnLineage]:
+    relation = f"{node['schema']}.{node['name']}"
+    compiled = target / "compiled" / node["package_name"] / node["original_file_path"]
+    try:
+        found = without(column_lineage(compiled.read_text(), schema), relation)
+    except (OSError, SqlglotError) as error:
+        log(f"no column lineage of {relation}: {error}")
+        return {}
+    deps = {
+        column: [
+            dg.TableColumnDep(asset_key=dg.AssetKey(table.split(".")), column_name=name) for table, name in sources
+        ]
+        for column, sources in found.items()
+    }
+    return {"dagster/column_lineage": dg.TableColumnLineage(deps_by_column=deps)}
 
 
 def warehouse_models(project: DbtProject, manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
     """All dbt models as one operation: dbt orders them, Dagster shows them one by one."""
-    views = _view_keys(manifest)
+    nodes = _model_nodes(manifest)
 
     @dbt_assets(
         manifest=project.manifest_path,
@@ -71,37 +96,45 @@ def warehouse_models(project: DbtProject, manifest: Mapping[str, Any]) -> dg.Ass
     ) -> Iterator[Any]:
         events: list[Any] = []
         failure: DagsterDbtCliRuntimeError | None = None
-        versions: dict[dg.AssetKey, str] = {}
+        built: dict[dg.AssetKey, dg.MaterializeResult] = {}
         with exclusive(settings, tell=context.log.info):
             invocation = dbt.cli(["build"], context=context)
             try:
-                events.extend(invocation.stream().fetch_row_counts().fetch_column_metadata())
+                events.extend(invocation.stream())
             except DagsterDbtCliRuntimeError as error:
                 # What dbt did build is reported all the same, or a rerun would not know of it.
                 failure = error
-            con = open_database(settings, settings.warehouse)
-            try:
+            with closing(open_database(settings, settings.warehouse)) as con:
+                schema = warehouse_schema(con)
                 for event in events:
                     if isinstance(event, dg.Output):
                         key = context.asset_key_for_output(event.output_name)
-                        if key in views:
-                            versions[key] = _inherited_version(context, key, versions)
+                        node = nodes[key]
+                        spoken = {column["name"]: column["description"] for column in node["columns"].values()}
+                        if node["config"]["materialized"] == "view":
+                            done = {other: _version(result) for other, result in built.items()}
+                            version = _inherited_version(context, key, done)
+                            metadata = {"dagster/column_schema": column_schema(con, ".".join(key.path), spoken)}
                         else:
-                            versions[key] = table_version(con, ".".join(key.path)).digest
-            finally:
-                con.close()
+                            table, metadata = table_metadata(con, ".".join(key.path), descriptions=spoken)
+                            version = table.digest
+                        metadata |= _lineage_metadata(node, invocation.target_path, schema, context.log.info)
+                        built[key] = dg.MaterializeResult(
+                            asset_key=key,
+                            metadata={**event.metadata, **metadata},
+                            data_version=dg.DataVersion(version),
+                        )
         for event in events:
-            if isinstance(event, dg.Output):
-                key = context.asset_key_for_output(event.output_name)
-                yield dg.MaterializeResult(
-                    asset_key=key, metadata=event.metadata, data_version=dg.DataVersion(versions[key])
-                )
-            else:
-                yield event
+            yield built[context.asset_key_for_output(event.output_name)] if isinstance(event, dg.Output) else event
         if failure is not None:
             raise failure
 
     return dbt_models
+
+
+def _version(result: dg.MaterializeResult) -> str:
+    assert result.data_version is not None
+    return result.data_version.value
 
 
 def published_copy(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:

@@ -21,12 +21,12 @@ _BOM = codecs.BOM_UTF8
 #: DuckDB reads a file as lines with a separator that no line holds; a line that holds its first character is escaped.
 LINE_SEPARATOR = "\x01\x02\x03"
 
-#: What a copy written by ``write_clean_copy`` holds in place of what DuckDB's line reader would trip over: private-use
-#: characters, which neither source uses.
-ESCAPED_RETURN = "\ue00d"
-ESCAPED_START = "\ue001"
-BLANK_LINE = "\ue000"
-UNDECODABLE = "\ue0ff"
+#: What a copy written by ``write_clean_copy`` holds in place of what DuckDB's line reader would trip over: characters
+#: that Unicode sets aside for use inside a program.
+ESCAPED_RETURN = "\ufdd0"
+ESCAPED_START = "\ufdd1"
+BLANK_LINE = "\ufdd2"
+UNDECODABLE = "\ufdd3"
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class FileFacts:
 
     ``lines``: lines of the uncompressed file, a last one without line end included. ``first_line`` comes without line
     end and byte order mark. ``snapshot_at``: naive, UTC. ``regular``: DuckDB's reader and the count of lines agree on
-    what a line is; otherwise the file has bare carriage returns, blank lines, bytes that its encoding does not know, or
-    control characters, and is read through a clean copy. ``quotes``: it holds a double quote.
+    what a line is; otherwise the file has line ends of two kinds, bare carriage returns, blank lines, bytes that its
+    encoding does not know, or control characters, and is read through a clean copy. ``quotes``: it holds a double quote.
     """
 
     path: Path
@@ -84,7 +84,7 @@ def inspect_file(path: Path, encoding: str) -> FileFacts:
     """
     digest = hashlib.sha256()
     decoder = codecs.getincrementaldecoder(encoding)() if encoding != "latin-1" else None
-    lines = 0
+    lines = returns = 0
     regular, quotes = True, False
     first_line, last = b"", b"\n"
     in_first_line = True
@@ -99,6 +99,7 @@ def inspect_file(path: Path, encoding: str) -> FileFacts:
                     first_line += chunk.partition(b"\n")[0]
                     in_first_line = b"\n" not in chunk
                 lines += chunk.count(b"\n")
+                returns += (last[-1:] + chunk).count(b"\r\n")
                 quotes = quotes or b'"' in chunk
                 regular = regular and _is_regular(last + chunk)
                 if regular and decoder is not None:
@@ -109,8 +110,8 @@ def inspect_file(path: Path, encoding: str) -> FileFacts:
                 regular = _decodes(decoder, b"", final=True)
     except OSError as error:
         raise _unreadable(path, error) from error
-    # A last carriage return, and a file without its last line end.
-    regular = regular and not last.endswith(b"\r")
+    # A file that ends in a carriage return, has both kinds of line ends, or lacks the last one.
+    regular = regular and not last.endswith(b"\r") and returns in (0, lines)
     lines += not last.endswith(b"\n")
     header_time = int.from_bytes(magic[4:8], "little") if compressed else 0
     return FileFacts(

@@ -241,7 +241,7 @@ def _set_aside(
     con.execute(
         f"""
         INSERT INTO raw.quarantine
-        SELECT ?, ?, ?, n, verdict, CASE WHEN verdict = '{Reason.BLANK}' THEN '' ELSE ltrim(line, '{UNDECODABLE}') END
+        SELECT ?, ?, ?, n, verdict, CASE WHEN verdict = '{Reason.BLANK}' THEN '' ELSE replace(line, '{UNDECODABLE}', '') END
         FROM set_aside WHERE verdict IS NOT NULL ORDER BY n
         """,
         [load.source, load.table.name, load.path.name],
@@ -357,7 +357,7 @@ class Lines:
             )
             self._con.execute(
                 "CREATE OR REPLACE TEMP TABLE joined_lines AS"
-                " SELECT first AS n, string_agg(line, chr(10) ORDER BY n) AS line"
+                f" SELECT first AS n, string_agg(replace(line, '{BLANK_LINE}', ''), chr(10) ORDER BY n) AS line"
                 f" FROM ({numbered}) JOIN covered_lines USING (n) GROUP BY first"
             )
             self.rows -= _count(
@@ -374,7 +374,7 @@ def _checked_sql(load: FileLoad, lines_sql: str, numbered: bool = False) -> str:
     values = ", ".join(f'{_value(column, f"t{i}")} AS "{column.name}"' for i, column in enumerate(columns, 1))
     rules = [(f"line = '{BLANK_LINE}'", Reason.BLANK.value)] if not load.facts.regular else []
     if not load.facts.regular:
-        rules.append((f"starts_with(line, '{UNDECODABLE}')", Reason.BYTES.value))
+        rules.append((f"contains(line, '{UNDECODABLE}')", Reason.BYTES.value))
     fields = f"string_split(line, {_quoted(layout.separator)})"
     if layout.quoted and load.facts.quotes:
         rules.append((f"contains(line, '\"') AND NOT regexp_full_match(line, '{_COMPLETE}')", Reason.QUOTING.value))

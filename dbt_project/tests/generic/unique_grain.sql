@@ -1,5 +1,5 @@
 {#- One row for each combination of the columns, and none of them NULL: the grain of a model, read in one pass. -#}
-{% test unique_grain(model, columns) %}
+{% test unique_grain(model, columns, column_name=none) %}
 
 select {{ columns | join(', ') }}
 from {{ model }}
