@@ -6,6 +6,7 @@ Exit status: 0 when everything is current, 1 when a step or a blocking check fai
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import subprocess
@@ -113,6 +114,8 @@ def _rebuild_here(settings: Settings) -> int:
         say(f"\n{result.failure}\nWhat was published and served before is untouched.")
         return 1
     took = time.monotonic() - started
+    for line in _comparison_lines(settings):
+        say(line)
     say(f"\n{_story(result)} in {took:.0f} s; peak memory {_peak_memory_gb():.1f} GB")
     return 0
 
@@ -126,6 +129,19 @@ def _story(result: object) -> str:
         return f"Nothing has changed: all {spared} assets reused"
     names = ", ".join(sorted(key.to_user_string() for key in result.rebuilt)) if spared else ""
     return f"{len(result.rebuilt)} assets built, {spared} reused" + (f" (built: {names})" if names else "")
+
+
+def _comparison_lines(settings: Settings) -> list[str]:
+    """The candidates' figures, one line each, as the asset `comparison` measured them."""
+    from orchestration.defs.recommender import METRICS, comparison_file
+
+    rows = json.loads(comparison_file(settings).read_text())["rows"]
+    heads = "".join(f"{title:>15}" for title in METRICS.values())
+    lines = [f"\n{'last rating of each user':<26}{heads}{'fit':>9}"]
+    for row in rows:
+        figures = "".join(f"{row[name]:>15.4f}" for name in METRICS)
+        lines.append(f"{row['recommender']:<26}{figures}{row['fit_seconds']:>7.1f} s")
+    return lines
 
 
 def _peak_memory_gb() -> float:
@@ -167,4 +183,8 @@ def _recommend(settings: Settings, user: int, k: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # DuckDB 2.0 prints a page about its own leaked references when the interpreter takes itself apart.
+    os._exit(status)
