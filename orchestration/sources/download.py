@@ -12,7 +12,13 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import httpx
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    retry_if_not_exception_type,
+    stop_after_attempt,
+    wait_exponential,
+)
 from tqdm import tqdm
 
 from orchestration.sources.report import SourceError
@@ -46,13 +52,14 @@ def download(
     """Fetch ``url`` to ``target``, showing progress on stderr.
 
     ``check`` is called with the file before it gets its name and raises ``SourceError`` if it is not sound. Its time
-    becomes the server's ``Last-Modified``. A connection that breaks is tried three times in all. Raises ``SourceError``
-    with the address and ``remedy``; ``target`` is then as it was.
+    becomes the server's ``Last-Modified``. What breaks off or a server that fails is tried three times in all; where
+    nobody answers, once. Raises ``SourceError`` with the address and ``remedy``; ``target`` is then as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     retrying = Retrying(
-        retry=retry_if_exception_type((httpx.TransportError, _TryAgain)),
+        retry=retry_if_exception_type((httpx.TransportError, _TryAgain))
+        & retry_if_not_exception_type((httpx.ConnectError, httpx.UnsupportedProtocol)),
         stop=stop_after_attempt(_TRIES),
         wait=wait_exponential(multiplier=first_wait_s, max=30),
         reraise=True,

@@ -36,7 +36,8 @@ class FileFacts:
     ``lines``: lines of the uncompressed file, a last one without line end included. ``first_line`` comes without line
     end and byte order mark. ``snapshot_at``: naive, UTC. ``regular``: DuckDB's reader and the count of lines agree on
     what a line is; otherwise the file has line ends of two kinds, bare carriage returns, blank lines, bytes that its
-    encoding does not know, or control characters, and is read through a clean copy. ``quotes``: it holds a double quote.
+    encoding does not know, or control characters, and is read through a clean copy. ``quotes``: it holds a double
+    quote.
     """
 
     path: Path

@@ -241,7 +241,7 @@ def _set_aside(
     con.execute(
         f"""
         INSERT INTO raw.quarantine
-        SELECT ?, ?, ?, n, verdict, CASE WHEN verdict = '{Reason.BLANK}' THEN '' ELSE replace(line, '{UNDECODABLE}', '') END
+        SELECT ?, ?, ?, n, verdict, replace(replace(line, '{BLANK_LINE}', ''), '{UNDECODABLE}', '')
         FROM set_aside WHERE verdict IS NOT NULL ORDER BY n
         """,
         [load.source, load.table.name, load.path.name],

@@ -23,7 +23,8 @@ def ingest_movielens(
 ) -> list[LoadReport]:
     """Load an edition, one transaction a table; ``tables`` (names without schema) restricts it, default all five.
 
-    All files are checked before the first table is replaced. A table whose file the edition does not have becomes
+    All files are checked before the first table is replaced, and the ratings come first, so that a refused edition
+    leaves all earlier tables. A table whose file the edition does not have becomes
     empty. Raises ``SourceError``.
     """
     wanted = {table.name for table in TABLES} if tables is None else set(tables)
@@ -104,3 +105,5 @@ def _remember_movies(con: duckdb.DuckDBPyConnection, load: FileLoad | None) -> N
     with Lines(con, load) as lines:
         movies = f'SELECT DISTINCT "movieId" FROM ({good_rows_sql(load, lines)})'
         con.execute(f"CREATE OR REPLACE TEMP TABLE known_movies AS {movies}")
+    if con.execute("SELECT 1 FROM known_movies LIMIT 1").fetchone() is None:
+        raise SourceError(f"{load.path}: none of its {load.data_lines} rows can be loaded. {load.remedy}")

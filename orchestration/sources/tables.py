@@ -43,6 +43,15 @@ _MOVIE = ("movieId", "INTEGER", "The edition's movie.")
 
 MOVIELENS_TABLES: tuple[RawTable, ...] = (
     _table(
+        "ml_ratings",
+        "One row a user and movie.",
+        _EDITION,
+        _USER,
+        _MOVIE,
+        ("rating", "DECIMAL(2,1)", "Stars: 0.5 to 5 in halves; 1 to 5 in wholes in ml-100k and ml-1m."),
+        ("timestamp", "BIGINT", "When the rating was given, seconds since 1970 UTC."),
+    ),
+    _table(
         "ml_movies",
         "One row a movie of the edition.",
         _EDITION,
@@ -52,15 +61,6 @@ MOVIELENS_TABLES: tuple[RawTable, ...] = (
         ("releaseDate", "VARCHAR", "Release date, like 01-Jan-1995; only ml-100k has it."),
         ("videoReleaseDate", "VARCHAR", "Video release date; only ml-100k has it, and mostly empty."),
         ("url", "VARCHAR", "IMDb search address of 1998; only ml-100k has it."),
-    ),
-    _table(
-        "ml_ratings",
-        "One row a user and movie.",
-        _EDITION,
-        _USER,
-        _MOVIE,
-        ("rating", "DECIMAL(2,1)", "Stars: 0.5 to 5 in halves; 1 to 5 in wholes in ml-100k and ml-1m."),
-        ("timestamp", "BIGINT", "When the rating was given, seconds since 1970 UTC."),
     ),
     _table(
         "ml_links",

@@ -1,0 +1,91 @@
+"""What one pass over a file's bytes finds, at the edges of the pieces it is read in too."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from orchestration.sources.files import check_gzip, file_digest, inspect_file
+from orchestration.sources.imdb import ingest_imdb
+from orchestration.sources.report import SourceError
+from tests.unit.sources.editions import quarantined, write_dump
+
+PIECE = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("data", "lines", "regular"),
+    [
+        (b"", 0, True),
+        (b"a", 1, True),
+        (b"a\n", 1, True),
+        (b"a\nb", 2, True),
+        (b"a\r\nb\r\n", 2, True),
+        (b"a\r\nb", 2, False),
+        (b"a\r\nb\n", 2, False),
+        (b"\na\n", 2, False),
+        (b"a\n\n", 2, False),
+        (b"a\n\nb\n", 3, False),
+        (b"a\r\n\r\nb\r\n", 3, False),
+        (b"a\rb\n", 1, False),
+        (b"a\r", 1, False),
+        (b"a\x01\n", 1, False),
+        ("é\n".encode(), 1, True),
+        ("é\n".encode("latin-1"), 1, False),
+        ("é".encode()[:1], 1, False),
+    ],
+)
+def test_lines_are_counted_and_what_duckdb_would_read_otherwise_is_noticed(
+    tmp_path: Path, data: bytes, lines: int, regular: bool
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    facts = inspect_file(path, "utf-8")
+    assert (facts.lines, facts.regular) == (lines, regular)
+    assert facts.sha256 == file_digest(path) == hashlib.sha256(data).hexdigest()
+    assert facts.first_line == data.split(b"\n")[0].removesuffix(b"\r").decode(errors="replace")
+
+
+@pytest.mark.parametrize("shift", [-2, -1, 0, 1])
+@pytest.mark.parametrize(
+    ("pattern", "regular"),
+    [("\r\n", True), ("é\r\n", True), ("ゴ\r\n", True), ("\r\n\r\n", False), ("\rx\r\n", False)],
+)
+def test_nothing_is_missed_or_imagined_where_two_pieces_meet(
+    tmp_path: Path, pattern: str, regular: bool, shift: int
+) -> None:
+    path = tmp_path / "file"
+    data = b"x\r\n" + b"y" * (PIECE - 4 + shift) + pattern.encode() + b"z\r\n"
+    path.write_bytes(data)
+    facts = inspect_file(path, "utf-8")
+    assert (facts.lines, facts.regular) == (data.count(b"\n"), regular)
+
+
+def test_a_gzip_is_known_by_its_content_and_states_its_time(tmp_path: Path) -> None:
+    path = tmp_path / "misnamed.txt"
+    path.write_bytes(gzip.compress(b"a\nb\n", mtime=86_400))
+    facts = inspect_file(path, "utf-8")
+    assert (facts.compressed, facts.lines, facts.snapshot_at) == (True, 2, datetime(1970, 1, 2))
+    check_gzip(path)
+    path.write_bytes(b"a\nb\n")
+    with pytest.raises(SourceError, match=r"misnamed\.txt is no gzip"):
+        check_gzip(path)
+
+
+def test_an_irregular_file_is_read_through_a_copy_beside_the_warehouse_that_does_not_stay(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    # Long enough that the copy is written in several pieces.
+    rows = [f"tt{i} 5.0 {i}" for i in range(200_000)]
+    rows[150_000] = ""
+    path = write_dump(tmp_path / "imdb", "title.ratings", *rows)
+    report = ingest_imdb(con, "title.ratings", path)
+    assert (report.file_rows, report.loaded_rows) == (200_000, 199_999)
+    assert quarantined(con, "imdb_title_ratings") == [(150_002, "blank line", "")]
+    left = {file.name for file in tmp_path.rglob("*") if file.is_file()}
+    assert left - {"warehouse.duckdb.wal"} == {"warehouse.duckdb", path.name}
