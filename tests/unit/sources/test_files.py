@@ -26,7 +26,7 @@ PIECE = 1 << 20
         (b"a\n", 1, True),
         (b"a\nb", 2, True),
         (b"a\r\nb\r\n", 2, True),
-        (b"a\r\nb", 2, False),
+        (b"a\r\nb", 2, True),
         (b"a\r\nb\n", 2, False),
         (b"\na\n", 2, False),
         (b"a\n\n", 2, False),

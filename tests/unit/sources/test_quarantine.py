@@ -92,8 +92,12 @@ def test_blank_lines_are_rows_that_are_not_lost(con: duckdb.DuckDBPyConnection, 
     assert quarantined(con, "ml_ratings") == [(3, "blank line", ""), (4, "blank line", "")]
 
 
-def test_a_last_line_without_its_end_counts(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
-    assert load_ratings(con, tmp_path, f"{GOOD}\n2,1,3.0,5").loaded_rows == 2
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_last_line_without_its_end_counts(con: duckdb.DuckDBPyConnection, tmp_path: Path, newline: str) -> None:
+    files = editions.csv_edition(tmp_path, ratings=f"{HEADER}{GOOD}\n2,1,3.0,5", newline=newline)
+    [report] = ingest_movielens(con, files, ["ml_ratings"])
+    assert_adds_up(con, report)
+    assert report.loaded_rows == 2
 
 
 def test_line_ends_of_both_kinds_in_one_file_keep_their_line_numbers(
