@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from models.features import TrainingFeatures
+from models.features import ItemsAsOf, TrainingFeatures
 from models.interactions import Interactions
 from models.metrics import coverage, hit_ratio, ndcg, recall, target_ranks
 from models.negatives import distinct_negatives
@@ -19,8 +19,8 @@ from models.splits import LeaveLastOut, leave_last_out
 
 #: Sampled negatives a user, as in He et al. 2017.
 NEGATIVES = 99
-#: Feature values that a batch of users holds at a time (200 MB): each user sees the items as of an own moment.
-_FEATURE_CELLS = 50_000_000
+#: Scores that a batch of users holds at a time (float32: 4 MB); a recommender holds some dozen numbers for each.
+_CELLS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class LeaveLastOutEvaluation:
         lists = np.empty((len(test), 10), dtype=np.int64)
         start = time.perf_counter()
         seen = self.interactions.take(self.split.fit).matrix()
-        for block in self._blocks(recommender):
+        for block in self._blocks():
             batch, targets = self._batch(recommender, block, seen), test.items[block].astype(np.int64)
             scores = recommender.score(batch)
             candidates = np.column_stack([targets, self.negatives[block]])
@@ -120,10 +120,9 @@ class LeaveLastOutEvaluation:
             rows.append(self.judge(recommender, fit_seconds=self.fit(recommender, seed=seed, progress=report)))
         return rows
 
-    def _blocks(self, recommender: Recommender) -> list[slice]:
-        """Slices of test users whose item features fit into memory."""
-        width = len(self.features.item_names) if self.features is not None and recommender.uses_features else 0
-        step = max(1, min(256, _FEATURE_CELLS // max(1, self.interactions.n_items * 2 * width)))
+    def _blocks(self) -> list[slice]:
+        """Slices of test users whose scores, and some arrays of their shape, fit into memory."""
+        step = max(1, min(256, _CELLS // self.interactions.n_items))
         return [slice(start, start + step) for start in range(0, len(self.split.test), step)]
 
     def _batch(self, recommender: Recommender, block: slice, seen: csr_array) -> UserBatch:
@@ -132,6 +131,6 @@ class LeaveLastOutEvaluation:
         before = seen[users]
         if self.features is None or not recommender.uses_features:
             return UserBatch(users.astype(np.int64), before)
-        times = self.interactions.timestamps[rows][:, None]
-        items = self.features.items_as_of(np.arange(self.interactions.n_items)[None, :], times)
+        times = self.interactions.timestamps[rows]
+        items = ItemsAsOf(self.features.item_histories, times, self.interactions.n_items)
         return UserBatch(users.astype(np.int64), before, self.features.user_values[rows], items)

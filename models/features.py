@@ -96,6 +96,27 @@ class TrainingFeatures:
 
 
 @dataclass(frozen=True, slots=True)
+class ItemsAsOf:
+    """All items' features as of another moment for each of B users, not looked up yet.
+
+    Written out they are float32[B, n_items, Fi], gigabytes for a test set; a recommender that can looks up what it made
+    of a history's rows instead. ``times`` int64[B] epoch seconds.
+    """
+
+    histories: tuple[FeatureHistory, ...]
+    times: NDArray[np.int64]
+    n_items: int
+
+    def rows(self, history: FeatureHistory) -> NDArray[np.int64]:
+        """int64[B, n_items]: the row of a history that held for each item at each user's moment, -1 if none."""
+        return history.rows_as_of(np.arange(self.n_items)[None, :], self.times[:, None])
+
+    def take(self, rows: slice) -> ItemsAsOf:
+        """The moments of a slice of the users."""
+        return ItemsAsOf(self.histories, self.times[rows], self.n_items)
+
+
+@dataclass(frozen=True, slots=True)
 class Standardizer:
     """Scaling of F features with the statistics of training rows: ``[values or 0, missing flags]``.
 

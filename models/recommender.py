@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from models.features import TrainingFeatures
+from models.features import ItemsAsOf, TrainingFeatures
 from models.interactions import Interactions
 
 #: The layout of a saved recommender; a loader refuses any other.
@@ -49,14 +49,15 @@ class UserBatch:
 
     ``users`` int64[B]: index of the training, -1 = unknown to it. ``history`` csr[B, n_items]: what each user met
     (data: stars, or 1), which is also what is not recommended again; ``history_times`` int64[nnz] goes with
-    ``history.data``. ``user_features`` float32[B, Fu], ``item_features`` float32[n_items, Fi] or, as of another moment
-    for each user, float32[B, n_items, Fi]; NaN = unknown. A recommender ignores what it does not use.
+    ``history.data``. ``user_features`` float32[B, Fu], ``item_features`` float32[n_items, Fi] (what is served) or
+    ``ItemsAsOf`` another moment for each user (what is evaluated); NaN = unknown. What a recommender does not use it
+    ignores.
     """
 
     users: NDArray[np.int64]
     history: csr_array
     user_features: NDArray[np.float32] | None = None
-    item_features: NDArray[np.float32] | None = None
+    item_features: NDArray[np.float32] | ItemsAsOf | None = None
     history_times: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
@@ -79,7 +80,7 @@ class UserBatch:
             self.users[rows],
             self.history[rows],
             None if self.user_features is None else self.user_features[rows],
-            features[rows] if features is not None and features.ndim == 3 else features,
+            features.take(rows) if isinstance(features, ItemsAsOf) else features,
             None if self.history_times is None else self.history_times[bounds],
         )
 

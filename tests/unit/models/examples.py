@@ -43,7 +43,7 @@ def features_of(interactions: Interactions, seed: int = 0) -> TrainingFeatures:
 
 
 def batch_of(interactions: Interactions, users: np.ndarray, features: TrainingFeatures | None = None) -> UserBatch:
-    """The given users with their history and, where there are features, those of their first row and the newest items'."""
+    """The given users with their history and, where there are features, of their first row and the films' last."""
     history = interactions.matrix()[np.maximum(users, 0)]
     if features is None:
         return UserBatch(users.astype(np.int64), history)

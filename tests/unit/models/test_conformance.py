@@ -108,9 +108,7 @@ class TestEveryRecommender:
         assert loaded.config == fitted.config
         assert loaded.learning_curve == fitted.learning_curve
         np.testing.assert_array_equal(loaded.score(everybody), fitted.score(everybody))
-        for of_loaded, of_fitted in zip(
-            loaded.similar(np.arange(3), 4), fitted.similar(np.arange(3), 4), strict=True
-        ):
+        for of_loaded, of_fitted in zip(loaded.similar(np.arange(3), 4), fitted.similar(np.arange(3), 4), strict=True):
             np.testing.assert_array_equal(of_loaded, of_fitted)
 
     def test_saves_the_same_bytes_twice(self, fitted: Recommender, tmp_path: Path) -> None:

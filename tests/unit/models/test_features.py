@@ -12,7 +12,16 @@ def history() -> FeatureHistory:
 
 @pytest.mark.parametrize(
     ("key", "time", "expected"),
-    [(0, 9, None), (0, 10, 1.0), (0, 19, 1.0), (0, 20, 2.0), (0, 10**10, 2.0), (1, 100, None), (2, 49, None), (2, 50, 5.0)],
+    [
+        (0, 9, None),
+        (0, 10, 1.0),
+        (0, 19, 1.0),
+        (0, 20, 2.0),
+        (0, 10**10, 2.0),
+        (1, 100, None),
+        (2, 49, None),
+        (2, 50, 5.0),
+    ],
 )
 def test_a_value_holds_from_its_moment_until_the_next(
     history: FeatureHistory, key: int, time: int, expected: float | None
