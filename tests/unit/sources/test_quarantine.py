@@ -169,8 +169,8 @@ def test_a_movie_that_is_itself_in_quarantine_is_unknown_to_ratings(
         con, editions.csv_edition(tmp_path, movies=movies, ratings=f"{HEADER}{GOOD}\n1,12,3.0,4\n")
     )
     assert [(report.table, report.reasons) for report in reports if report.reasons] == [
-        ("ml_movies", {"wrong number of fields": 1}),
         ("ml_ratings", {"unknown movie": 1}),
+        ("ml_movies", {"wrong number of fields": 1}),
     ]
 
 
