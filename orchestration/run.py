@@ -174,10 +174,15 @@ def _missing_artifacts(settings: Settings) -> Callable[[object], bool]:
 def _recommend(settings: Settings, user: int, k: int) -> int:
     """Serve the newest bento for a moment and print what it recommends, over HTTP."""
     from bento.client import print_answer, serving
+    from bento.errors import ServingError
 
     say("starting the bento")
-    with serving(settings) as client:
-        print_answer(client.recommend(user, k))
+    try:
+        with serving(settings) as client:
+            print_answer(client.recommend(user, k))
+    except ServingError as error:
+        say(str(error))
+        return 1
     say(f"\nServe it: make serve. Look at the graph: make ui. Query: duckdb -readonly {settings.published}")
     return 0
 

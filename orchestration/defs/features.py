@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 
 from orchestration import charts
+from orchestration.defs.metadata import place
 from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
 from orchestration.warehouse import connect, export_parquet, table_version
 from settings import Settings
@@ -27,12 +28,12 @@ FEATURE_MARTS = {
 FEATURE_CODE = source_digest("feature_repo", "orchestration/warehouse.py")
 
 
-def _frame_metadata(frame: pl.DataFrame, path: Path) -> dict[str, Any]:
+def _frame_metadata(settings: Settings, frame: pl.DataFrame, path: Path) -> dict[str, Any]:
     schema = dg.TableSchema([dg.TableColumn(name, str(kind)) for name, kind in frame.schema.items()])
     return {
         "dagster/row_count": frame.height,
         "dagster/column_schema": schema,
-        "file": str(path),
+        "file": place(settings, path),
         "bytes": path.stat().st_size,
     }
 
@@ -69,7 +70,7 @@ def feature_histories(context: dg.AssetExecutionContext, settings: dg.ResourcePa
         data_version=dg.DataVersion(hashlib.sha256("".join(digests).encode()).hexdigest()[:16]),
         metadata={
             "dagster/row_count": sum(rows.values()),
-            "folder": str(settings.features),
+            "folder": place(settings, settings.features),
             "rows": dg.MetadataValue.md(
                 "| feature view | rows |\n|---|---:|\n" + "\n".join(f"| {name} | {n:,} |" for name, n in rows.items())
             ),
@@ -114,7 +115,7 @@ def training_set(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
     return dg.MaterializeResult(
         data_version=dg.DataVersion(digest),
         metadata={
-            **_frame_metadata(frame, path),
+            **_frame_metadata(settings, frame, path),
             "feature_service": "recommender_v1",
             "feature_service_hash": service_hash,
             "share_of_rows_with_a_value": dg.MetadataValue.md(
@@ -151,7 +152,7 @@ def online_store(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
             "keys": dg.MetadataValue.md(
                 "| feature view | keys |\n|---|---:|\n" + "\n".join(f"| {n} | {c:,} |" for n, c in counts.items())
             ),
-            "file": str(settings.feast / "online_store.db"),
+            "file": place(settings, settings.feast / "online_store.db"),
         },
     )
 

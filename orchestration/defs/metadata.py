@@ -1,13 +1,28 @@
 """What the UI shows of a table: row count, column schema, its version, a few rows."""
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import duckdb
 
 from orchestration import charts
 from orchestration.warehouse import TableVersion, columns_of, quote, table_version
+from settings import Settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def place(settings: Settings, path: Path) -> str:
+    """A path as people read it: from the home, which may be moved or be swapped for another."""
+    return f"$MARQUEE_HOME/{path.relative_to(settings.home)}" if path.is_relative_to(settings.home) else str(path)
+
+
+def picture(figure: "Figure") -> dg.MarkdownMetadataValue:
+    """A chart as metadata."""
+    return dg.MetadataValue.md(charts.png_markdown(figure))
 
 
 def column_schema(

@@ -13,6 +13,7 @@ import polars as pl
 from models.recommender import Progress, Recommender
 from orchestration import charts
 from orchestration.defs.features import TRAINING_SET
+from orchestration.defs.metadata import picture, place
 from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
 from orchestration.training_data import ITEMS_FILE, USERS_FILE, load_training_data
 from orchestration.warehouse import connect
@@ -143,7 +144,7 @@ def _candidate(name: str, description: str) -> dg.AssetsDefinition:
                 "interactions": len(protocol.split.fit),
                 "fit_seconds": round(seconds, 1),
                 "configuration": dg.MetadataValue.json(asdict(fitted.config)),
-                "folder": str(folder),
+                "folder": place(settings, folder),
                 **(
                     {
                         "learning_curve": dg.MetadataValue.md(
@@ -220,9 +221,9 @@ def comparison(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Set
         data_version=dg.DataVersion(hashlib.sha256(json.dumps(timeless, sort_keys=True).encode()).hexdigest()[:16]),
         metadata={
             "users_judged": len(protocol.split.test),
-            "table": dg.MetadataValue.md(charts.markdown_table(pl.DataFrame(rows))),
-            "chart": dg.MetadataValue.md(charts.png_markdown(charts.comparison(rows))),
-            "file": str(comparison_file(settings)),
+            "table": dg.MetadataValue.md(charts.markdown_table(pl.DataFrame(rows).rename(METRICS))),
+            "chart": picture(charts.comparison(rows)),
+            "file": place(settings, comparison_file(settings)),
         },
     )
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from orchestration import charts
 from orchestration.defs.features import ONLINE_STORE, TRAINING_SET
+from orchestration.defs.metadata import place
 from orchestration.defs.recommender import CATALOGUE, COMPARISON, SERVED, candidate_key, comparison_file, recipe, teller
 from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
 from orchestration.defs.warehouse import PUBLISHED_COPY
@@ -70,7 +71,7 @@ def model_bundle(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
         data_version=dg.DataVersion(version),
         metadata={
             "version": version,
-            "folder": str(settings.models / version),
+            "folder": place(settings, settings.models / version),
             "users": len(data.users),
             "films": len(data.items),
             "interactions": len(data.interactions),
@@ -136,7 +137,7 @@ def promoted_model(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult
     write_pointer(settings.serving_pointer, version)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(version),
-        metadata={"version": version, "before": before, "file": str(settings.serving_pointer)},
+        metadata={"version": version, "before": before, "file": place(settings, settings.serving_pointer)},
     )
 
 
@@ -159,7 +160,7 @@ def bento(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
     tag = build(settings, settings.models / version)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(tag),
-        metadata={"tag": tag, "store": str(settings.bentoml), "serve_with": "make serve"},
+        metadata={"tag": tag, "store": place(settings, settings.bentoml), "serve_with": "make serve"},
     )
 
 

@@ -7,15 +7,37 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 from dagster_dbt import DagsterDbtCliRuntimeError, DbtCliResource, DbtProject, dbt_assets
 from sqlglot.errors import SqlglotError
 from sqlglot.schema import MappingSchema
 
-from orchestration.defs.metadata import column_schema, table_metadata
+from orchestration import charts
+from orchestration.defs.metadata import column_schema, picture, place, table_metadata
 from orchestration.defs.resources import ON_CHANGE, OWNERS, MartTranslator, source_digest
 from orchestration.lineage import column_lineage, warehouse_schema, without
 from orchestration.warehouse import connect, exclusive, open_database, publish, read_manifest
 from settings import Settings
+
+#: Pictures of a table, where people would rather look than read: name -> query and chart.
+PLOTS: dict[str, dict[str, tuple[str, Callable[[pl.DataFrame], Any]]]] = {
+    "dim_movies": {
+        "match_methods": (
+            "SELECT match_method, count(*) AS movies FROM marts.dim_movies GROUP BY ALL ORDER BY ALL",
+            charts.match_methods,
+        ),
+    },
+    "fct_ratings": {
+        "stars": (
+            "SELECT rating, count(*) AS ratings FROM marts.fct_ratings GROUP BY ALL ORDER BY ALL",
+            charts.rating_histogram,
+        ),
+        "activity": (
+            "SELECT date_trunc('month', rated_at)::DATE AS month, count(*) AS ratings FROM marts.fct_ratings GROUP BY 1",
+            charts.activity_over_time,
+        ),
+    },
+}
 
 PUBLISHED_COPY = dg.AssetKey("published_copy")
 
@@ -118,6 +140,10 @@ def warehouse_models(project: DbtProject, manifest: Mapping[str, Any]) -> dg.Ass
                         else:
                             table, metadata = table_metadata(con, ".".join(key.path), descriptions=spoken)
                             version = table.digest
+                            metadata |= {
+                                name: picture(draw(con.sql(query).pl()))
+                                for name, (query, draw) in PLOTS.get(key.path[-1], {}).items()
+                            }
                         metadata |= _lineage_metadata(node, invocation.target_path, schema, context.log.info)
                         built[key] = dg.MaterializeResult(
                             asset_key=key,
@@ -161,14 +187,14 @@ def published_copy(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             data_version=dg.DataVersion(publication.version),
             metadata={
-                "file": str(settings.published),
+                "file": place(settings, settings.published),
                 "bytes": settings.published.stat().st_size,
                 "tables": dg.MetadataValue.md(
                     "| table | rows | version |\n|---|---:|---|\n"
                     + "\n".join(f"| marts.{n} | {v.rows:,} | {v.digest} |" for n, v in publication.tables.items())
                 ),
                 "replaced": before.version if before is not None and publication.changed else "nothing",
-                "open_with": f"duckdb -readonly {settings.published}",
+                "open_with": f'duckdb -readonly "{place(settings, settings.published)}"',
             },
         )
 

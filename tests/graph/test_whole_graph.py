@@ -1,0 +1,225 @@
+"""The whole graph by the real command on a tiny mirror: what `make run` promises.
+
+One home is built once; the tests follow each other in it, from the first run to broken input.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from bento.client import serving
+from models.bundle import load_bundle, read_pointer
+from settings import Settings
+from tests.graph.conftest import GraphHome, Run
+
+pytestmark = pytest.mark.xdist_group("graph")
+
+
+def published(home: GraphHome, query: str) -> list[tuple[object, ...]]:
+    with duckdb.connect(str(home.settings.published), read_only=True) as con:
+        return con.execute(query).fetchall()
+
+
+def warehouse(home: GraphHome, query: str) -> list[tuple[object, ...]]:
+    with duckdb.connect(str(home.settings.warehouse), read_only=True) as con:
+        return con.execute(query).fetchall()
+
+
+def test_a_fresh_home_ends_with_recommendations_that_came_over_http(first_run: Run) -> None:
+    assert first_run.status == 0, first_run.story
+    assert "Recommended to user 1" in first_run.result
+    assert first_run.result.count("https://www.imdb.com/") == 5
+    assert "0 reused" in first_run.story
+
+
+def test_every_row_of_every_file_is_loaded_or_in_quarantine(graph_home: GraphHome, first_run: Run) -> None:
+    assert first_run.status == 0
+    lost = warehouse(
+        graph_home,
+        """
+        SELECT table_name FROM raw.loads AS l
+        WHERE file_rows != loaded_rows + (SELECT count(*) FROM raw.quarantine AS q WHERE q.table_name = l.table_name)
+        """,
+    )
+    assert lost == []
+    [(refused,)] = warehouse(graph_home, "SELECT count(*) FROM raw.quarantine")
+    assert refused == graph_home.broken_rows
+
+
+def test_the_published_copy_holds_every_mart_and_nothing_else(graph_home: GraphHome, first_run: Run) -> None:
+    assert first_run.status == 0
+    of_marts = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'marts' ORDER BY 1"
+    assert published(graph_home, of_marts) == warehouse(graph_home, of_marts)
+    schemas = published(graph_home, "SELECT DISTINCT table_schema FROM information_schema.tables")
+    assert schemas == [("marts",)]
+    [(undescribed,)] = published(
+        graph_home, "SELECT count(*) FROM duckdb_columns() WHERE comment IS NULL AND NOT internal"
+    )
+    assert undescribed == 0
+
+
+def test_the_comparison_holds_all_candidates_on_the_same_users(graph_home: GraphHome, first_run: Run) -> None:
+    assert first_run.status == 0
+    rows = json.loads((graph_home.settings.evaluation / "comparison.json").read_text())["rows"]
+    assert [row["recommender"] for row in rows] == ["popularity", "ease", "neumf"]
+    assert len({row["test_users"] for row in rows}) == 1
+
+
+def test_training_rows_equal_a_recount_of_the_raw_ratings_before_their_time(
+    graph_home: GraphHome, first_run: Run
+) -> None:
+    """200 random rows, recomputed in SQL from `raw`, knowing nothing of dbt's features or of Feast."""
+    assert first_run.status == 0
+    rows = pl.read_parquet(graph_home.settings.features / "training_set.parquet").sample(200, seed=7)
+    with duckdb.connect(str(graph_home.settings.warehouse), read_only=True) as con:
+        con.register("drawn", rows.to_arrow())
+        recount = con.sql(
+            """
+            WITH events AS (
+                SELECT u.user_key, m.movie_key, r.rating, to_timestamp(r."timestamp") AT TIME ZONE 'UTC' AS at
+                FROM raw.ml_ratings AS r
+                JOIN marts.dim_users AS u ON u.user_id = r.userId
+                JOIN marts.dim_movies AS m ON list_contains(m.movie_ids, r.movieId)
+            )
+            SELECT
+                d.user_key, d.movie_key,
+                count(*) FILTER (e.user_key = d.user_key) AS user_count,
+                avg(e.rating) FILTER (e.user_key = d.user_key) AS user_mean,
+                count(DISTINCT e.at::DATE) FILTER (e.user_key = d.user_key) AS user_days,
+                count(*) FILTER (e.movie_key = d.movie_key) AS movie_count,
+                avg(e.rating) FILTER (e.movie_key = d.movie_key) AS movie_mean
+            FROM drawn AS d LEFT JOIN events AS e
+                ON e.at < date_trunc('day', d.rated_at) AND (e.user_key = d.user_key OR e.movie_key = d.movie_key)
+            GROUP BY ALL
+            """
+        ).pl()
+    joined = rows.join(recount, on=["user_key", "movie_key"], how="inner")
+    assert joined.height == 200
+    for counted, served in (
+        ("user_count", "user_features__rating_count"),
+        ("user_mean", "user_features__rating_mean"),
+        ("user_days", "user_features__active_days"),
+        ("movie_count", "movie_features__rating_count"),
+        ("movie_mean", "movie_features__rating_mean"),
+    ):
+        left = joined[counted].cast(pl.Float64).fill_null(0.0)
+        right = joined[served].cast(pl.Float64).fill_null(0.0)
+        assert (left - right).abs().max() < 1e-5, counted
+    assert joined["user_features__rating_count"].drop_nulls().len() > 50
+
+
+def test_the_bundle_says_what_it_was_made_from(graph_home: GraphHome, first_run: Run) -> None:
+    assert first_run.status == 0
+    settings = graph_home.settings
+    bundle = load_bundle(settings.models / read_pointer(settings.serving_pointer))
+    manifest = json.loads((settings.published.parent / "manifest.json").read_text())
+    assert bundle.manifest["data_snapshot"] == {"edition": "ml-latest-small", "published_version": manifest["version"]}
+    assert bundle.features.service == "recommender_v1"
+    assert bundle.manifest["evaluation"]["rows"]
+
+
+def test_the_served_bento_answers_known_and_unknown_users_and_similar_films(
+    graph_home: GraphHome, first_run: Run
+) -> None:
+    assert first_run.status == 0
+    with serving(graph_home.settings) as client:
+        known = client.recommend(1, 10)
+        stranger = client.recommend(10**9, 10)
+        alike = client.similar(1, 5)
+    rated = {row[0] for row in warehouse(graph_home, "SELECT movieId FROM raw.ml_ratings WHERE userId = 1")}
+    assert len(known.items) == 10
+    assert not rated & {item.movie_id for item in known.items}
+    assert known.fallback is None
+    assert known.provenance.data_snapshot["edition"] == "ml-latest-small"
+    assert stranger.fallback is not None
+    assert {item.source for item in stranger.items} == {"popular"}
+    assert len(alike.items) == 5
+    assert 1 not in {item.movie_id for item in alike.items}
+
+
+def test_a_second_run_reuses_everything(graph_home: GraphHome, first_run: Run) -> None:
+    assert first_run.status == 0
+    again = graph_home.run("--no-recommend")
+    assert again.status == 0, again.story
+    assert "Nothing has changed" in again.story
+
+
+def test_a_changed_dump_rebuilds_what_depends_on_it_and_spares_the_rest(graph_home: GraphHome, first_run: Run) -> None:
+    assert first_run.status == 0
+    settings = graph_home.settings
+    ratings = graph_home.mirror / "imdb" / "title.ratings.tsv.gz"
+    before = ratings.read_bytes()
+    [(tconst,)] = published(graph_home, "SELECT tconst FROM marts.dim_movies WHERE imdb_votes > 0 ORDER BY 1 LIMIT 1")
+    lines = gzip.decompress(before).decode().splitlines(keepends=True)
+    changed = [f"{tconst}\t9.9\t987654\n" if line.startswith(f"{tconst}\t") else line for line in lines]
+    ratings.write_bytes(gzip.compress("".join(changed).encode(), mtime=1))
+    trained = (settings.evaluation / "neumf" / "recommender.json").stat().st_mtime_ns
+    try:
+        update = graph_home.run("--no-recommend")
+    finally:
+        ratings.write_bytes(before)
+    assert update.status == 0, update.story
+    assert published(graph_home, f"SELECT imdb_votes FROM marts.dim_movies WHERE tconst = '{tconst}'") == [(987654,)]
+    assert "raw/imdb_title_ratings" in update.story
+    assert "published_copy" in update.story
+    built = update.story.rsplit("(built: ", 1)[1]
+    assert "raw/ml_ratings" not in built
+    assert "candidates/neumf" not in built
+    assert (settings.evaluation / "neumf" / "recommender.json").stat().st_mtime_ns == trained
+
+
+def test_broken_input_stops_with_one_message_and_leaves_what_was_published(
+    graph_home: GraphHome, first_run: Run, tmp_path: Path
+) -> None:
+    assert first_run.status == 0
+    settings = graph_home.settings
+    assert graph_home.run("--no-recommend").status == 0
+    before = (settings.published.parent / "manifest.json").read_text()
+    basics = graph_home.mirror / "imdb" / "title.basics.tsv.gz"
+    kept = shutil.copy(basics, tmp_path)
+    basics.write_bytes(basics.read_bytes()[:-200])
+    try:
+        failed = graph_home.run("--no-recommend")
+    finally:
+        shutil.copy2(kept, basics)
+    assert failed.status == 1
+    assert "title.basics.tsv.gz" in failed.story
+    assert "Traceback" not in failed.story
+    assert (settings.published.parent / "manifest.json").read_text() == before
+    [(titles,)] = warehouse(graph_home, "SELECT count(*) FROM raw.imdb_title_basics")
+    assert isinstance(titles, int)
+    assert titles > 0
+
+
+def test_a_wrong_setting_is_refused_before_anything_is_touched(graph_home: GraphHome, first_run: Run) -> None:
+    assert first_run.status == 0
+    refused = graph_home.run(MARQUEE_MOVIELENS="ml-7m")
+    assert refused.status == 2
+    assert "ml-7m" in refused.story
+    assert "ml-100k" in refused.story
+    assert json.loads((graph_home.folder / "home.json").read_text())["edition"] == "ml-latest-small"
+
+
+def test_an_edition_that_is_not_there_leaves_the_old_one_served(
+    graph_home: GraphHome, first_run: Run, tmp_path: Path
+) -> None:
+    assert first_run.status == 0
+    pointer = graph_home.settings.serving_pointer.read_text()
+    failed = graph_home.run(
+        "--no-recommend",
+        MARQUEE_MOVIELENS="ml-100k",
+        MARQUEE_RAW_DIR=str(tmp_path / "empty"),
+        MARQUEE_MOVIELENS_URL="http://127.0.0.1:9/datasets",
+    )
+    assert failed.status != 0
+    assert "http://127.0.0.1:9/datasets/ml-100k.zip" in failed.story
+    assert "MARQUEE_RAW_DIR" in failed.story
+    assert graph_home.settings.serving_pointer.read_text() == pointer
+    assert Settings(home=graph_home.folder).published.exists()
