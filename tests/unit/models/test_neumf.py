@@ -16,7 +16,9 @@ from models.recommender import Progress, RecommenderError, UserBatch
 from models.splits import last_rows
 from tests.unit.models.examples import ITEMS, USERS, batch_of, features_of, two_tastes
 
-SMALL = NeuMFConfig(batch_size=64, epochs=4, patience=4, threads=1, learning_rate=0.02, weight_decay=0.05)
+SMALL = NeuMFConfig(
+    batch_size=64, epochs=4, patience=4, threads=1, learning_rate=0.02, weight_decay=0.05, negatives=4, refit=False
+)
 
 
 @pytest.fixture(scope="module")
@@ -254,3 +256,16 @@ def test_a_refit_trains_on_the_validations_rows_too(
     _RecordingSampler.trained_on.clear()
     NeuMF(replace(SMALL, use_features=False, epochs=2, refit=True)).fit(interactions, seed=0)
     assert [len(rows) for rows in _RecordingSampler.trained_on] == [len(interactions) - USERS, len(interactions)]
+
+
+def test_without_patience_all_epochs_are_run_on_all_rows(
+    interactions: Interactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # How a final fit repeats what an evaluation chose: its best epoch, no validation, nothing held back.
+    chosen = NeuMF(replace(SMALL, use_features=False)).fit(interactions, seed=0).best_epoch
+    monkeypatch.setattr("models.neumf.NegativeSampler", _RecordingSampler)
+    _RecordingSampler.trained_on.clear()
+    final = NeuMF(replace(SMALL, use_features=False, epochs=chosen, patience=0)).fit(interactions, seed=0)
+    assert [len(rows) for rows in _RecordingSampler.trained_on] == [len(interactions)]
+    assert final.best_epoch == chosen
+    assert [row["epoch"] for row in final.learning_curve] == list(range(1, chosen + 1))
