@@ -49,7 +49,7 @@ lint: $(INSTALLED) ## Linters, types and import rules
 	@$(VENV)/bin/sqlfluff lint --nofail-on-warnings dbt_project 2>&1 | tail -n 20; exit $${PIPESTATUS[0]}
 
 test: $(INSTALLED) lint ## Linters, types, unit, graph, integration and service tests
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n 2 --dist loadfile
 
 prove: $(INSTALLED) ## The long proofs; JSON under $$MARQUEE_HOME/reports
 	@$(PY) -m pytest tests/prove -s

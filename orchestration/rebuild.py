@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
@@ -17,11 +18,13 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from orchestration.defs.resources import VIEW_TAG
+
 PID_TAG = "marquee/pid"
 REASON_TAG = "marquee/reason"
 
 #: Names the logger of the definitions; without it Dagster adds its own, which is far more talkative.
-_LOGGERS = {"loggers": {"console": {}}}
+_LOGGERS: dict[str, Any] = {"loggers": {"console": {}}}
 
 Tell = Callable[[str], None]
 
@@ -85,6 +88,12 @@ def out_of_date(
             )
         elif key in unchecked:
             reasons[key] = unchecked[key]
+    # A view has no content of its own to come out equal: what reads it changes with it, and need not wait a layer.
+    for key in graph.toposorted_asset_keys:
+        node = graph.get(key)
+        if key in reasons and VIEW_TAG in node.tags:
+            for child in node.child_keys:
+                reasons.setdefault(child, f"{key.to_user_string()} changed")
     return reasons
 
 

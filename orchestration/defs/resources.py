@@ -18,6 +18,9 @@ from settings import PROJECT_ROOT, Settings
 OWNERS = ["team:data-platform"]
 MODEL_OWNERS = ["team:recommender"]
 
+#: Marks an asset that is a view: it holds no rows, so its version is that of what it reads.
+VIEW_TAG = "marquee/view"
+
 #: Rebuilds an asset when a direct upstream version really changed, and stops where an output came out the same.
 ON_CHANGE = (
     dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed()).since_last_handled()
@@ -104,6 +107,11 @@ class MartTranslator(DagsterDbtTranslator):
         """Digest of the model's SQL and of the project's macros."""
         own = super().get_code_version(dbt_resource_props)
         return None if own is None else f"{own[:12]}-{self._macros}"
+
+    def get_tags(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, str]:
+        """Views are marked."""
+        view = {VIEW_TAG: ""} if dbt_resource_props["config"]["materialized"] == "view" else {}
+        return {**super().get_tags(dbt_resource_props), **view}
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
         """One owner for the whole warehouse."""

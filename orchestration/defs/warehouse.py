@@ -33,7 +33,7 @@ PLOTS: dict[str, dict[str, tuple[str, Callable[[pl.DataFrame], Any]]]] = {
             charts.rating_histogram,
         ),
         "activity": (
-            "SELECT date_trunc('month', rated_at)::DATE AS month, count(*) AS ratings FROM marts.fct_ratings GROUP BY 1",
+            "SELECT date_trunc('month', rated_at) AS month, count(*) AS ratings FROM marts.fct_ratings GROUP BY ALL",
             charts.activity_over_time,
         ),
     },
