@@ -74,8 +74,9 @@ class NeuMFConfig:
     epochs: int = 20
     #: Epochs without a better validation before the fit ends. 0: no validation, all epochs on all rows.
     patience: int = 3
-    #: After early stopping, fit anew on all rows, the validation's among them, for as many epochs as were best: what a
-    #: user did last says most about what comes next (validation of ml-100k: HR@10 .694 instead of .673).
+    #: After early stopping, fit anew on all rows, the validation's among them, for as many epochs as were best: a
+    #: user's last film says most about the next (validation NDCG@10 of ml-latest-small .495 for .485, of the sample
+    #: .342 for .338, of ml-100k no difference).
     refit: bool = True
     #: Users whose held-out item is the validation; a sample of this size is precise to a percent.
     validation_users: int = 5_000

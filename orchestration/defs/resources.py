@@ -110,7 +110,7 @@ class MartTranslator(DagsterDbtTranslator):
 
     def get_tags(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, str]:
         """Views are marked."""
-        view = {VIEW_TAG: ""} if dbt_resource_props["config"]["materialized"] == "view" else {}
+        view = {VIEW_TAG: ""} if dbt_resource_props["config"].get("materialized") == "view" else {}
         return {**super().get_tags(dbt_resource_props), **view}
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
