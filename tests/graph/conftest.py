@@ -47,13 +47,17 @@ class GraphHome:
         names = {name.removeprefix("MARQUEE_").lower(): value for name, value in TINY.items()}
         return Settings(home=self.folder, raw_dir=self.mirror, **names)  # type: ignore[arg-type]
 
+    def environment(self, **variables: str) -> dict[str, str]:
+        """The variables of a run: nothing of the caller's own home gets in."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("MARQUEE_", "DAGSTER_"))}
+        return {**clean, **TINY, "MARQUEE_HOME": str(self.folder), "MARQUEE_RAW_DIR": str(self.mirror), **variables}
+
     def run(self, *arguments: str, **variables: str) -> Run:
         """Run ``python -m orchestration.run`` in a process of its own."""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("MARQUEE_", "DAGSTER_"))}
         done = subprocess.run(
             [sys.executable, "-m", "orchestration.run", *arguments],
             cwd=PROJECT_ROOT,
-            env={**clean, **TINY, "MARQUEE_HOME": str(self.folder), "MARQUEE_RAW_DIR": str(self.mirror), **variables},
+            env=self.environment(**variables),
             capture_output=True,
             text=True,
             timeout=900,
@@ -62,13 +66,17 @@ class GraphHome:
         return Run(done.returncode, done.stderr, done.stdout)
 
 
-@pytest.fixture(scope="session")
-def graph_home(tmp_path_factory: pytest.TempPathFactory) -> GraphHome:
-    """A home that nobody has run anything in yet, apart from `first_run`."""
-    folder = tmp_path_factory.mktemp("graph")
+def make_graph_home(folder: Path) -> GraphHome:
+    """A tiny mirror in ``folder``, and the place of a home beside it."""
     manifest = write_sample(folder / "mirror", SPEC)
     (folder / "mirror" / "sample").rename(folder / "mirror" / "ml-latest-small")
     return GraphHome(folder / "home", folder / "mirror", len(manifest.broken))
+
+
+@pytest.fixture(scope="session")
+def graph_home(tmp_path_factory: pytest.TempPathFactory) -> GraphHome:
+    """A home that nobody has run anything in yet, apart from `first_run`."""
+    return make_graph_home(tmp_path_factory.mktemp("graph"))
 
 
 @pytest.fixture(scope="session")
