@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     )
     imdb_url: str = Field(default="https://datasets.imdbws.com", description="Where IMDb dumps are downloaded from.")
     seed: int = Field(default=42, description="Seed of every random act.")
-    threads: int = Field(default=2, ge=1, description="Threads of DuckDB and torch.")
+    threads: int = Field(default=2, ge=1, description="Threads of DuckDB.")
     duckdb_memory: str = Field(default="2GB", description="DuckDB's memory limit in the pipeline.")
     lock_timeout_s: float = Field(
         default=600.0, ge=0, description="How long a run waits for another writer of the warehouse."

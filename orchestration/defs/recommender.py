@@ -103,7 +103,7 @@ def recipe(name: str, settings: Settings) -> Recommender:
 
     return make_recommender(
         name,
-        NeuMFConfig(epochs=settings.neumf_epochs, use_features=settings.neumf_features, threads=settings.threads),
+        NeuMFConfig(epochs=settings.neumf_epochs, use_features=settings.neumf_features),
     )
 
 
