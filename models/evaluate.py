@@ -17,7 +17,7 @@ from models.recommender import Progress, Recommender
 from models.registry import RECOMMENDERS, make_recommender
 
 
-def leave_last_out(ratings: Path, names: Sequence[str], seeds: Sequence[int], *, threads: int = 2) -> dict[str, Any]:
+def leave_last_out(ratings: Path, names: Sequence[str], seeds: Sequence[int], *, threads: int = 1) -> dict[str, Any]:
     """The leave-last-one-out protocol on a ratings file: one row a recommender and seed, and what was read.
 
     A ratings file holds no features, so NeuMF runs as the paper's baseline, by indices alone.
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     last_out.add_argument("--ratings", type=Path, required=True, help="a MovieLens ratings file, any layout")
     last_out.add_argument("--model", nargs="+", choices=RECOMMENDERS, default=list(RECOMMENDERS))
     last_out.add_argument("--seed", nargs="+", type=int, default=[42])
-    last_out.add_argument("--threads", type=int, default=2, help="threads of torch")
+    last_out.add_argument("--threads", type=int, default=1, help="threads of torch")
     given = parser.parse_args(arguments)
     try:
         report = leave_last_out(given.ratings, given.model, given.seed, threads=given.threads)
