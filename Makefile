@@ -46,7 +46,7 @@ lint: $(INSTALLED) ## Linters, types and import rules
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
-	@$(VENV)/bin/sqlfluff lint --nofail-on-warnings dbt_project 2>&1 | tail -n 20; exit $${PIPESTATUS[0]}
+	@$(VENV)/bin/sqlfluff lint dbt_project
 
 test: $(INSTALLED) lint ## Linters, types, unit, graph, integration and service tests
 	@$(PY) -m pytest -n 2 --dist loadfile
