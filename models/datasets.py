@@ -6,14 +6,15 @@ a file.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 #: What the text of a field must be.
-#: ``text`` anything; ``integer``/``bigint`` digits; ``decimal`` a plain number; ``rating`` a step of the edition's
-#: scale; ``timestamp`` seconds since 1970 UTC; ``boolean`` and ``flag`` 0 or 1 (a flag is never missing); ``code`` a
-#: key of ``codes``.
-Kind = Literal["text", "integer", "bigint", "decimal", "rating", "timestamp", "boolean", "flag", "code"]
+#: ``text`` anything; ``integer``/``bigint`` digits; ``decimal`` a plain number; ``real`` one that may have an exponent;
+#: ``rating`` a step of the edition's scale; ``timestamp`` seconds since 1970 UTC; ``boolean`` and ``flag`` 0 or 1 (a
+#: flag is never missing); ``code`` a key of ``codes``.
+Kind = Literal["text", "integer", "bigint", "decimal", "real", "rating", "timestamp", "boolean", "flag", "code"]
 
 
 @dataclass(frozen=True)
@@ -62,20 +63,26 @@ class FileLayout:
 
 @dataclass(frozen=True)
 class PublishedCounts:
-    """What GroupLens states about an edition (its README): rows of its files and distinct raters."""
+    """What GroupLens states about an edition: rows of its files and distinct raters.
+
+    From each README, but for what it does not give: the raters of ml-10m (its 71,567 users count those who only
+    tagged) and the rows of the genome, which are those of the files in the zip with the MD5 below.
+    """
 
     ratings: int
     users: int
     movies: int
     tags: int | None = None
+    genome_scores: int | None = None
+    genome_tags: int | None = None
 
 
 @dataclass(frozen=True)
 class Edition:
     """One MovieLens release.
 
-    ``folders``: names its folder has had, in the zip or in a mirror. ``md5``: of the zip, for a release that
-    does not change any more.
+    ``folders``: names its folder has had, in the zip or in a mirror. ``optional``: files that some zips of the edition
+    lack. ``md5``: of the zip, for a release that does not change any more.
     ``published`` is None for an edition that grows (``ml-latest``) or is made here (``sample``).
     """
 
@@ -86,13 +93,22 @@ class Edition:
     links: FileLayout | None = None
     tags: FileLayout | None = None
     users: FileLayout | None = None
+    genome_scores: FileLayout | None = None
+    genome_tags: FileLayout | None = None
+    optional: tuple[str, ...] = ()
     published: PublishedCounts | None = None
     md5: str | None = None
 
     @property
     def files(self) -> tuple[FileLayout, ...]:
         """The layouts of all files of the edition that are read, movies first."""
-        return tuple(f for f in (self.movies, self.ratings, self.links, self.tags, self.users) if f is not None)
+        named = (self.movies, self.ratings, self.links, self.tags, self.users, self.genome_scores, self.genome_tags)
+        return tuple(layout for layout in named if layout is not None)
+
+    def lacks(self, present: Collection[str]) -> list[str]:
+        """The files without which the edition is not whole, of those that are not among ``present``."""
+        wanted = (layout.file for layout in self.files if layout.file not in self.optional)
+        return [file for file in wanted if file not in present]
 
 
 #: ml-100k's ``u.item`` ends with one 0/1 field for each of these, in this order (``u.genre``).
@@ -182,7 +198,36 @@ def _dat(
     return FileLayout(file, "::", columns, header=False, encoding=encoding, unique=unique, references=references)
 
 
-def _csv_edition(name: str, published: PublishedCounts | None = None, md5: str | None = None) -> Edition:
+#: The tag genome: how much each tag says of each film that it covers.
+_GENOME_SCORES = FileLayout(
+    "genome-scores.csv",
+    ",",
+    (
+        _MOVIE,
+        Column("tagId", "integer", key=True, minimum=1),
+        Column("relevance", "real", required=True, minimum=0.0, maximum=1.0),
+    ),
+    header=True,
+    quoted=True,
+    unique=("movieId", "tagId"),
+    references=(("movieId", "movies.csv"), ("tagId", "genome-tags.csv")),
+)
+_GENOME_TAGS = FileLayout(
+    "genome-tags.csv",
+    ",",
+    (Column("tagId", "integer", key=True, minimum=1), Column("tag", required=True)),
+    header=True,
+    quoted=True,
+    unique=("tagId",),
+)
+
+
+def _csv_edition(
+    name: str,
+    published: PublishedCounts | None = None,
+    md5: str | None = None,
+    genome: Literal["none", "some", "always"] = "none",
+) -> Edition:
     return Edition(
         name,
         (name,),
@@ -190,6 +235,9 @@ def _csv_edition(name: str, published: PublishedCounts | None = None, md5: str |
         movies=_csv("movies.csv", _MOVIE, _TITLE, Column("genres"), unique=("movieId",), of_movies=False),
         links=_csv("links.csv", _MOVIE, Column("imdbId"), Column("tmdbId", "bigint"), unique=("movieId",)),
         tags=_csv("tags.csv", _USER, _MOVIE, Column("tag", required=True), _TIME),
+        genome_scores=None if genome == "none" else _GENOME_SCORES,
+        genome_tags=None if genome == "none" else _GENOME_TAGS,
+        optional=(_GENOME_SCORES.file, _GENOME_TAGS.file) if genome == "some" else (),
         published=published,
         md5=md5,
     )
@@ -270,19 +318,35 @@ _ML_10M = Edition(
 EDITIONS: dict[str, Edition] = {
     edition.name: edition
     for edition in (
-        _csv_edition("sample"),
+        _csv_edition("sample", genome="always"),
         _ML_100K,
         _ML_1M,
         _ML_10M,
         _csv_edition(
             "ml-20m",
-            PublishedCounts(ratings=20_000_263, users=138_493, movies=27_278, tags=465_564),
+            PublishedCounts(
+                ratings=20_000_263,
+                users=138_493,
+                movies=27_278,
+                tags=465_564,
+                genome_scores=11_709_768,
+                genome_tags=1_128,
+            ),
             md5="cd245b17a1ae2cc31bb14903e1204af3",
+            genome="always",
         ),
         _csv_edition(
             "ml-25m",
-            PublishedCounts(ratings=25_000_095, users=162_541, movies=62_423, tags=1_093_360),
+            PublishedCounts(
+                ratings=25_000_095,
+                users=162_541,
+                movies=62_423,
+                tags=1_093_360,
+                genome_scores=15_584_448,
+                genome_tags=1_128,
+            ),
             md5="6b51fb2759a8657d3bfcbfc42b592ada",
+            genome="always",
         ),
         _csv_edition(
             "ml-32m",
@@ -290,6 +354,6 @@ EDITIONS: dict[str, Edition] = {
             md5="d472be332d4daa821edc399621853b57",
         ),
         _csv_edition("ml-latest-small", PublishedCounts(ratings=100_836, users=610, movies=9_742, tags=3_683)),
-        _csv_edition("ml-latest"),
+        _csv_edition("ml-latest", genome="some"),
     )
 }

@@ -41,11 +41,16 @@ class Ease(Recommender):
 
     name: ClassVar[str] = "ease"
     config_class: ClassVar[type[Any]] = EaseConfig
+    uses_history: ClassVar[bool] = True
 
     def __init__(self, config: EaseConfig | None = None) -> None:
         super().__init__(config)
         self._items: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._weights: NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
+
+    def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
+        """That of the items it takes in (:func:`ease_memory`), and the matrix in two copies."""
+        return ease_memory(min(n_items, self.config.max_items)) + 2 * 12 * n_interactions
 
     def _fit(
         self, interactions: Interactions, features: TrainingFeatures | None, seed: int, progress: ProgressCallback

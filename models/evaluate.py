@@ -1,85 +1,139 @@
-"""``python -m models.evaluate PROTOCOL …``: one published protocol on given files, JSON on stdout."""
+"""``python -m models.evaluate PROTOCOL --model NAME …``: one published protocol on given files, JSON on stdout."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
+import ast
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.evaluation import LeaveLastOutEvaluation
-from models.ratings_file import read_ratings
-from models.recommender import Progress, Recommender
-from models.registry import RECOMMENDERS, make_recommender
+from models.cells import MEMORY_LIMIT, Recipe, mean_rows, paired_rows, run_cell, without_users
+from models.problems import FILES, RATING_PROTOCOLS, RankingProblem, RatingProblem, read_problem
+from models.recommender import RecommenderError
+from models.registry import RANKING_RECOMMENDERS, RATING_RECOMMENDERS, RECOMMENDERS, recommender_class
+
+#: What each file of a protocol holds.
+_HELP = {
+    "ratings": "a MovieLens ratings file, any layout",
+    "train": "the file to learn from",
+    "test": "the file to be judged by",
+    "negatives": "(user,item) and its sampled negatives, a row for each of the test file",
+}
 
 
-def leave_last_out(ratings: Path, names: Sequence[str], seeds: Sequence[int], *, threads: int = 1) -> dict[str, Any]:
-    """The leave-last-one-out protocol on a ratings file: one row a recommender and seed, and what was read.
+def evaluate(
+    protocol: str,
+    problem: RankingProblem | RatingProblem,
+    recipes: Sequence[Recipe],
+    seeds: Sequence[int],
+    *,
+    threads: int = 1,
+    memory_limit: int = MEMORY_LIMIT,
+    against: str = "ease",
+) -> dict[str, Any]:
+    """The report: one row a recipe and seed, the means over the seeds, and the recipes that could not run, with why.
 
-    A ratings file holds no features, so NeuMF runs as the paper's baseline, by indices alone.
+    ``paired`` compares each with the recommender ``against`` user by user, where that is among them.
     """
-    file = read_ratings(ratings)
-    interactions = file.interactions
-    rows = []
+    rows, refused = [], {}
     for seed in seeds:
-        protocol = LeaveLastOutEvaluation.prepare(interactions, seed=seed)
-        for name in names:
-            recommender = _recommender(name, threads)
-            seconds = protocol.fit(recommender, seed=seed, progress=_tell(name))
-            row = asdict(protocol.judge(recommender, fit_seconds=seconds))
-            rows.append({**row, "seed": seed, "config": asdict(recommender.config)})
-    with ratings.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        for recipe in recipes:
+            if recipe.name in refused:
+                continue
+            try:
+                rows.append(run_cell(problem, recipe, seed=seed, threads=threads, memory_limit=memory_limit))
+            except RecommenderError as error:
+                refused[recipe.name] = str(error)
+                print(error, file=sys.stderr)
+    if not rows:
+        raise RecommenderError("; ".join(refused.values()))
     return {
-        "protocol": "leave-last-out",
-        "data": {
-            "file": ratings.name,
-            "sha256": digest,
-            "users": interactions.n_users,
-            "items": interactions.n_items,
-            "interactions": len(interactions),
-            "users_left_out_for_unknown_times": file.users_left_out,
-        },
-        "rows": rows,
+        "protocol": protocol,
+        "data": dict(problem.data),
+        "seeds": list(seeds),
+        "means": mean_rows(rows),
+        "paired": paired_rows(rows, against),
+        "rows": without_users(rows),
+        "refused": refused,
     }
 
 
-def _recommender(name: str, threads: int) -> Recommender:
-    recommender = make_recommender(name)
-    if not recommender.uses_features:
-        return recommender
-    return make_recommender(name, replace(recommender.config, use_features=False, threads=threads))
+def recipes_of(names: Iterable[str], settings: Sequence[str], grids: Sequence[str]) -> list[Recipe]:
+    """Recipes with ``MODEL.FIELD=VALUE`` settings and ``MODEL.FIELD=VALUE,VALUE`` grids; ``ValueError`` for others.
 
-
-def _tell(name: str) -> Any:
-    def tell(step: Progress) -> None:
-        facts = " ".join(f"{key}={value:.4f}" for key, value in step.metrics.items() if key != "epoch")
-        print(f"{name}: {step.step} of at most {step.total} {facts}", file=sys.stderr)
-
-    return tell
+    >>> recipes_of(["ease"], [], ["ease.l2=100,300"])
+    [Recipe(name='ease', settings={}, grid={'l2': (100, 300)})]
+    """
+    given = {name: ({}, {}) for name in names}  # type: dict[str, tuple[dict[str, Any], dict[str, Any]]]
+    for which, assignments in enumerate((settings, grids)):
+        for assignment in assignments:
+            target, equals, text = assignment.partition("=")
+            name, dot, field = target.partition(".")
+            if not (equals and dot):
+                raise ValueError(f"{assignment!r} is not MODEL.FIELD=VALUE")
+            if name not in given:
+                raise ValueError(f"{assignment!r}: {name} is not among the models of this run")
+            if field not in recommender_class(name).config_class.__dataclass_fields__:
+                raise ValueError(f"{assignment!r}: {name} has no setting {field}")
+            try:
+                value = ast.literal_eval(f"({text},)" if which else text)
+            except (ValueError, SyntaxError) as error:
+                raise ValueError(f"{assignment!r}: {text!r} is no value") from error
+            given[name][which][field] = value
+    return [Recipe(name, *parts) for name, parts in given.items()]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a protocol; 0, or 2 with one line on stderr when the input cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m models.evaluate", description=__doc__)
-    protocols = parser.add_subparsers(dest="protocol", required=True)
-    last_out = protocols.add_parser("leave-last-out", help="hold out each user's last rating (He et al. 2017)")
-    last_out.add_argument("--ratings", type=Path, required=True, help="a MovieLens ratings file, any layout")
-    last_out.add_argument("--model", nargs="+", choices=RECOMMENDERS, default=list(RECOMMENDERS))
-    last_out.add_argument("--seed", nargs="+", type=int, default=[42])
-    last_out.add_argument("--threads", type=int, default=1, help="threads of torch")
+    parser = _parser()
     given = parser.parse_args(arguments)
     try:
-        report = leave_last_out(given.ratings, given.model, given.seed, threads=given.threads)
+        files = {kind: getattr(given, kind) for kind in FILES[given.protocol]}
+        recipes = recipes_of(given.model, given.set, given.choose)
+        options = {key: getattr(given, key) for key in ("min_rating", "share") if hasattr(given, key)}
+        problem = read_problem(given.protocol, files, **options)
+        limit = int(given.memory_limit * 2**30)
+        report = evaluate(
+            given.protocol,
+            problem,
+            recipes,
+            given.seeds,
+            threads=given.threads,
+            memory_limit=limit,
+            against=given.against,
+        )
     except (ValueError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     print(json.dumps(report, indent=1))
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m models.evaluate", description=__doc__)
+    protocols = parser.add_subparsers(dest="protocol", required=True)
+    for name, kinds in FILES.items():
+        known = RATING_RECOMMENDERS if name in RATING_PROTOCOLS else RANKING_RECOMMENDERS
+        command = protocols.add_parser(name)
+        for kind in kinds:
+            command.add_argument(f"--{kind}", type=Path, required=True, help=_HELP[kind])
+        command.add_argument("--model", nargs="+", choices=RECOMMENDERS, default=list(known), metavar="NAME")
+        command.add_argument("--seeds", "--seed", nargs="+", type=int, default=[42])
+        command.add_argument("--set", nargs="+", default=[], metavar="MODEL.FIELD=VALUE")
+        command.add_argument(
+            "--choose", nargs="+", default=[], metavar="MODEL.FIELD=V,V", help="best value on a validation of the fit"
+        )
+        command.add_argument("--against", choices=RECOMMENDERS, default="ease", metavar="NAME", help="for the pairs")
+        command.add_argument("--threads", type=int, default=1, help="threads of torch")
+        command.add_argument("--memory-limit", type=float, default=MEMORY_LIMIT / 2**30, metavar="GB")
+        if name == "random-8-1-1":
+            command.add_argument("--min-rating", type=float, default=3.0)
+        if name == "temporal":
+            command.add_argument("--share", type=float, default=0.9, help="share of the rows before the cut")
+    return parser
 
 
 if __name__ == "__main__":

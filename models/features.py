@@ -6,7 +6,7 @@ Nothing here knows where a feature comes from; names and values are handed in by
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -73,20 +73,27 @@ class TrainingFeatures:
 
     ``user_values`` float32[N, Fu] is row by row what was known of the interaction's user at its time;
     ``user_names`` Fu names; ``item_histories`` one or more histories keyed by item index, their columns side by side.
+    ``item_texts`` one text an item, words separated by spaces, for recommenders that read content.
     """
 
     user_values: NDArray[np.float32]
     user_names: tuple[str, ...]
     item_histories: tuple[FeatureHistory, ...]
+    item_texts: tuple[str, ...] | None = None
 
     @property
     def item_names(self) -> tuple[str, ...]:
         """The Fi names of the item features, in column order."""
         return tuple(name for history in self.item_histories for name in history.names)
 
+    @classmethod
+    def of_texts(cls, item_texts: Sequence[str], n_rows: int) -> TrainingFeatures:
+        """Texts alone, for ``n_rows`` interactions of which nothing else is known."""
+        return cls(np.empty((n_rows, 0), dtype=np.float32), (), (), tuple(item_texts))
+
     def take(self, rows: NDArray[Any]) -> TrainingFeatures:
         """The features of the given interactions; the items' histories stay whole, for they are read as of a time."""
-        return TrainingFeatures(self.user_values[rows], self.user_names, self.item_histories)
+        return replace(self, user_values=self.user_values[rows])
 
     def items_as_of(self, items: ArrayLike, times: ArrayLike) -> NDArray[np.float32]:
         """float32[..., Fi]: features of items (broadcast against ``times``, epoch seconds), NaN where unknown."""

@@ -271,6 +271,14 @@ class NeuMF(Recommender):
         #: What the item features of the last batch came to, for the next one that brings the same object.
         self._made: tuple[object, Any] | None = None
 
+    def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
+        """Parameters with gradients, two moments and the best epoch's copy, and the pairs of two epochs."""
+        config: NeuMFConfig = self.config
+        parameters = (n_users + n_items) * (config.factors + config.mlp_factors)
+        # A pair is an index and, with features, its row in each of two histories.
+        pair = 8 * (3 if self.uses_features else 1)
+        return 5 * 4 * parameters + 2 * n_interactions * (1 + config.negatives) * (pair + 4)
+
     def _fit(
         self, interactions: Interactions, features: TrainingFeatures | None, seed: int, progress: ProgressCallback
     ) -> None:

@@ -22,6 +22,10 @@ class Popularity(Recommender):
         super().__init__(config)
         self._counts: NDArray[np.float32] = np.empty(0, dtype=np.float32)
 
+    def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
+        """The counts, as integers and as scores."""
+        return 12 * n_items
+
     def _fit(
         self, interactions: Interactions, features: TrainingFeatures | None, seed: int, progress: ProgressCallback
     ) -> None:

@@ -102,6 +102,8 @@ class Recommender(ABC):
     config_class: ClassVar[type[Any]] = EmptyConfig
     #: Whether the scores depend on features; such a recommender needs them in fit and in every batch.
     uses_features: bool = False
+    #: Whether the scores depend on the batch's history, so that a new rating counts without a fit.
+    uses_history: ClassVar[bool] = False
 
     def __init__(self, config: Any | None = None) -> None:
         self.config: Any = self.config_class() if config is None else config
@@ -140,6 +142,10 @@ class Recommender(ABC):
         self, interactions: Interactions, features: TrainingFeatures | None, seed: int, progress: ProgressCallback
     ) -> None:
         """Learn; the arguments are checked, the sizes set."""
+
+    @abstractmethod
+    def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
+        """Bytes that a fit of this size holds at its peak beside the interactions, known before it starts."""
 
     @abstractmethod
     def score(self, batch: UserBatch) -> NDArray[np.float32]:

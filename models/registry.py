@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,23 @@ from models.recommender import Recommender, RecommenderError, read_manifest
 
 _CLASSES = {
     "popularity": ("models.popularity", "Popularity"),
+    "itemknn": ("models.itemknn", "ItemKnn"),
+    "content": ("models.content", "ContentBased"),
     "ease": ("models.ease", "Ease"),
+    "ials": ("models.als", "Ials"),
+    "bpr": ("models.bpr", "Bpr"),
     "neumf": ("models.neumf", "NeuMF"),
+    "svd": ("models.svd", "Svd"),
+    "svdpp": ("models.svd", "Svdpp"),
+    "als": ("models.als", "Als"),
 }
 
 #: Every name that :func:`recommender_class` knows, in the order of the tables.
 RECOMMENDERS = tuple(_CLASSES)
+#: Those that predict stars: subclasses of ``models.rating.RatingRecommender``.
+RATING_RECOMMENDERS = ("svd", "svdpp", "als")
+#: Those that the ranking protocols compare.
+RANKING_RECOMMENDERS = tuple(name for name in RECOMMENDERS if name not in RATING_RECOMMENDERS)
 
 
 def recommender_class(name: str) -> type[Recommender]:
@@ -27,9 +40,24 @@ def recommender_class(name: str) -> type[Recommender]:
     return found
 
 
+def module_of(name: str) -> str:
+    """The module that holds a recommender; ``RecommenderError`` as of :func:`recommender_class`."""
+    recommender_class(name)
+    return _CLASSES[name][0]
+
+
 def make_recommender(name: str, config: Any | None = None) -> Recommender:
     """A recommender that is not fitted yet, with its default configuration or the given one."""
     return recommender_class(name)(config)
+
+
+def configured(name: str, values: Mapping[str, Any]) -> Recommender:
+    """A recommender with some fields of its configuration set; ``RecommenderError`` names a field that it lacks."""
+    config_class = recommender_class(name).config_class
+    unknown = set(values) - {field.name for field in fields(config_class)}
+    if unknown:
+        raise RecommenderError(f"{name}: has no setting {', '.join(sorted(unknown))}")
+    return make_recommender(name, config_class(**values))
 
 
 def load_recommender(folder: Path) -> Recommender:

@@ -30,8 +30,27 @@ def two_tastes() -> tuple[Interactions, np.ndarray]:
     return Interactions.of(rows, items, stars, times * 86_400, n_users=USERS, n_items=ITEMS), missing
 
 
+def liked_tastes() -> tuple[Interactions, np.ndarray]:
+    """60 users who rated all but one film of each taste, their own with 5 stars and the other with 1 or 2.
+
+    The unrated film of the own taste, which is the one to recommend, is given as in :func:`two_tastes`.
+    """
+    users = np.arange(USERS)
+    place = (users // TASTES) % PER_TASTE
+    rated = np.ones((USERS, ITEMS), dtype=bool)
+    rated[users, place] = False
+    rated[users, place + PER_TASTE] = False
+    rows, items = np.nonzero(rated)
+    own = rows % TASTES == items // PER_TASTE
+    stars = np.where(own, 5, 1 + (rows + items) % 2)
+    times = ((items + rows) % PER_TASTE + 1) * 86_400
+    return Interactions.of(rows, items, stars, times, n_users=USERS, n_items=ITEMS), (
+        users % TASTES
+    ) * PER_TASTE + place
+
+
 def features_of(interactions: Interactions, seed: int = 0) -> TrainingFeatures:
-    """Two user features (the second sometimes unknown) and two item histories of random values."""
+    """Two user features (the second sometimes unknown), two item histories of random values, and texts."""
     rng = np.random.default_rng(seed)
     user = rng.normal(size=(len(interactions), 2)).astype(np.float32)
     user[rng.random(len(interactions)) < 0.3, 1] = np.nan
@@ -39,7 +58,8 @@ def features_of(interactions: Interactions, seed: int = 0) -> TrainingFeatures:
     static = FeatureHistory.of(np.arange(n), np.full(n, -1), rng.normal(size=(n, 1)), ["length"])
     keys, days = np.repeat(np.arange(n), 3), np.tile([2, 5, 8], n)
     moving = FeatureHistory.of(keys, days * 86_400, rng.integers(1, 500, size=(3 * n, 1)), ["count"])
-    return TrainingFeatures(user, ("age", "mood"), (moving, static))
+    texts = tuple(f"taste{item // PER_TASTE} film{item}" for item in range(n))
+    return TrainingFeatures(user, ("age", "mood"), (moving, static), texts)
 
 
 def batch_of(interactions: Interactions, users: np.ndarray, features: TrainingFeatures | None = None) -> UserBatch:

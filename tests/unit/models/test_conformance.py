@@ -4,31 +4,48 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from models.als import Als, AlsConfig, Ials, IalsConfig
+from models.bpr import Bpr, BprConfig
+from models.content import ContentBased
 from models.ease import Ease, EaseConfig
 from models.interactions import Interactions
+from models.itemknn import ItemKnn, ItemKnnConfig
 from models.neumf import NeuMF, NeuMFConfig
 from models.popularity import Popularity
 from models.recommender import Progress, Recommender, RecommenderError, UnknownUser, UserBatch
-from models.registry import RECOMMENDERS, load_recommender, make_recommender
-from tests.unit.models.examples import ITEMS, USERS, batch_of, features_of, two_tastes
+from models.registry import RATING_RECOMMENDERS, RECOMMENDERS, load_recommender, make_recommender
+from models.svd import Svd, SvdConfig, Svdpp, SvdppConfig
+from tests.unit.models.examples import ITEMS, USERS, batch_of, features_of, liked_tastes, two_tastes
 
 _SMALL = {
     "batch_size": 128, "negatives": 4, "epochs": 15, "patience": 15, "learning_rate": 0.05, "weight_decay": 0.05,
     "threads": 1,
 }  # fmt: skip
 
+_STARS = {"factors": 8, "epochs": 150, "learning_rate": 0.05, "batch_size": 100}
+
 MAKERS: dict[str, Callable[[], Recommender]] = {
     "popularity": Popularity,
     "ease": lambda: Ease(EaseConfig(l2=5.0)),
+    "itemknn": lambda: ItemKnn(ItemKnnConfig(neighbours=9, shrinkage=1.0)),
+    "content": ContentBased,
+    "ials": lambda: Ials(IalsConfig(factors=8, regularization=0.05)),
+    "bpr": lambda: Bpr(BprConfig(factors=8, epochs=60, batch_size=128, learning_rate=0.03, weight_decay=0.2)),
     "neumf": lambda: NeuMF(NeuMFConfig(**_SMALL)),
     "neumf without features": lambda: NeuMF(NeuMFConfig(**_SMALL, use_features=False)),
+    "svd": lambda: Svd(SvdConfig(**_STARS)),
+    "svdpp": lambda: Svdpp(SvdppConfig(**{**_STARS, "learning_rate": 0.01, "init_std": 0.2})),
+    "als": lambda: Als(AlsConfig(factors=4)),
 }
+#: They know users by their index alone.
+BY_INDEX = ("neumf", "bpr")
 
 
 @pytest.fixture(scope="module", params=MAKERS)
@@ -37,20 +54,26 @@ def make(request: pytest.FixtureRequest) -> Callable[[], Recommender]:
 
 
 @pytest.fixture(scope="module")
-def fitted(make: Callable[[], Recommender]) -> Recommender:
-    interactions, _ = two_tastes()
-    return make().fit(interactions, features_of(interactions), seed=3)
+def known(make: Callable[[], Recommender]) -> tuple[Interactions, np.ndarray]:
+    """What each kind can learn from: meetings, or stars."""
+    return liked_tastes() if make().name in RATING_RECOMMENDERS else two_tastes()
 
 
 @pytest.fixture(scope="module")
-def everybody() -> UserBatch:
-    interactions, _ = two_tastes()
-    return batch_of(interactions, np.arange(USERS), features_of(interactions))
+def fitted(make: Callable[[], Recommender], known: tuple[Interactions, np.ndarray]) -> Recommender:
+    return make().fit(known[0], features_of(known[0]), seed=3)
+
+
+@pytest.fixture(scope="module")
+def everybody(known: tuple[Interactions, np.ndarray]) -> UserBatch:
+    return batch_of(known[0], np.arange(USERS), features_of(known[0]))
 
 
 class TestEveryRecommender:
-    def test_finds_the_known_answer(self, fitted: Recommender, everybody: UserBatch) -> None:
-        interactions, missing = two_tastes()
+    def test_finds_the_known_answer(
+        self, fitted: Recommender, everybody: UserBatch, known: tuple[Interactions, np.ndarray]
+    ) -> None:
+        interactions, missing = known
         items, _ = fitted.recommend(everybody, 1)
         if isinstance(fitted, Popularity):
             counts = np.where(everybody.history.toarray() > 0, -1, interactions.item_counts())
@@ -68,6 +91,13 @@ class TestEveryRecommender:
         together = fitted.score(everybody)
         alone = np.concatenate([fitted.score(everybody.take(slice(u, u + 1))) for u in range(USERS)])
         np.testing.assert_allclose(alone, together, rtol=1e-4, atol=1e-5)
+
+    def test_says_truly_whether_the_history_of_the_batch_counts(
+        self, fitted: Recommender, everybody: UserBatch
+    ) -> None:
+        strangers = replace(everybody, history=csr_array(everybody.history.shape, dtype=np.float32))
+        counts = not np.array_equal(fitted.score(strangers), fitted.score(everybody))
+        assert counts == fitted.uses_history
 
     def test_never_recommends_what_was_seen(self, fitted: Recommender, everybody: UserBatch) -> None:
         items, scores = fitted.recommend(everybody, ITEMS)
@@ -96,9 +126,13 @@ class TestEveryRecommender:
             fitted.recommend(everybody, 0)
 
     def test_the_same_seed_gives_the_same_scores(
-        self, make: Callable[[], Recommender], fitted: Recommender, everybody: UserBatch
+        self,
+        make: Callable[[], Recommender],
+        fitted: Recommender,
+        everybody: UserBatch,
+        known: tuple[Interactions, np.ndarray],
     ) -> None:
-        interactions, _ = two_tastes()
+        interactions, _ = known
         again = make().fit(interactions, features_of(interactions), seed=3)
         np.testing.assert_array_equal(again.score(everybody), fitted.score(everybody))
 
@@ -149,11 +183,16 @@ class TestEveryRecommender:
     def test_an_unknown_user_is_answered_or_named(self, fitted: Recommender, everybody: UserBatch) -> None:
         one = everybody.take(slice(0, 1))
         unknown = UserBatch(np.array([-1]), one.history, one.user_features, one.item_features)
-        if isinstance(fitted, NeuMF):
+        if fitted.name in BY_INDEX:
             with pytest.raises(UnknownUser):
                 fitted.recommend(unknown, 3)
         else:
-            # Both read the history alone, so a stranger with the same history gets the same films.
+            if fitted.name in RATING_RECOMMENDERS:
+                one = everybody.take(slice(1, 2))
+                stranger = fitted.score(UserBatch(np.array([-1]), one.history))[0]
+                assert not np.array_equal(stranger, fitted.score(one)[0])
+                return
+            # They read the history alone, so a stranger with the same history gets the same films.
             np.testing.assert_array_equal(fitted.recommend(unknown, 3)[0], fitted.recommend(one, 3)[0])
 
     def test_a_user_without_history_is_answered(self, fitted: Recommender, everybody: UserBatch) -> None:
@@ -161,6 +200,12 @@ class TestEveryRecommender:
         blank = csr_array((1, ITEMS), dtype=np.float32)
         items, _ = fitted.recommend(UserBatch(one.users, blank, one.user_features, one.item_features), 5)
         assert (items >= 0).all()
+
+    def test_states_its_memory_before_it_starts(self, make: Callable[[], Recommender]) -> None:
+        small, large = (make().fit_memory(users, 1_000, users * 100) for users in (1_000, 100_000))
+        assert 0 < small <= large
+        # ml-25m: 162,541 users, 62,423 films, 25 million ratings, in the memory of a large desktop.
+        assert make().fit_memory(162_541, 62_423, 25_000_095) < 12 * 2**30
 
     def test_refuses_to_learn_from_nothing(self, make: Callable[[], Recommender]) -> None:
         with pytest.raises(RecommenderError, match="no interaction"):
@@ -181,8 +226,8 @@ def test_every_registered_recommender_is_held_to_the_contract() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(RecommenderError, match="popularity, ease, neumf"):
-        make_recommender("itemknn")
+    with pytest.raises(RecommenderError, match="popularity, itemknn, content, ease"):
+        make_recommender("oracle")
 
 
 def test_a_batch_whose_parts_do_not_fit_is_refused() -> None:

@@ -4,13 +4,15 @@ from math import log2
 import numpy as np
 import pytest
 
-from models import metrics
+from models import choosing, intervals, metrics
+from models.protocols import ranking_splits
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
-    failed, tried = doctest.testmod(metrics)
-    assert failed == 0
-    assert tried >= 5
+    for module, examples in ((metrics, 17), (intervals, 3), (choosing, 1), (ranking_splits, 4)):
+        failed, tried = doctest.testmod(module)
+        assert failed == 0
+        assert tried >= examples
 
 
 def test_hit_ratio_counts_the_ranks_within_k() -> None:

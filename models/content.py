@@ -1,0 +1,91 @@
+"""Content-based: the items whose words are like those of the history; answers for films that nobody rated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from models.features import TrainingFeatures
+from models.interactions import Interactions
+from models.recommender import Progress, ProgressCallback, Recommender, RecommenderError, UserBatch
+
+
+@dataclass(frozen=True, slots=True)
+class ContentConfig:
+    """Which words count."""
+
+    #: A word of fewer items says nothing of others.
+    min_items: int = 2
+    #: Logarithmic counts: a tag given a hundred times is not a hundred times as true.
+    sublinear: bool = True
+
+
+class ContentBased(Recommender):
+    """Scores with the cosine of the TF-IDF vector of an item and the sum of those in the history.
+
+    The words (genres, tags, people, title) are ``TrainingFeatures.item_texts``, which a fit needs. Nothing is learnt
+    from interactions, so an item without a rating and a user without an index are answered like all others.
+    """
+
+    name: ClassVar[str] = "content"
+    config_class: ClassVar[type[Any]] = ContentConfig
+    uses_history: ClassVar[bool] = True
+
+    def __init__(self, config: ContentConfig | None = None) -> None:
+        super().__init__(config)
+        self._vectors: csr_array = csr_array((0, 0), dtype=np.float32)
+
+    def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
+        """The vectors, at most a hundred words an item, in three copies."""
+        return 3 * 8 * 100 * n_items
+
+    def _fit(
+        self, interactions: Interactions, features: TrainingFeatures | None, seed: int, progress: ProgressCallback
+    ) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        if features is None or features.item_texts is None:
+            raise RecommenderError("content: needs the texts of the items")
+        if len(features.item_texts) != self.n_items:
+            raise RecommenderError(f"content: {len(features.item_texts)} texts for {self.n_items} items")
+        words = TfidfVectorizer(
+            token_pattern=r"\S+", min_df=self.config.min_items, sublinear_tf=self.config.sublinear, dtype=np.float32
+        )
+        try:
+            self._vectors = csr_array(words.fit_transform(features.item_texts))
+        except ValueError as error:
+            raise RecommenderError(f"content: no word is in {self.config.min_items} texts") from error
+        self._vectors.sort_indices()
+        progress(Progress(1, 1, {}))
+
+    def score(self, batch: UserBatch) -> NDArray[np.float32]:
+        """Cosines between 0 and 1; 0 for an item without a word or a user without a history."""
+        ones = csr_array(
+            (np.ones(batch.history.nnz, dtype=np.float32), batch.history.indices, batch.history.indptr),
+            shape=batch.history.shape,
+        )
+        profiles = csr_array(ones @ self._vectors)
+        lengths = np.sqrt(np.asarray(profiles.multiply(profiles).sum(axis=1)).ravel())
+        scores = (profiles @ self._vectors.T).toarray()
+        return np.asarray(scores / np.where(lengths > 0, lengths, 1.0)[:, None], dtype=np.float32)
+
+    def similarities(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Cosine of the items' own vectors."""
+        return np.asarray((self._vectors[items] @ self._vectors.T).toarray(), dtype=np.float32)
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        vectors = self._vectors
+        arrays = {"data": vectors.data, "indices": vectors.indices, "indptr": vectors.indptr}
+        return {"words": int(vectors.shape[1])}, arrays
+
+    def _restore(self, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        if arrays["indptr"].shape != (self.n_items + 1,):
+            raise RecommenderError(f"content: vectors of {len(arrays['indptr']) - 1} items, not {self.n_items}")
+        self._vectors = csr_array(
+            (arrays["data"], arrays["indices"], arrays["indptr"]), shape=(self.n_items, int(facts["words"]))
+        )

@@ -1,0 +1,27 @@
+"""What the process held at its peak, so that a table can say it of each model."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+_RESET = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+
+
+def reset_peak_memory() -> bool:
+    """Start a new peak from what is held now; False where the system cannot (then the peak is since the start)."""
+    try:
+        _RESET.write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def peak_memory() -> int:
+    """Bytes of memory that the process held at most since the last reset."""
+    if _STATUS.is_file():
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
