@@ -10,7 +10,9 @@ from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
+from bento.catalogue import Catalogue
 from bento.errors import FeatureStoreUnavailable, RequestRefused
 from bento.features import UserFeatures
 from bento.schemas import (
@@ -21,11 +23,18 @@ from bento.schemas import (
     SimilarRequest,
     SimilarResponse,
 )
+from bento.store.history import NOBODY, AppHistory
 from models.bundle import Bundle
+from models.recommender import Recommender, UnknownUser, UserBatch, mask_seen, top_k
 
 logger = logging.getLogger("marquee.answers")
 
 Source = Literal["collaborative", "popular", "similar"]
+
+#: How many of a user's newest ratings in the app the likeness is taken from: a row of scores each.
+_FRESH = 200
+#: How far they move the scores of a model that does not read the history, in standard deviations of those scores.
+_NUDGE = 0.5
 
 
 class FeatureReader(Protocol):
@@ -38,46 +47,74 @@ class FeatureReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A bundle with its features' reader, and its films as Python values, which one request reads a few of.
-
-    ``cards`` has a row an item index: the arguments of an :class:`Item` that do not depend on the request.
-    """
+    """A bundle with its features' reader, and its films as Python values, which one request reads a few of."""
 
     bundle: Bundle
     features: FeatureReader | None
-    cards: tuple[dict[str, object], ...]
+    catalogue: Catalogue
     user_keys: NDArray[np.int64]
 
     @classmethod
     def of(cls, bundle: Bundle, features: FeatureReader | None) -> Served:
         """Prepare a bundle; ``features`` may be None only where its recommender uses none."""
-        films = bundle.items.select(
-            "movie_id",
-            "movie_key",
-            "imdb_id",
-            "title",
-            "year",
-            "genres",
-            "link_kind",
-            link="link_url",
-        )
-        return cls(bundle, features, tuple(films.to_dicts()), bundle.users["user_key"].to_numpy().astype(np.int64))
+        return cls(bundle, features, Catalogue.of(bundle), bundle.users["user_key"].to_numpy().astype(np.int64))
 
 
-def recommend(served: Served, request: RecommendRequest) -> RecommendResponse:
-    """The best films for a user that he has not rated; popular ones, and why, where the model cannot answer."""
+@dataclass(frozen=True, slots=True)
+class Taste:
+    """What one user has met: the bundle's history with the app's ratings folded in, as one row.
+
+    ``user`` is the bundle's index, -1 for who is not in it. ``fresh`` and ``fresh_stars`` are the films that he rated
+    in the app and the model has, the last written last; ``dismissed`` those he sent away.
+    """
+
+    user: int
+    history: csr_array
+    fresh: NDArray[np.int64]
+    fresh_stars: NDArray[np.float32]
+    dismissed: NDArray[np.int64]
+
+
+def taste_of(served: Served, user_id: int, app: AppHistory = NOBODY) -> Taste:
+    """Fold what the app's store says of a user into what the bundle knows; a later rating stands for the one before."""
+    bundle, place = served.bundle, served.catalogue.by_key
+    user = -1 if app.forgotten else bundle.user_index.get(user_id, -1)
+    known = slice(int(bundle.history.indptr[user]), int(bundle.history.indptr[user + 1])) if user >= 0 else slice(0, 0)
+    told = [(place[key], stars) for key, stars in app.ratings if key in place]
+    fresh = np.array([item for item, _ in told], dtype=np.int64)
+    fresh_stars = np.array([stars for _, stars in told], dtype=np.float32)
+    old = np.asarray(bundle.history.indices[known], dtype=np.int64)
+    stays = ~np.isin(old, fresh)
+    items = np.concatenate([old[stays], fresh])
+    stars = np.concatenate([bundle.history.data[known][stays], fresh_stars]).astype(np.float32)
+    order = np.argsort(items)
+    return Taste(
+        user,
+        csr_array((stars[order], items[order], np.array([0, len(items)])), shape=(1, len(bundle.items))),
+        fresh,
+        fresh_stars,
+        np.array([place[key] for key in app.dismissed if key in place], dtype=np.int64),
+    )
+
+
+def recommend(served: Served, request: RecommendRequest, app: AppHistory | None = NOBODY) -> RecommendResponse:
+    """The best films for a user that he has neither rated nor dismissed.
+
+    What he did in the app counts at once: in the history of a model that reads it, else as likeness to what he rated.
+    Popular films, and why, where neither can answer. ``app`` is None where the app's store could not be read.
+    """
     bundle = served.bundle
-    user = bundle.user_index.get(request.user_id, -1)
+    taste = taste_of(served, request.user_id, app or NOBODY)
     fallback: Fallback | None = None
     features: UserFeatures | None = None
-    if user < 0:
+    if taste.user < 0 and not len(taste.fresh):
         fallback = _popular(
             "unknown_user",
             f"User {request.user_id} is not among the {len(bundle.users)} users that the served model was trained on.",
         )
-    elif served.features is not None:
+    elif taste.user >= 0 and served.features is not None:
         try:
-            features = served.features.read(int(served.user_keys[user]))
+            features = served.features.read(int(served.user_keys[taste.user]))
         except FeatureStoreUnavailable as error:
             # The error names files and addresses: for the operator's log, not for the caller.
             logger.warning("%s", error)
@@ -87,18 +124,53 @@ def recommend(served: Served, request: RecommendRequest) -> RecommendResponse:
                 fallback = _popular(
                     "no_features", f"User {request.user_id} has no features in the online feature store."
                 )
-    recommender = bundle.recommender if fallback is None else bundle.popularity
     values = features.values[None] if features is not None and features.found else None
-    found, scores = recommender.recommend(bundle.batch([user], values), request.k)
-    source: Source = "popular" if recommender.name == "popularity" else "collaborative"
+    batch = UserBatch(np.array([taste.user]), taste.history, values, bundle.item_features)
+    source: Source = "popular" if bundle.recommender.name == "popularity" else "collaborative"
+    if fallback is None:
+        try:
+            scores = _model_scores(bundle.recommender, batch, taste)
+        except UnknownUser:
+            scores, source = _likeness(bundle.recommender, taste), "similar"
+            fallback = Fallback(
+                used="likeness",
+                cause="new_user",
+                reason=f"User {request.user_id} is not yet among the users that the served model was trained on. These"
+                " are films like those that he rated well.",
+            )
+    else:
+        scores, source = bundle.popularity.score(batch), "popular"
+    scores = mask_seen(scores, taste.history)
+    scores[0, taste.dismissed] = -np.inf
+    found, best = top_k(scores, request.k)
     return RecommendResponse.model_validate(
         {
             "user_id": request.user_id,
-            "items": _items(served, found[0], scores[0], source),
+            "items": _items(served, found[0], best[0], source),
             "fallback": fallback,
-            "provenance": _provenance(bundle, features),
+            "provenance": _provenance(bundle, features, None if app is None else len(taste.fresh)),
         }
     )
+
+
+def _model_scores(recommender: Recommender, batch: UserBatch, taste: Taste) -> NDArray[np.float32]:
+    """The model's scores; one that does not read the history is moved towards what the app's ratings are like."""
+    scores = recommender.score(batch)
+    if recommender.uses_history or recommender.name == "popularity" or not len(taste.fresh):
+        return scores
+    spread = np.float32(_NUDGE) * scores.std()
+    return np.asarray(scores + spread * _likeness(recommender, taste), dtype=np.float32)
+
+
+def _likeness(recommender: Recommender, taste: Taste) -> NDArray[np.float32]:
+    """float32[1, n_items]: how like each film is to those that the user rated well in the app, and unlike the others.
+
+    Between -1 and 1, whatever the model's scale of likeness.
+    """
+    rated, stars = taste.fresh[-_FRESH:], taste.fresh_stars[-_FRESH:]
+    # Halfway between the middle of the scale and what people mostly give, so that no rating weighs nothing.
+    scores = ((stars - np.float32(3.25)) / np.float32(2.75)) @ recommender.similarities(rated)
+    return np.asarray(scores / max(float(np.abs(scores).max()), 1e-9), dtype=np.float32)[None]
 
 
 def similar(served: Served, request: SimilarRequest) -> SimilarResponse:
@@ -118,7 +190,7 @@ def similar(served: Served, request: SimilarRequest) -> SimilarResponse:
             "movie_id": request.movie_id,
             "items": _items(served, found[0], scores[0], source),
             "fallback": None,
-            "provenance": _provenance(bundle, None),
+            "provenance": _provenance(bundle, None, 0),
         }
     )
 
@@ -136,10 +208,12 @@ def _items(
     """
     count = int((found >= 0).sum())
     rows = enumerate(zip(found[:count].tolist(), scores[:count].tolist(), strict=True), start=1)
-    return [{**served.cards[item], "rank": rank, "score": score, "source": source} for rank, (item, score) in rows]
+    return [
+        {**served.catalogue.cards[item], "rank": rank, "score": score, "source": source} for rank, (item, score) in rows
+    ]
 
 
-def _provenance(bundle: Bundle, features: UserFeatures | None) -> Provenance:
+def _provenance(bundle: Bundle, features: UserFeatures | None, app_ratings: int | None) -> Provenance:
     found = features is not None and features.found
     return Provenance(
         model_version=bundle.version,
@@ -149,6 +223,7 @@ def _provenance(bundle: Bundle, features: UserFeatures | None) -> Provenance:
         feature_hash=bundle.features.service_hash or None,
         feature_timestamp=_utc(features.timestamp) if features is not None else None,
         missing_features=list(features.missing) if features is not None and found else [],
+        app_ratings=app_ratings,
     )
 
 

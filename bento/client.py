@@ -95,8 +95,10 @@ class MarqueeClient:
                 continue
             if answer.is_success:
                 return time.monotonic() - start
-            if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE and answer.text.startswith("Not ready:"):
-                raise ClientError(answer.text, status=answer.status_code)
+            if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+                said = _problem(answer).get("detail") or ""
+                if str(said).startswith("Not ready:"):
+                    raise ClientError(str(said), status=answer.status_code)
             time.sleep(0.1)
         raise ClientError(f"{self.url} was not ready within {waited:.0f} s")
 
@@ -104,17 +106,11 @@ class MarqueeClient:
         answer = self.post(path, body)
         if answer.is_success:
             return answer.json()
-        try:
-            problem = answer.json()
-        except ValueError:
-            problem = {}
-        # BentoML answers its own refusals as a list of one.
-        if isinstance(problem, list):
-            problem = problem[0] if problem else {}
+        problem = _problem(answer)
         message = problem.get("error") or answer.reason_phrase
         detail = problem.get("detail")
         raise ClientError(
-            f"{path} answered {answer.status_code}: {message}" + (f" {_readable(detail)}" if detail else ""),
+            f"{path} answered {answer.status_code}: {message}" + (f" {detail}" if detail and detail != message else ""),
             status=answer.status_code,
             detail=detail,
         )
@@ -207,11 +203,13 @@ def _tail(log: Path, lines: int = 20) -> str:
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
-def _readable(detail: Any) -> str:
-    """A remedy as it is; the errors of a validation as ``field: message``."""
-    if not isinstance(detail, list):
-        return str(detail)
-    return "; ".join(f"{'.'.join(map(str, part.get('loc', ())))}: {part.get('msg')}" for part in detail)
+def _problem(answer: httpx.Response) -> dict[str, Any]:
+    """The problem that an error answer holds; empty where something between here and the service answered."""
+    try:
+        problem = answer.json()
+    except ValueError:
+        return {}
+    return problem if isinstance(problem, dict) else {}
 
 
 def print_answer(answer: RecommendResponse | SimilarResponse, file: IO[str] | None = None) -> None:

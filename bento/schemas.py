@@ -36,11 +36,12 @@ _EXAMPLE_ITEM: JsonDict = {
 _EXAMPLE_PROVENANCE: JsonDict = {
     "model_version": "neumf-0a1b2c3d4e5f",
     "recommender": "neumf",
-    "data_snapshot": {"edition": "ml-latest-small", "ratings": "3f2a9c1e"},
+    "data_snapshot": {"edition": "ml-latest-small", "fct_ratings": "3f2a9c1e0b77d215"},
     "feature_service": "recommender_v1",
     "feature_hash": "9d5ed678fe57bcca",
     "feature_timestamp": "2018-09-25T00:00:00Z",
     "missing_features": [],
+    "app_ratings": 3,
 }
 
 
@@ -107,9 +108,12 @@ class Item(BaseModel):
 class Fallback(BaseModel):
     """What answered instead of the model, and why."""
 
-    used: Literal["popularity"] = Field(description="What the films are ordered by.")
-    cause: Literal["unknown_user", "no_features", "feature_store_unavailable"] = Field(
-        description="The reason as a code: not in the model, not in the online store, or the store is unreadable."
+    used: Literal["popularity", "likeness"] = Field(
+        description="What the films are ordered by: how many met them, or likeness to what the user rated in the app."
+    )
+    cause: Literal["unknown_user", "new_user", "no_features", "feature_store_unavailable"] = Field(
+        description="The reason as a code: known to nobody, known to the app and not yet to the model, not in the"
+        " online store, or the store is unreadable."
     )
     reason: str = Field(description="The reason as a sentence.")
 
@@ -123,7 +127,12 @@ class Provenance(BaseModel):
     recommender: str = Field(
         description="Name of the bundle's recommender, which made the answer unless a fallback did."
     )
-    data_snapshot: dict[str, Any] = Field(description="The data that the bundle was trained on.")
+    data_snapshot: dict[str, Any] = Field(
+        description=(
+            "The data that the bundle was trained on: the edition, and the content version of each table; the published"
+            " copy's `manifest.json` lists its tables with the same versions."
+        )
+    )
     feature_service: str | None = Field(description="The feature service that the bundle was trained with.")
     feature_hash: str | None = Field(description="Hash of that feature service's definition.")
     feature_timestamp: str | None = Field(
@@ -132,6 +141,11 @@ class Provenance(BaseModel):
     missing_features: list[str] = Field(
         default_factory=list,
         description="The user's features that the online store has no value of; taken as unknown.",
+    )
+    app_ratings: int | None = Field(
+        default=0,
+        description="How many of the user's ratings in the app's store, of films that the model has, are part of this"
+        " answer; null where that store could not be read in time, and the answer is without them.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The BentoML service: recommendations and similar films over HTTP."""
+"""The BentoML service: recommendations and similar films over HTTP, and the resources under ``/v1`` beside them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import anyio
 import bentoml
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
@@ -18,8 +19,16 @@ from bento import answers
 from bento.answers import Served
 from bento.errors import RequestRefused
 from bento.following import ServedBundle
+from bento.front import Front
+from bento.resources import Backing, make_app, utc_now
 from bento.schemas import RecommendRequest, RecommendResponse, SimilarRequest, SimilarResponse
+from bento.store import people
+from bento.store.database import Store, StoreUnavailable
+from bento.store.history import AppHistory
 from settings import Settings
+
+#: Seconds that an answer waits for the app's store where that is a server; then it is made without.
+STORE_DEADLINE_S = 0.25
 
 logger = logging.getLogger("marquee.serving")
 
@@ -33,8 +42,12 @@ class BuildArguments(BaseModel):
 _ARGUMENTS = bentoml.use_arguments(BuildArguments)
 
 
+_RESOURCES = make_app()
+
+
 # One user's scores are too little work to share: with two threads on two busy processors a request took five times as
 # long, waiting for the other thread's turn.
+@bentoml.asgi_app(_RESOURCES, path="/v1")
 @bentoml.service(name="Marquee", traffic={"timeout": 30}, envs=[{"name": "OMP_NUM_THREADS", "value": "1"}])
 class Marquee:
     """Movie recommendations with IMDb links, for one user or around one film."""
@@ -54,16 +67,27 @@ class Marquee:
             shipped=shipped_bundle(self),
             on_swap=self._metrics.swapped,
         )
+        self._store = Store(settings.app_store)
+        self._store_limit: anyio.CapacityLimiter | None = None
+        try:
+            self._store.migrate()
+        except StoreUnavailable as error:
+            # Recommendations go on without it, and the first request that finds it again makes its tables.
+            logger.error("%s", error)
+        _RESOURCES.state.backing = Backing(self._store, self._served, utc_now)
         self._bundle.start()
 
     @bentoml.api(route="/recommend")
     async def recommend(self, request: RecommendRequest, /) -> RecommendResponse:
-        """Films for a user, best first, without those already rated.
+        """Films for a user, best first, without those already rated or dismissed.
 
-        The user's features are read from the online feature store at this moment. A user whom the model or the feature
-        store does not know gets popular films; `fallback` then says so. Example: `{"user_id": 1, "k": 20}`.
+        A rating sent to `/v1` counts at once. The user's features are read from the online feature store at this
+        moment. A user whom the model or the feature store does not know gets films like those rated in the app, or
+        popular ones; `fallback` then says so. Example: `{"user_id": 1, "k": 20}`.
         """
-        return self._answer("recommend", answers.recommend, request)
+        served = self._bundle.current
+        app = None if served is None else await self._app_history(served, request.user_id)
+        return self._answer("recommend", served, lambda served: answers.recommend(served, request, app))
 
     @bentoml.api(route="/similar")
     async def similar(self, request: SimilarRequest, /) -> SimilarResponse:
@@ -71,21 +95,50 @@ class Marquee:
 
         Example: `{"movie_id": 1, "k": 20}`.
         """
-        return self._answer("similar", answers.similar, request)
+        return self._answer("similar", self._bundle.current, lambda served: answers.similar(served, request))
 
-    def _answer(self, endpoint: str, make: Callable[[Served, Any], Any], request: BaseModel) -> Any:
-        """An answer over the bundle of this moment, or the response that says why there is none.
+    def _served(self) -> Served:
+        """The bundle of this moment; ``RequestRefused`` (503) where there is none."""
+        served = self._bundle.current
+        if served is None:
+            raise self._not_ready()
+        return served
+
+    def _not_ready(self) -> RequestRefused:
+        problem = self._bundle.problem
+        assert problem is not None
+        return RequestRefused(HTTPStatus.SERVICE_UNAVAILABLE, f"Not ready: {problem.message}", problem.remedy)
+
+    async def _app_history(self, served: Served, user_id: int) -> AppHistory | None:
+        """What the app's store says of a user at this moment; None where it cannot say so in time."""
+        who = people.Who.of(user_id, served.catalogue.edition)
+
+        def read() -> AppHistory:
+            with self._store.reading() as session:
+                return people.app_history(session, who)
+
+        try:
+            if self._store.is_sqlite:
+                # A file in this machine's memory: a thread would cost more than the reading.
+                return read()
+            # Threads that wait for a server that hangs are no longer free for the routes under /v1: these are others.
+            self._store_limit = self._store_limit or anyio.CapacityLimiter(8)
+            with anyio.fail_after(STORE_DEADLINE_S):
+                return await anyio.to_thread.run_sync(read, abandon_on_cancel=True, limiter=self._store_limit)
+        except (StoreUnavailable, TimeoutError) as error:
+            logger.warning("answering without the app's store: %s", error or "it took too long")
+            return None
+
+    def _answer(self, endpoint: str, served: Served | None, make: Callable[[Served], Any]) -> Any:
+        """An answer over one bundle, or the response that says why there is none.
 
         Made on the event loop: it takes a few milliseconds, and a thread for it would cost more than it gives.
         """
-        served = self._bundle.current
-        if served is None:
-            problem = self._bundle.problem
-            assert problem is not None
-            return _problem(HTTPStatus.SERVICE_UNAVAILABLE, f"Not ready: {problem.message}", problem.remedy)
         start = time.perf_counter()
         try:
-            answer = make(served, request)
+            if served is None:
+                raise self._not_ready()
+            answer = make(served)
         except RequestRefused as refused:
             return _problem(refused.status, refused.message, refused.remedy)
         self._metrics.answered(endpoint, answer, time.perf_counter() - start)
@@ -99,8 +152,12 @@ class Marquee:
 
     @bentoml.on_shutdown
     def close(self) -> None:
-        """Stop following the pointer."""
+        """Stop following the pointer, and close the store."""
         self._bundle.stop()
+        self._store.close()
+
+
+Marquee.add_asgi_middleware(Front)  # type: ignore[attr-defined]
 
 
 class ServiceMetrics:

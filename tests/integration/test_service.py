@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -24,6 +26,7 @@ from bento.features import OnlineUserFeatures, registered_service
 from bento.schemas import EXAMPLE_INPUT
 from feature_repo import store as feature_store
 from models.bundle import FeatureSet, load_bundle, write_pointer
+from settings import PROJECT_ROOT
 from tests.integration.served_home import FIRST_USER_ID, FIRST_USER_KEY, START, ServedHome, make_home
 
 # One server for all of them.
@@ -107,6 +110,16 @@ def test_the_examples_of_the_documentation_work(client: MarqueeClient) -> None:
         assert len(answer.json()["items"]) == body["k"]
 
 
+def test_the_curl_examples_of_the_documentation_work_in_their_order(client: MarqueeClient) -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```", (PROJECT_ROOT / "docs" / "api.md").read_text(), re.S | re.M)
+    assert sum(block.count("curl ") for block in blocks) > 15
+    script = "\n".join(["set -eo pipefail", *blocks])
+    environment = {"PATH": os.environ["PATH"], "URL": client.url}
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    assert '"app_ratings":1' in done.stdout
+
+
 def test_the_number_of_films_is_20_unless_asked_otherwise(client: MarqueeClient) -> None:
     assert len(client.post("/recommend", {"user_id": 1}).json()["items"]) == 20
     assert len(client.recommend(1, 3).items) == 3
@@ -133,6 +146,30 @@ def test_a_user_whom_the_online_store_does_not_know_gets_popular_films_he_has_no
     assert answer.fallback.cause == "no_features"
     assert not {item.movie_id for item in answer.items} & home.seen[home.featureless_user_id - FIRST_USER_ID]
     assert answer.provenance.feature_timestamp is None
+
+
+def test_a_rating_in_the_app_takes_the_film_away_and_moves_the_others_of_a_model_that_reads_no_history(
+    client: MarqueeClient,
+) -> None:
+    before = client.recommend(5, 500)
+    first = before.items[0].movie_id
+    rated = client.post("/v1/users/5/ratings", {"movie_id": first, "rating": 5.0})
+    assert rated.status_code == 201
+    after = client.recommend(5, 500)
+    assert after.fallback is None
+    assert after.provenance.app_ratings == 1
+    assert {item.movie_id for item in after.items} == {item.movie_id for item in before.items} - {first}
+    old = {item.movie_id: item.score for item in before.items}
+    assert any(abs(item.score - old[item.movie_id]) > 1e-4 for item in after.items)
+
+
+def test_a_user_of_the_app_gets_films_like_those_he_rated_until_the_next_training(client: MarqueeClient) -> None:
+    user_id = client.post("/v1/users", {}).json()["user_id"]
+    assert client.post(f"/v1/users/{user_id}/ratings", {"movie_id": 2, "rating": 5.0}).status_code == 201
+    answer = client.recommend(user_id, 5)
+    assert answer.fallback is not None
+    assert (answer.fallback.used, answer.fallback.cause) == ("likeness", "new_user")
+    assert [item.movie_id for item in answer.items] == [item.movie_id for item in client.similar(2, 5).items]
 
 
 def test_similar_films_come_without_the_film_itself(client: MarqueeClient) -> None:

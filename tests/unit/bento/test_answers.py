@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from http import HTTPStatus
 
+import numpy as np
 import pytest
 
-from bento.answers import Served, recommend, similar
+from bento.answers import Served, recommend, similar, taste_of
 from bento.errors import FeatureStoreUnavailable, RequestRefused
 from bento.schemas import RecommendRequest, RecommendResponse, SimilarRequest
+from bento.store.history import AppHistory
 from models.bundle import Bundle
-from tests.unit.bento.conftest import RecordingReader, features_of
+from models.interactions import Interactions
+from models.neumf import NeuMF, NeuMFConfig
+from tests.unit.bento.conftest import MET, TITLES, RecordingReader, features_of
 
 
 def _ask(served: Served, user_id: int, k: int = 20) -> RecommendResponse:
@@ -105,3 +110,100 @@ def test_an_unknown_film_is_refused_with_its_id_and_a_remedy(bundle: Bundle) -> 
     assert refused.value.status == HTTPStatus.NOT_FOUND
     assert "7" in refused.value.message
     assert refused.value.remedy
+
+
+def _told(ratings: dict[int, float], dismissed: tuple[int, ...] = ()) -> AppHistory:
+    """What the app's store would say; films by movie_key."""
+    return AppHistory(True, False, tuple(ratings.items()), dismissed)
+
+
+def _ask_with(served: Served, user_id: int, app: AppHistory | None, k: int = 20) -> RecommendResponse:
+    return recommend(served, RecommendRequest(user_id=user_id, k=k), app)
+
+
+def test_a_film_rated_in_the_app_is_gone_and_the_other_scores_have_changed(bundle: Bundle) -> None:
+    served = Served.of(bundle, None)
+    before, after = _ask(served, 12), _ask_with(served, 12, _told({902: 5.0}))
+    assert "Gamma" in {item.title for item in before.items}
+    assert {item.title for item in after.items} == {"Delta", "Epsilon"}
+    assert {item.title: item.score for item in after.items}["Delta"] != {i.title: i.score for i in before.items}[
+        "Delta"
+    ]
+    assert (after.fallback, after.provenance.app_ratings) == (None, 1)
+
+
+def test_a_dismissed_film_is_not_recommended_and_says_nothing_of_taste(bundle: Bundle) -> None:
+    served = Served.of(bundle, None)
+    before, after = _ask(served, 12), _ask_with(served, 12, _told({}, (902,)))
+    kept = [item for item in before.items if item.title != "Gamma"]
+    assert [(item.title, item.score) for item in after.items] == [(item.title, item.score) for item in kept]
+
+
+def test_a_user_of_the_app_only_is_answered_from_his_ratings_by_a_model_that_reads_histories(bundle: Bundle) -> None:
+    answer = _ask_with(Served.of(bundle, None), 1_000_000_001, _told({900: 4.0}))
+    assert answer.items[0].title == "Beta"
+    assert answer.fallback is None
+    assert {item.source for item in answer.items} == {"collaborative"}
+
+
+def test_a_user_of_the_app_without_ratings_gets_popular_films_he_has_not_dismissed(bundle: Bundle) -> None:
+    answer = _ask_with(Served.of(bundle, None), 1_000_000_001, _told({}, (900,)))
+    assert [item.title for item in answer.items][:2] == ["Beta", "Gamma"]
+    assert answer.fallback is not None
+    assert answer.fallback.cause == "unknown_user"
+
+
+def test_a_deleted_user_is_a_stranger_although_the_model_was_trained_on_him(bundle: Bundle) -> None:
+    reader = RecordingReader(features_of([1.0, 2.0]))
+    answer = _ask_with(Served.of(bundle, reader), 14, AppHistory(forgotten=True))
+    assert len(answer.items) == 5
+    assert answer.fallback is not None
+    assert answer.fallback.cause == "unknown_user"
+    assert reader.asked == []
+
+
+def test_an_unreadable_app_store_leaves_the_models_answer_and_says_so(bundle: Bundle) -> None:
+    answer = _ask_with(Served.of(bundle, None), 12, None)
+    assert answer.items == _ask(Served.of(bundle, None), 12).items
+    assert answer.provenance.app_ratings is None
+
+
+def test_a_rating_in_the_app_stands_for_the_one_that_the_model_was_trained_on(bundle: Bundle) -> None:
+    taste = taste_of(Served.of(bundle, None), 12, _told({900: 0.5, 77: 3.0}))
+    assert sorted(zip(taste.history.indices.tolist(), taste.history.data.tolist(), strict=True)) == [(0, 0.5), (1, 1.0)]
+    # Film 77 is none of the model's.
+    assert taste.fresh.tolist() == [0]
+
+
+def _neumf(bundle: Bundle) -> Served:
+    """The same bundle with a model that knows users by their index only and does not read histories."""
+    users, items = zip(*[(user, item) for user, met in MET.items() for item in met], strict=True)
+    interactions = Interactions.of(users, items, n_users=len(MET), n_items=len(TITLES))
+    config = NeuMFConfig(epochs=2, batch_size=8, use_features=False)
+    return Served.of(replace(bundle, recommender=NeuMF(config).fit(interactions, seed=1)), None)
+
+
+def test_a_model_that_reads_no_history_is_moved_towards_what_was_rated_well_and_away_from_the_rest(
+    bundle: Bundle,
+) -> None:
+    served = _neumf(bundle)
+    scores = {
+        stars: {item.title: item.score for item in _ask_with(served, 13, _told({900: stars})).items}
+        for stars in (0.5, 5.0)
+    }
+    assert "Alpha" not in scores[5.0]
+    likeness = served.bundle.recommender.similarities(np.array([0]))[0]
+    for item, title in enumerate(TITLES):
+        if title in scores[5.0] and abs(likeness[item]) > 1e-3:
+            assert (scores[5.0][title] > scores[0.5][title]) == (likeness[item] > 0)
+
+
+def test_a_user_whom_such_a_model_does_not_know_gets_films_like_those_he_rated_and_is_told(bundle: Bundle) -> None:
+    served = _neumf(bundle)
+    answer = _ask_with(served, 1_000_000_001, _told({900: 5.0}))
+    likeness = served.bundle.recommender.similarities(np.array([0]))[0]
+    best = max(range(1, len(TITLES)), key=lambda item: likeness[item])
+    assert answer.items[0].title == TITLES[best]
+    assert {item.source for item in answer.items} == {"similar"}
+    assert answer.fallback is not None
+    assert (answer.fallback.used, answer.fallback.cause) == ("likeness", "new_user")

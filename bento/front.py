@@ -1,0 +1,179 @@
+"""The one ASGI layer around every route, BentoML's and those under ``/v1``.
+
+It gives each answer a request id and security headers, refuses bodies that are too large before they are read, makes
+every error an RFC 9457 problem, and completes BentoML's OpenAPI document with what is really answered.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from http import HTTPStatus
+from typing import Any
+
+from bento.openapi import complete
+from bento.problems import MEDIA_TYPE, problem
+
+logger = logging.getLogger("marquee.front")
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+#: Bytes of the largest body that is taken; the largest that is meant has a few thousand.
+MAX_BODY = 1_000_000
+#: A caller's own id is taken over where it can do no harm in a log.
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_SECURITY: Headers = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+]
+#: Answers are of one person and of one moment.
+_OF_DATA: Headers = [(b"cache-control", b"no-store"), (b"content-security-policy", b"default-src 'none'")]
+
+
+class Front:
+    """Wraps an ASGI app; ``max_body`` in bytes."""
+
+    def __init__(self, app: App, max_body: int = MAX_BODY) -> None:
+        self._app = app
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(scope, send, _request_id(scope))
+        length = _header(scope["headers"], b"content-length")
+        if length is not None and length.isdigit() and int(length) > self._max_body:
+            await answer.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large())
+            return
+        if length is None and _header(scope["headers"], b"transfer-encoding") is not None:
+            body = await _read(receive, self._max_body)
+            if body is None:
+                await answer.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large())
+                return
+            receive = _replay(body, receive)
+        try:
+            await self._app(scope, receive, answer.send)
+        except Exception:
+            if answer.started:
+                raise
+            logger.exception("request %s failed", answer.request_id)
+            await answer.refuse(
+                HTTPStatus.INTERNAL_SERVER_ERROR,
+                "An unexpected error has occurred; the log has it under the request id.",
+            )
+
+    def _too_large(self) -> str:
+        return f"A body has at most {self._max_body} bytes."
+
+
+class _Answer:
+    """What goes back to the caller: an error, or the document of the API, is held until it is whole, then rewritten."""
+
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+        self.request_id = request_id
+        self.started = False
+        self._path = str(scope["path"])
+        self._send = send
+        self._held: Message | None = None
+        self._body = b""
+
+    async def send(self, message: Message) -> None:
+        """Take a message of the app."""
+        if message["type"] == "http.response.start":
+            self.started = True
+            is_problem = (_header(message["headers"], b"content-type") or b"").startswith(MEDIA_TYPE.encode())
+            is_document = self._path == "/docs.json" and message["status"] == HTTPStatus.OK
+            if is_document or (message["status"] >= HTTPStatus.BAD_REQUEST and not is_problem):
+                self._held = message
+            else:
+                await self._send({**message, "headers": self._headers(message["headers"])})
+        elif self._held is None:
+            await self._send(message)
+        else:
+            self._body += message.get("body", b"")
+            if not message.get("more_body", False):
+                await self._rewrite(self._held)
+
+    async def refuse(self, status: HTTPStatus, detail: str) -> None:
+        """Answer with a problem of this layer's own."""
+        await self.send({"type": "http.response.start", "status": status.value, "headers": []})
+        await self.send({"type": "http.response.body", "body": json.dumps({"detail": detail}).encode()})
+
+    async def _rewrite(self, start: Message) -> None:
+        try:
+            said = json.loads(self._body)
+        except ValueError:
+            said = self._body.decode("utf-8", "replace")
+        if start["status"] == HTTPStatus.OK:
+            media_type, document = "application/json", complete(said)
+        else:
+            media_type = MEDIA_TYPE
+            document = problem(start["status"], said, instance=self._path, request_id=self.request_id)
+        body = json.dumps(document, ensure_ascii=False).encode()
+        kept = [
+            (name, value)
+            for name, value in start["headers"]
+            if name.lower() not in (b"content-type", b"content-length")
+        ]
+        about = [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
+        await self._send({**start, "headers": self._headers([*kept, *about])})
+        await self._send({"type": "http.response.body", "body": body})
+
+    def _headers(self, given: Headers) -> Headers:
+        """The app's headers and the layer's; what the app has said itself stays."""
+        is_page = (_header(given, b"content-type") or b"").startswith((b"text/html", b"text/css", b"text/javascript"))
+        there = {name.lower() for name, _ in given}
+        wanted = [*_SECURITY, *([] if is_page else _OF_DATA), (b"x-request-id", self.request_id.encode())]
+        return [*given, *(header for header in wanted if header[0] not in there)]
+
+
+def _request_id(scope: Scope) -> str:
+    asked = _header(scope["headers"], b"x-request-id")
+    request_id = asked.decode() if asked and _REQUEST_ID.fullmatch(asked) else secrets.token_hex(16)
+    scope.setdefault("state", {})["request_id"] = request_id
+    return request_id
+
+
+def _header(headers: Headers, name: bytes) -> bytes | None:
+    return next(_values(headers, name), None)
+
+
+def _values(headers: Headers, name: bytes) -> Iterator[bytes]:
+    return (value for key, value in headers if key.lower() == name)
+
+
+async def _read(receive: Receive, limit: int) -> bytes | None:
+    """A body of unknown length, None once it is longer than it may be."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return body
+        body += message.get("body", b"")
+        if len(body) > limit:
+            return None
+        if not message.get("more_body", False):
+            return body
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A ``receive`` that gives a body that was read already, then what the real one gives."""
+    waiting = [body]
+
+    async def again() -> Message:
+        if waiting:
+            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
+        return await receive()
+
+    return again

@@ -1,0 +1,49 @@
+"""BentoML's OpenAPI document, completed with the statuses and bodies that its routes really answer.
+
+BentoML writes the same fixed set of errors to each route, in a shape that the layer around it (``front``) replaces.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bento.problems import MEDIA_TYPE, Problem
+
+_REF = "#/components/schemas/Problem"
+_SAYS = {
+    "400": "The body is not of the form that is wanted; `errors` names the fields.",
+    "404": "What the body names does not exist; a user whom nobody knows is no such case, he gets popular films.",
+    "413": "The body is too large.",
+    "500": "An error of the service; the log has it under the request id.",
+    "503": "Nothing is served yet, or the service is overloaded; `detail` says what to do.",
+    "504": "The answer took longer than it may.",
+}
+#: What BentoML's own routes answer beside 200.
+_STATUSES = {
+    "/recommend": ("400", "404", "413", "500", "503"),
+    "/similar": ("400", "404", "413", "500", "503"),
+    "/readyz": ("503",),
+}
+
+
+def complete(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with every route's real errors as problems."""
+    for path, statuses in _STATUSES.items():
+        for operation in document.get("paths", {}).get(path, {}).values():
+            responses = operation["responses"]
+            kept = {status: said for status, said in responses.items() if str(status) == "200"}
+            operation["responses"] = {**kept, **{status: error_response(_SAYS[status]) for status in statuses}}
+    document.setdefault("components", {}).setdefault("schemas", {}).update(problem_schemas())
+    return document
+
+
+def error_response(description: str) -> dict[str, Any]:
+    """An OpenAPI response whose body is a problem."""
+    return {"description": description, "content": {MEDIA_TYPE: {"schema": {"$ref": _REF}}}}
+
+
+def problem_schemas() -> dict[str, Any]:
+    """The schemas that such a response refers to."""
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    parts: dict[str, Any] = schema.pop("$defs", {})
+    return {**parts, "Problem": schema}

@@ -1,0 +1,540 @@
+"""The resources under ``/v1``: users, ratings, films and events, a FastAPI app of its own.
+
+A route reads the request, has ``bento.store`` do one act in one transaction, and says what came of it. Writes may carry
+an ``Idempotency-Key``, and ``If-Match`` or ``If-None-Match`` with the ``ETag`` of what was read.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from bento import resources_schemas as bodies
+from bento.answers import Served, taste_of
+from bento.errors import RequestRefused
+from bento.openapi import error_response, problem_schemas
+from bento.store import idempotency, people, tables
+from bento.store.database import Store, StoreUnavailable
+from bento.store.idempotency import Answer, KeyReused
+from bento.store.people import Forgotten, NoSuchUser, Who
+from bento.store.tables import APP
+
+MAX_PAGE = 200
+_FUTURE = timedelta(minutes=5)
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+
+UserId = Annotated[int, Path(ge=1, lt=2**63, description="As in `/recommend`.")]
+MovieId = Annotated[int, Path(ge=1, lt=2**63, description="The edition's own id of the film.")]
+Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many on a page.")]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=r"^[\x21-\x7e]{1,200}$",
+        description="The write with this key is done once in 24 hours; sent again it gets the same answer.",
+    ),
+]
+IfMatch = Annotated[str | None, Header(description="Only if the ETag is still this one, else 412.")]
+IfNoneMatch = Annotated[str | None, Header(description="Only if the ETag is not this one; `*`: only if there is none.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Backing:
+    """What the routes stand on: the app's store, the bundle of this moment (or why there is none), and the time."""
+
+    store: Store
+    served: Callable[[], Served]
+    now: Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The moment of a request."""
+    return datetime.now(UTC)
+
+
+def _backing(request: Request) -> Backing:
+    backing: Backing = request.app.state.backing
+    return backing
+
+
+Here = Annotated[Backing, Depends(_backing)]
+
+
+def make_app() -> FastAPI:
+    """The app; ``app.state.backing`` is set by whoever serves it."""
+    said = {
+        "404": "There is no such thing.",
+        "409": "The Idempotency-Key came with another request, or the thing is there already.",
+        "412": "The ETag is another one by now.",
+        "413": "The body is too large.",
+        "422": "The request is not of the form that is wanted; `errors` names the fields.",
+        "500": "An error of the service; the log has it under the request id.",
+        "503": "Nothing is served yet, or the app's store cannot be reached.",
+    }
+    reading: dict[int | str, Any] = {status: error_response(said[status]) for status in ("404", "422", "500", "503")}
+    writing: dict[int | str, Any] = {status: error_response(text) for status, text in said.items()}
+    app = FastAPI(
+        title="Marquee: users, ratings, films, events",
+        version="1",
+        docs_url="/docs",
+        redoc_url=None,
+        description=__doc__,
+    )
+
+    def read(path: str, model: type[BaseModel], tag: str) -> Callable[[Any], Any]:
+        return app.get(path, response_model=model, responses=reading, tags=[tag])
+
+    def write(method: str, path: str, model: type[BaseModel] | None, tag: str, status: int = 200) -> Any:
+        also: dict[int | str, Any] = {"201": {"model": model, "description": "Made."}} if method == "PUT" else {}
+        return app.api_route(
+            path, methods=[method], response_model=model, status_code=status, responses={**writing, **also}, tags=[tag]
+        )
+
+    write("POST", "/users", bodies.User, "users", 201)(create_user)
+    read("/users/{user_id}", bodies.User, "users")(read_user)
+    write("PATCH", "/users/{user_id}", bodies.User, "users")(change_user)
+    write("DELETE", "/users/{user_id}", None, "users", 204)(delete_user)
+    read("/users/{user_id}/films", bodies.RatedFilmPage, "users")(list_rated_films)
+    read("/users/{user_id}/ratings", bodies.RatingPage, "ratings")(list_ratings)
+    write("POST", "/users/{user_id}/ratings", bodies.Rating, "ratings", 201)(add_rating)
+    read("/users/{user_id}/ratings/{movie_id}", bodies.Rating, "ratings")(read_rating)
+    write("PUT", "/users/{user_id}/ratings/{movie_id}", bodies.Rating, "ratings")(put_rating)
+    write("DELETE", "/users/{user_id}/ratings/{movie_id}", None, "ratings", 204)(delete_rating)
+    read("/films", bodies.FilmPage, "films")(list_films)
+    read("/films/search", bodies.FoundFilms, "films")(search_films)
+    read("/films/{movie_id}", bodies.Film, "films")(read_film)
+    write("POST", "/events", bodies.Event, "events", 201)(add_event)
+
+    handlers: dict[type[Exception], Callable[[Request, Any], JSONResponse]] = {
+        RequestRefused: lambda _, e: _refusal(e.status, e.message, e.remedy),
+        NoSuchUser: lambda _, e: _refusal(HTTPStatus.NOT_FOUND, f"{e}.", "Create a user, or use an id of the edition."),
+        Forgotten: lambda _, e: _refusal(HTTPStatus.NOT_FOUND, f"{e}.", "A deleted user does not come back."),
+        KeyReused: lambda _, e: _refusal(HTTPStatus.CONFLICT, f"{e}.", "Use a new key for a new request."),
+        StoreUnavailable: lambda _, e: _refusal(
+            HTTPStatus.SERVICE_UNAVAILABLE, "The app's store cannot be reached.", "Nothing was kept; send it again."
+        ),
+    }
+    # FastAPI's own handler sends the input back, which may be no text that can be sent.
+    handlers[RequestValidationError] = lambda _, e: JSONResponse(
+        {"error": "The request is not of the form that is wanted.", "detail": _errors(e)},
+        status_code=HTTPStatus.UNPROCESSABLE_ENTITY,
+    )
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+    _describe_problems(app)
+    return app
+
+
+def create_user(here: Here, body: bodies.UserBody, key: Key = None) -> Response:
+    """Make a user; the answer has the id to recommend to."""
+
+    def act(session: Session, now: datetime) -> Answer:
+        user = people.create_user(session, body.name, now)
+        return _user_answer(user, HTTPStatus.CREATED)
+
+    return _write(here, key, "POST /users", body, act)
+
+
+def read_user(here: Here, user_id: UserId, if_none_match: IfNoneMatch = None) -> Response:
+    """One user, of the app or of the edition."""
+    served = here.served()
+    who = Who.of(user_id, served.catalogue.edition)
+    with here.store.reading() as session:
+        user = people.find_user(session, who)
+        if user is not None:
+            return _fresh(_user_answer(user, HTTPStatus.OK), if_none_match)
+        forgotten = people.is_forgotten(session, who)
+    if forgotten or user_id not in served.bundle.user_index:
+        raise NoSuchUser(f"There is no user {user_id}")
+    shown = bodies.User(user_id=user_id, source=who.source, name=None, created_at=None, updated_at=None)
+    return _fresh(Answer(HTTPStatus.OK, shown.model_dump(mode="json"), {"ETag": '"0"'}), if_none_match)
+
+
+def change_user(
+    here: Here, user_id: UserId, body: bodies.UserBody, key: Key = None, if_match: IfMatch = None
+) -> Response:
+    """Change what is given of a user; what is not given stays."""
+    served = here.served()
+
+    def act(session: Session, now: datetime) -> Answer:
+        there = people.find_user(session, Who.of(user_id, served.catalogue.edition), lock=True)
+        _match(if_match, "0" if there is None else str(there.version))
+        user = _writer(session, served, user_id, now)
+        if "name" in body.model_fields_set:
+            people.rename_user(session, user, body.name, now)
+        return _user_answer(user, HTTPStatus.OK)
+
+    return _write(here, key, f"PATCH /users/{user_id}", body, act)
+
+
+def delete_user(here: Here, user_id: UserId, key: Key = None, if_match: IfMatch = None) -> Response:
+    """Forget a user: profile, ratings, and whose events the log has are gone at once, and the user stays away."""
+    served = here.served()
+
+    def act(session: Session, now: datetime) -> Answer:
+        who = Who.of(user_id, served.catalogue.edition)
+        user = people.find_user(session, who, lock=True)
+        if user is None and (people.is_forgotten(session, who) or user_id not in served.bundle.user_index):
+            raise NoSuchUser(f"There is no user {user_id}")
+        _match(if_match, "0" if user is None else str(user.version))
+        people.forget_user(session, who, now)
+        return Answer(HTTPStatus.NO_CONTENT)
+
+    answer = _write(here, key, f"DELETE /users/{user_id}", None, act)
+    here.store.forget_traces()
+    return answer
+
+
+def list_ratings(here: Here, user_id: UserId, cursor: Cursor = None, limit: Limit = 50) -> Response:
+    """A user's ratings in the app, the last written first."""
+    served = here.served()
+    before = None if cursor is None else _after(cursor)
+    with here.store.reading() as session:
+        user = _reader(session, served, user_id)
+        rows = [] if user is None else people.list_ratings(session, user, before=before, limit=limit + 1)
+        page = [_rating(served, user_id, row) for row in rows[:limit]]
+    following = _cursor(rows[limit - 1].version) if len(rows) > limit else None
+    return JSONResponse({"items": page, "next_cursor": following})
+
+
+def add_rating(here: Here, user_id: UserId, body: bodies.NewRating, key: Key = None) -> Response:
+    """Rate a film that the user has not rated in the app; 409 where he has."""
+    return _rate(
+        here, f"POST /users/{user_id}/ratings", user_id, body.movie_id, body, key, None, "*", HTTPStatus.CONFLICT
+    )
+
+
+def read_rating(here: Here, user_id: UserId, movie_id: MovieId, if_none_match: IfNoneMatch = None) -> Response:
+    """The rating that a user gave a film in the app."""
+    served = here.served()
+    item = _item(served, movie_id)
+    with here.store.reading() as session:
+        user = _reader(session, served, user_id)
+        rating = None if user is None else people.find_rating(session, user, _key(served, item))
+        if rating is None:
+            raise _no_rating(user_id, movie_id)
+        return _fresh(_rating_answer(served, user_id, rating, HTTPStatus.OK), if_none_match)
+
+
+def put_rating(
+    here: Here,
+    user_id: UserId,
+    movie_id: MovieId,
+    body: bodies.RatingBody,
+    key: Key = None,
+    if_match: IfMatch = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Set the rating that a user gives a film: 201 where it is new, 200 where it was another."""
+    what = f"PUT /users/{user_id}/ratings/{movie_id}"
+    return _rate(here, what, user_id, movie_id, body, key, if_match, if_none_match, HTTPStatus.PRECONDITION_FAILED)
+
+
+def delete_rating(
+    here: Here, user_id: UserId, movie_id: MovieId, key: Key = None, if_match: IfMatch = None
+) -> Response:
+    """Take a rating back; the film may be recommended again."""
+    served = here.served()
+    item = _item(served, movie_id)
+
+    def act(session: Session, now: datetime) -> Answer:
+        user = people.find_user(session, Who.of(user_id, served.catalogue.edition), lock=True)
+        rating = None if user is None else people.find_rating(session, user, _key(served, item))
+        if user is None or rating is None:
+            raise _no_rating(user_id, movie_id)
+        _match(if_match, str(rating.version))
+        people.delete_rating(session, user, rating, now)
+        return Answer(HTTPStatus.NO_CONTENT, user_ref=user.id)
+
+    return _write(here, key, f"DELETE /users/{user_id}/ratings/{movie_id}", None, act)
+
+
+def list_rated_films(here: Here, user_id: UserId, cursor: Cursor = None, limit: Limit = 50) -> Response:
+    """The films that a user has rated, in the app or in the edition, with the rating that counts now."""
+    served = here.served()
+    who = Who.of(user_id, served.catalogue.edition)
+    with here.store.reading() as session:
+        _reader(session, served, user_id)
+        taste = taste_of(served, user_id, people.app_history(session, who))
+    stars = dict(zip(taste.history.indices.tolist(), taste.history.data.tolist(), strict=True))
+    in_app = set(taste.fresh.tolist())
+    rated = sorted(stars, key=lambda item: int(served.catalogue.cards[item]["movie_id"]))
+    after = 0 if cursor is None else _after(cursor)
+    left = [item for item in rated if served.catalogue.cards[item]["movie_id"] > after]
+    page = [
+        {**served.catalogue.film(item), "rating": stars[item], "source": "app" if item in in_app else "edition"}
+        for item in left[:limit]
+    ]
+    following = _cursor(page[-1]["movie_id"]) if len(left) > limit else None
+    return JSONResponse({"items": page, "next_cursor": following})
+
+
+def list_films(
+    here: Here,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+    page: Annotated[int | None, Query(ge=1, le=10**9, description="The page, from 1, instead of a cursor.")] = None,
+    size: Annotated[int | None, Query(ge=1, le=MAX_PAGE, description="How many on a page, with `page`.")] = None,
+) -> Response:
+    """The films that the served model knows, by their ids."""
+    catalogue = here.served().catalogue
+    if page is not None or size is not None:
+        limit = size or limit
+        start = ((page or 1) - 1) * limit
+    else:
+        after = 0 if cursor is None else _after(cursor)
+        start = int(np.searchsorted(catalogue.ids_in_order, after, side="right"))
+    items = catalogue.in_order[start : start + limit].tolist()
+    films = [catalogue.film(item) for item in items]
+    following = _cursor(films[-1]["movie_id"]) if films and start + limit < len(catalogue.cards) else None
+    return JSONResponse({"items": films, "total": len(catalogue.cards), "next_cursor": following})
+
+
+def search_films(
+    here: Here,
+    q: Annotated[str, Query(min_length=1, max_length=200, description="A title, as people type it.")],
+    limit: Annotated[int, Query(ge=1, le=50)] = 10,
+) -> Response:
+    """Films by title; typos, accents and articles are forgiven, and a year behind the title helps."""
+    catalogue = here.served().catalogue
+    found = catalogue.titles.search(q, limit)
+    return JSONResponse({"items": [{**catalogue.film(item), "fit": fit} for item, fit in found]})
+
+
+def read_film(here: Here, movie_id: MovieId) -> Response:
+    """One film."""
+    served = here.served()
+    return JSONResponse(served.catalogue.film(_item(served, movie_id)))
+
+
+def add_event(here: Here, body: bodies.EventBody, key: Key = None) -> Response:
+    """Note that something happened; with an `Idempotency-Key` it is noted once however often it is sent."""
+    served = here.served()
+    item = _item(served, body.movie_id)
+
+    def act(session: Session, now: datetime) -> Answer:
+        at = _moment(body.happened_at, now)
+        user = _writer(session, served, body.user_id, now)
+        number = people.log_event(session, user, body.kind, movie_key=_key(served, item), happened_at=at, now=now)
+        noted = bodies.Event(
+            event_id=number, user_id=body.user_id, movie_id=body.movie_id, kind=body.kind, happened_at=at
+        )
+        return Answer(HTTPStatus.CREATED, noted.model_dump(mode="json"), user_ref=user.id)
+
+    return _write(here, key, "POST /events", body, act)
+
+
+def _rate(
+    here: Backing,
+    what: str,
+    user_id: int,
+    movie_id: int,
+    body: bodies.RatingBody,
+    key: str | None,
+    if_match: str | None,
+    if_none_match: str | None,
+    where_there: HTTPStatus,
+) -> Response:
+    served = here.served()
+    item = _item(served, movie_id)
+
+    def act(session: Session, now: datetime) -> Answer:
+        at = _moment(body.rated_at, now)
+        user = _writer(session, served, user_id, now)
+        there = people.find_rating(session, user, _key(served, item))
+        version = None if there is None else str(there.version)
+        _match(if_match, version)
+        if if_none_match is not None and version is not None and _names(if_none_match, version):
+            raise RequestRefused(where_there, f"User {user_id} has rated film {movie_id}.", "Change it with PUT.")
+        rating = people.rate(
+            session, user, movie_key=_key(served, item), edition=served.catalogue.edition, movie_id=movie_id,
+            rating=body.rating, rated_at=at, now=now,
+        )  # fmt: skip
+        return _rating_answer(served, user_id, rating, HTTPStatus.CREATED if there is None else HTTPStatus.OK)
+
+    return _write(here, key, what, body, act)
+
+
+def _write(
+    here: Backing,
+    key: str | None,
+    what: str,
+    body: BaseModel | None,
+    act: Callable[[Session, datetime], Answer],
+) -> Response:
+    """Do an act in one transaction, once a key; the answer goes out after the transaction is kept."""
+    now = here.now()
+    replayed = None
+    with here.store.writing() as session:
+        if key is not None:
+            sent = b"" if body is None else body.model_dump_json(exclude_unset=True).encode()
+            replayed = idempotency.claim(session, key, idempotency.fingerprint(what, "", sent), now)
+        answer = replayed or act(session, now)
+        if key is not None and replayed is None:
+            idempotency.keep(session, key, answer)
+    headers = dict(answer.headers) if replayed is None else {**answer.headers, "Idempotency-Replayed": "true"}
+    return _response(answer, headers)
+
+
+def _writer(session: Session, served: Served, user_id: int, now: datetime) -> tables.User:
+    """The row of a user who writes; made where the edition knows him."""
+    who = Who.of(user_id, served.catalogue.edition)
+    found = people.find_user(session, who, lock=True)
+    if found is not None:
+        return found
+    if who.source != APP and user_id not in served.bundle.user_index:
+        raise NoSuchUser(f"There is no user {user_id}")
+    return people.adopt_user(session, who, now)
+
+
+def _reader(session: Session, served: Served, user_id: int) -> tables.User | None:
+    """The row of a user who is read; None for somebody of the edition who never wrote."""
+    who = Who.of(user_id, served.catalogue.edition)
+    found = people.find_user(session, who)
+    if found is None and (people.is_forgotten(session, who) or user_id not in served.bundle.user_index):
+        raise NoSuchUser(f"There is no user {user_id}")
+    return found
+
+
+def _item(served: Served, movie_id: int) -> int:
+    item = served.catalogue.by_id.get(movie_id)
+    if item is None:
+        raise RequestRefused(
+            HTTPStatus.NOT_FOUND, f"There is no film {movie_id} in the served model.", "Find it with /v1/films/search."
+        )
+    return item
+
+
+def _key(served: Served, item: int) -> int:
+    return int(served.catalogue.cards[item]["movie_key"])
+
+
+def _moment(given: datetime | None, now: datetime) -> datetime:
+    at = now if given is None else given
+    if not _EARLIEST <= at <= now + _FUTURE:
+        raise RequestRefused(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"{at.isoformat()} is before 1970 or in the future.",
+            "Send when it happened.",
+        )
+    return at.astimezone(UTC)
+
+
+def _no_rating(user_id: int, movie_id: int) -> RequestRefused:
+    return RequestRefused(
+        HTTPStatus.NOT_FOUND, f"User {user_id} has not rated film {movie_id} in the app.", "Add it with PUT."
+    )
+
+
+def _user_answer(user: tables.User, status: HTTPStatus) -> Answer:
+    shown = bodies.User(
+        user_id=user.source_id,
+        source=user.source,
+        name=user.name,
+        created_at=user.created_at,
+        updated_at=user.updated_at,
+    )
+    headers = {"ETag": f'"{user.version}"'}
+    if status == HTTPStatus.CREATED:
+        headers["Location"] = f"/v1/users/{user.source_id}"
+    return Answer(status, shown.model_dump(mode="json"), headers, user.id)
+
+
+def _rating(served: Served, user_id: int, row: tables.Rating) -> dict[str, Any]:
+    item = served.catalogue.by_key.get(row.movie_key)
+    card = {} if item is None else served.catalogue.cards[item]
+    return bodies.Rating(
+        user_id=user_id,
+        # The film's id in the edition that is served now; where it is not in it, the one that it was rated by.
+        movie_id=card.get("movie_id", row.movie_id),
+        movie_key=row.movie_key,
+        title=card.get("title"),
+        rating=float(row.rating),
+        rated_at=row.rated_at,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    ).model_dump(mode="json")
+
+
+def _rating_answer(served: Served, user_id: int, row: tables.Rating, status: HTTPStatus) -> Answer:
+    headers = {"ETag": f'"{row.version}"'}
+    shown = _rating(served, user_id, row)
+    if status == HTTPStatus.CREATED:
+        headers["Location"] = f"/v1/users/{user_id}/ratings/{shown['movie_id']}"
+    return Answer(status, shown, headers, row.user_ref)
+
+
+def _match(if_match: str | None, version: str | None) -> None:
+    if if_match is not None and (version is None or not _names(if_match, version)):
+        raise RequestRefused(
+            HTTPStatus.PRECONDITION_FAILED, "It has changed since it was read.", "Read it again, then decide."
+        )
+
+
+def _names(tags: str, version: str) -> bool:
+    """Whether a list of entity tags names a version; ``*`` names any."""
+    return any(tag.strip() in ("*", f'"{version}"') for tag in tags.split(","))
+
+
+def _fresh(answer: Answer, if_none_match: str | None) -> Response:
+    """The answer, or 304 for who has it."""
+    if if_none_match is not None and _names(if_none_match, answer.headers["ETag"].strip('"')):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=dict(answer.headers))
+    return _response(answer, dict(answer.headers))
+
+
+def _response(answer: Answer, headers: dict[str, str]) -> Response:
+    if answer.body is None:
+        return Response(status_code=answer.status, headers=headers)
+    return JSONResponse(answer.body, status_code=answer.status, headers=headers)
+
+
+def _cursor(last: int) -> str:
+    return base64.urlsafe_b64encode(json.dumps(last).encode()).decode().rstrip("=")
+
+
+def _after(cursor: str) -> int:
+    try:
+        last = json.loads(base64.urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)))
+    except (ValueError, binascii.Error):
+        last = None
+    if type(last) is not int or not 0 <= last < 2**63:
+        raise RequestRefused(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "The cursor is none of this list's.", "Take `next_cursor` as it was given."
+        )
+    return last
+
+
+def _refusal(status: HTTPStatus, message: str, remedy: str) -> JSONResponse:
+    """An error in the shape that the layer around all routes makes a problem of."""
+    return JSONResponse({"error": message, "detail": f"{message} {remedy}"}, status_code=status)
+
+
+def _errors(refused: RequestValidationError) -> list[dict[str, Any]]:
+    return [{"loc": part["loc"], "msg": part["msg"]} for part in refused.errors()]
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Have the app's OpenAPI document hold the schema that its error responses refer to."""
+    make = app.openapi
+
+    def document() -> dict[str, Any]:
+        made = make()
+        made.setdefault("components", {}).setdefault("schemas", {}).update(problem_schemas())
+        return made
+
+    app.openapi = document

@@ -1,0 +1,137 @@
+"""The bodies of the resources under ``/v1``, one class a body or a part of one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+#: No control characters: they are no part of a name, and PostgreSQL refuses some.
+Name = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")
+]
+Stars = Annotated[float, Field(ge=0.5, le=5, multiple_of=0.5, description="0.5 to 5 in half steps.", examples=[4.5])]
+Id = Annotated[int, Field(ge=1, lt=2**63)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class UserBody(_Body):
+    """What a user says of himself."""
+
+    name: Name | None = Field(default=None, description="What the user is called.", examples=["Ann"])
+
+
+class User(BaseModel):
+    """One user: of the app, or of the served edition."""
+
+    user_id: int = Field(description="The id, as in `/recommend`.", examples=[1_000_000_001])
+    source: str = Field(description="`app`, or the edition that knows the user.", examples=["app"])
+    name: str | None = Field(description="What the user is called.")
+    created_at: datetime | None = Field(description="Since when the app knows the user; null where it never wrote.")
+    updated_at: datetime | None = Field(description="Time of the last change, UTC.")
+
+
+class RatingBody(_Body):
+    """A rating of the film that the path names."""
+
+    rating: Stars
+    rated_at: AwareDatetime | None = Field(default=None, description="When, with a time zone; now if not given.")
+
+
+class NewRating(RatingBody):
+    """A rating with its film."""
+
+    movie_id: Id = Field(description="The edition's own id of the film.", examples=[1])
+
+
+class Rating(BaseModel):
+    """The rating that a user gives a film now."""
+
+    user_id: int
+    movie_id: int = Field(description="The edition's own id of the film.")
+    movie_key: int = Field(description="The platform's key of the film.")
+    title: str | None = Field(description="Null where the served edition does not have the film.")
+    rating: float = Field(description="0.5 to 5 in half steps.")
+    rated_at: datetime
+    created_at: datetime
+    updated_at: datetime
+
+
+class RatingPage(BaseModel):
+    """Some ratings, the last written first."""
+
+    items: list[Rating]
+    next_cursor: str | None = Field(description="For the next page; null where this is the last.")
+
+
+class Film(BaseModel):
+    """One film that the served model knows."""
+
+    movie_id: int = Field(description="The edition's own id of the film.", examples=[1])
+    movie_key: int = Field(description="The platform's key of the film.")
+    imdb_id: str | None = Field(description="IMDb's id of the title, null where the film has no match there.")
+    title: str = Field(description="Title without the year, with its article in front.")
+    year: int | None
+    genres: list[str]
+    link: str | None = Field(description="A page about the film.")
+    link_kind: str | None
+    rating_count: int = Field(description="Ratings that the served model was trained on.")
+
+
+class FilmPage(BaseModel):
+    """Some films by their ids."""
+
+    items: list[Film]
+    total: int = Field(description="How many films there are in all.")
+    next_cursor: str | None = Field(description="For the next page; null where this is the last.")
+
+
+class FoundFilm(Film):
+    """A film that fits a search."""
+
+    fit: float = Field(description="How well the title fits; 1 is letter by letter.")
+
+
+class FoundFilms(BaseModel):
+    """The films that fit, best first."""
+
+    items: list[FoundFilm]
+
+
+class RatedFilm(Film):
+    """A film with the rating that a user gave it, wherever he gave it."""
+
+    rating: float
+    source: Literal["app", "edition"] = Field(description="Whether the rating came through the app or the edition.")
+
+
+class RatedFilmPage(BaseModel):
+    """Some films that a user has rated, by their ids."""
+
+    items: list[RatedFilm]
+    next_cursor: str | None = Field(description="For the next page; null where this is the last.")
+
+
+class EventBody(_Body):
+    """Something that the app saw happen between a user and a film."""
+
+    user_id: Id = Field(examples=[1])
+    movie_id: Id = Field(examples=[1])
+    kind: Literal["shown", "viewed", "clicked", "dismissed", "watchlisted"] = Field(
+        description="A dismissed film is not recommended to the user again."
+    )
+    happened_at: AwareDatetime | None = Field(default=None, description="When, with a time zone; now if not given.")
+
+
+class Event(BaseModel):
+    """An event as it stands in the log."""
+
+    event_id: int
+    user_id: int
+    movie_id: int
+    kind: str
+    happened_at: datetime
