@@ -14,7 +14,7 @@ endif
 export DO_NOT_TRACK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup run update ui serve test lint prove evaluate clean
+.PHONY: help setup run update ui serve test lint prove evaluate bench clean-up backup restore clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -30,10 +30,10 @@ $(INSTALLED): requirements.lock
 setup: $(INSTALLED) ## Make .venv from requirements.lock
 
 run: $(INSTALLED) ## Materialize everything, then ask the built bento for recommendations over HTTP
-	@$(PY) -m orchestration.run
+	@$(PY) -m orchestration.run $(if $(DRY_RUN),--dry-run)
 
-update: $(INSTALLED) ## Observe the upstream files and rebuild what they changed, without a daemon
-	@$(PY) -m orchestration.run --no-recommend
+update: $(INSTALLED) ## Observe the upstream files and rebuild what they changed, without a daemon (DRY_RUN=1: only say what would be fetched)
+	@$(PY) -m orchestration.run --no-recommend $(if $(DRY_RUN),--dry-run)
 
 ui: $(INSTALLED) ## The Dagster UI with its daemon on http://127.0.0.1:3000
 	@$(PY) -m orchestration.ui
@@ -51,11 +51,32 @@ lint: $(INSTALLED) ## Linters, types and import rules
 test: $(INSTALLED) lint ## Linters, types, unit, graph, integration and service tests
 	@$(PY) -m pytest -n 2 --dist loadfile
 
-prove: $(INSTALLED) ## The long proofs; JSON under $$MARQUEE_HOME/reports
-	@$(PY) -m pytest tests/prove -s
+prove: $(INSTALLED) ## The long proofs, or ONLY=kills, disk_full, ...; JSON under $$MARQUEE_HOME/reports
+	@$(PY) -m pytest $(if $(ONLY),$(patsubst %,tests/prove/test_%.py,$(ONLY)),tests/prove) -s
 
-evaluate: $(INSTALLED) ## The comparison of recommenders on RATINGS=path/to/ratings.csv
-	@$(PY) -m models.evaluate leave-last-out --ratings "$(RATINGS)"
+# A folder of MovieLens editions; without one a look beside the project.
+EVALUATE_DATA := $(or $(MARQUEE_RAW_DIR),../shared/data)
+EVALUATE_REPORTS := $(or $(MARQUEE_HOME),data)/reports
+evaluate: $(INSTALLED) ## The quality tables, or PROTOCOL=... MODEL=... of them; RATINGS=path: one protocol on a file, as JSON
+ifdef RATINGS
+	@$(PY) -m models.evaluate $(or $(PROTOCOL),leave-last-out) --ratings "$(RATINGS)" $(if $(MODEL),--model $(MODEL))
+else
+	@$(PY) -m models.tables --data "$(EVALUATE_DATA)" --reports "$(EVALUATE_REPORTS)" \
+		$(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(MODEL),--model $(MODEL)) $(if $(SEEDS),--seeds $(SEEDS))
+endif
+
+bench: $(INSTALLED) ## The pipeline at three sizes beside a hand-written script; BENCH="--ratings 200000" for a small one
+	@$(PY) -m orchestration.bench $(BENCH)
+
+clean-up: $(INSTALLED) ## Remove what the retention settings let go, saying what it frees; DRY_RUN=1 only says it
+	@$(PY) -m orchestration.upkeep clean-up $(if $(DRY_RUN),--dry-run)
+
+backup: $(INSTALLED) ## Write what upstream files cannot give back into one file, FILE=path or in backups/
+	@$(PY) -m orchestration.upkeep backup $(if $(FILE),"$(FILE)")
+
+restore: $(INSTALLED) ## Make the home hold what the backup FILE=path holds; then `make run`
+	@test -n "$(FILE)" || { echo "make restore FILE=path/to/backup.tar.gz"; exit 2; }
+	@$(PY) -m orchestration.upkeep restore "$(FILE)"
 
 clean: ## Remove the state of the default home (data/); the virtual environment stays
 	rm -rf data

@@ -8,13 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PROJECT_ROOT = Path(__file__).resolve().parent
 
 #: The format of ``MARQUEE_HOME`` that this code writes; an older home is migrated, a newer one refused.
-HOME_FORMAT = 1
+HOME_FORMAT = 2
 
 EDITIONS = (
     "sample",
@@ -56,11 +56,21 @@ class Settings(BaseSettings):
     )
     imdb_max_age_days: float = Field(
         default=7.0,
-        gt=0,
-        description="A downloaded IMDb dump older than this is fetched anew; local mirrors are not touched.",
+        ge=0,
+        description="A downloaded IMDb dump, or ml-latest, last looked at longer ago than this is asked for anew, and"
+        " fetched if it has changed; 0 asks at every look. Local mirrors are not touched.",
     )
     imdb_dumps: Annotated[tuple[str, ...], NoDecode] = Field(
         default=IMDB_DUMPS, description="The IMDb dumps wanted, separated by commas."
+    )
+    catalogue_min_votes: int = Field(
+        default=1_000, ge=0, description="Votes from which a film of IMDb that MovieLens lacks is in the catalogue."
+    )
+    changes_rating_step: float = Field(
+        default=0.3, gt=0, description="By how much an IMDb rating must move to be noted among the changes."
+    )
+    changes_min_votes: int = Field(
+        default=100, ge=1, description="Votes that a title must have before and after for its move to be noted."
     )
     movielens_url: str = Field(
         default="https://files.grouplens.org/datasets/movielens", description="Where editions are downloaded from."
@@ -82,6 +92,25 @@ class Settings(BaseSettings):
     )
     neumf_features: bool = Field(
         default=True, description="Feed the feature service to NeuMF's MLP; off is the paper's baseline."
+    )
+    keep_bundles: int = Field(
+        default=5,
+        ge=1,
+        description="Newest bundles that `make clean-up` keeps, beside the served and the rollback one.",
+    )
+    keep_bentos: int = Field(
+        default=3, ge=1, description="Newest bentos that `make clean-up` keeps, beside those of the kept versions."
+    )
+    keep_runs_days: float = Field(
+        default=30.0, ge=0, description="Age in days at which `make clean-up` removes a run from Dagster's history."
+    )
+    keep_leftovers_days: float = Field(
+        default=1.0, ge=0, description="Age in days at which `make clean-up` takes a half-written file for abandoned."
+    )
+    store_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="The app's store, `postgresql://user:password@host/name` or `sqlite:///path`; default"
+        " `$MARQUEE_HOME/app/store.db`.",
     )
     serve_port: int = Field(default=8000, ge=1, le=65535, description="Port of the bento.")
     ui_port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
@@ -122,6 +151,11 @@ class Settings(BaseSettings):
         return self.home / "warehouse.lock"
 
     @property
+    def run_lock(self) -> Path:
+        """The file whose ``flock`` is held by whoever changes the home as a whole: a run, upkeep."""
+        return self.home / "run.lock"
+
+    @property
     def published(self) -> Path:
         """The DuckDB file that analysts open read-only."""
         return self.home / "published" / "marquee.duckdb"
@@ -157,6 +191,11 @@ class Settings(BaseSettings):
         return self.home / "models"
 
     @property
+    def app_store(self) -> str:
+        """The URL of the app's store, secrets included: never for a log."""
+        return self.store_url.get_secret_value() or f"sqlite:///{self.home / 'app' / 'store.db'}"
+
+    @property
     def serving_pointer(self) -> Path:
         """The JSON file that names the bundle being served."""
         return self.home / "serving.json"
@@ -180,3 +219,8 @@ class Settings(BaseSettings):
     def reports(self) -> Path:
         """JSON of ``make evaluate``, ``make bench`` and ``make prove``."""
         return self.home / "reports"
+
+    @property
+    def backups(self) -> Path:
+        """Where ``make backup`` writes unless it is given a file."""
+        return self.home / "backups"

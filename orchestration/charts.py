@@ -33,6 +33,7 @@ _NAMES = {
     "aka_title_year": "Other title and year",
     "near_year": "Title, year off by one",
     "unmatched": "No match",
+    "imdb_only": "Only in IMDb",
 }
 _METRICS = {"hr": "HR", "ndcg": "NDCG", "recall": "Recall", "precision": "Precision", "map": "MAP", "mrr": "MRR"}
 
@@ -212,7 +213,7 @@ def match_methods(frame: pl.DataFrame) -> Figure:
     methods, counts = ordered["match_method"].to_list(), ordered["movies"].to_list()
     total = sum(counts)
     figure, (panel,) = _figure(height=0.75 + 0.32 * len(methods))
-    colors = [GREY if method == "unmatched" else BLUE for method in methods]
+    colors = [GREY if method in ("unmatched", "imdb_only") else BLUE for method in methods]
     panel.barh([_name(method) for method in methods], counts, color=colors, height=0.62)
     panel.invert_yaxis()
     panel.set_xlim(0, max(counts) * 1.2)
@@ -231,6 +232,44 @@ def match_methods(frame: pl.DataFrame) -> Figure:
             color=_INK,
         )
     _title(panel, f"How {total:,} films were matched to IMDb")
+    return figure
+
+
+def rating_drift(frame: pl.DataFrame, threshold: float) -> Figure:
+    """How far ratings moved and votes grew from one dump to the next; columns ``measure``, ``step`` and ``titles``.
+
+    Steps of the measure ``rating`` are tenths from -10 (or less) to 10 (or more); those beyond ``threshold`` are in
+    colour. Steps of ``votes`` count from 0, for fewer votes, in the order of the labels below.
+    """
+    growth = ["fewer", "the same", "up to 1 %", "1 to 5 %", "5 to 20 %", "20 to 99 %", "doubled"]
+    counts = {(measure, step): titles for measure, step, titles in frame.select("measure", "step", "titles").rows()}
+    figure, (ratings, votes) = _figure(height=4.6, rows=2)
+    steps = range(-10, 11)
+    # That most ratings stay would hide how the others move, so it is said and not drawn.
+    moves = [0 if step == 0 else counts.get(("rating", step), 0) for step in steps]
+    beyond = [abs(step) >= round(10 * threshold) for step in steps]
+    ratings.bar(steps, moves, width=0.8, color=[ORANGE if far else GREY for far in beyond])
+    ratings.set_xticks([-10, -5, 0, 5, 10], ["-1 or less", "-0.5", "0", "+0.5", "+1 or more"])
+    ratings.margins(y=0.1)
+    _counts(ratings)
+    same = counts.get(("rating", 0), 0)
+    far_moved = sum(move for move, far in zip(moves, beyond, strict=True) if far)
+    _title(ratings, f"{sum(moves):,} ratings moved, {far_moved:,} by {threshold:g} or more; {same:,} stayed")
+    grown = [counts.get(("votes", step), 0) for step in range(len(growth))]
+    votes.bar(growth, grown, width=0.7, color=[ORANGE, GREY, *[BLUE] * (len(growth) - 2)])
+    for place, titles in enumerate(grown):
+        votes.annotate(
+            f"{titles:,}",
+            (place, titles),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+            color=_INK,
+        )
+    votes.margins(y=0.15)
+    _counts(votes)
+    _title(votes, "Titles by how many more votes they have")
     return figure
 
 

@@ -7,9 +7,10 @@ import os
 
 import dagster as dg
 
-from orchestration.defs import automation, features, raw, recommender, serving, warehouse
+from orchestration.defs import automation, changes, features, raw, recommender, serving, warehouse
+from orchestration.defs.dbt import Dbt
 from orchestration.defs.expectations import expectation_checks
-from orchestration.defs.resources import dbt_project, quiet_environment, resources
+from orchestration.defs.resources import MartTranslator, dbt_project, quiet_environment
 from settings import Settings
 
 
@@ -20,6 +21,7 @@ def marquee() -> dg.Definitions:
     os.environ.update(quiet_environment(settings))
     project = dbt_project(settings)
     manifest = json.loads(project.manifest_path.read_text())
+    dbt = Dbt(project, manifest, MartTranslator())
     marts = [".".join(key.path) for key in warehouse.mart_keys(manifest)]
     return dg.Definitions(
         assets=[
@@ -28,29 +30,34 @@ def marquee() -> dg.Definitions:
             raw.movielens_tables,
             *raw.imdb_tables,
             raw.ingest_ledgers,
-            warehouse.warehouse_models(project, manifest),
+            changes.imdb_changes,
+            warehouse.warehouse_models(dbt),
             warehouse.published_copy(manifest),
-            features.feature_histories,
+            *features.feature_histories,
             features.training_set,
             features.online_store,
             recommender.catalogue,
             *recommender.candidates,
             recommender.comparison,
+            recommender.fitted_model,
             serving.model_bundle,
             serving.promoted_model,
             serving.bento,
         ],
         asset_checks=[
             expectation_checks("raw_expectations", [f"raw.{table}" for table in raw.RAW_TABLES]),
+            raw.columns_as_declared,
+            raw.published_counts,
             raw.counts_add_up,
             expectation_checks("mart_expectations", marts),
             recommender.beats_popularity,
             serving.bundle_answers,
+            *automation.FRESHNESS,
         ],
         jobs=automation.JOBS,
         schedules=automation.SCHEDULES,
         sensors=automation.SENSORS,
-        resources=resources(settings),
+        resources={"settings": settings, "dbt": dbt},
         # One process may write the warehouse, so the steps of a run follow each other in one.
         executor=dg.in_process_executor,
     )

@@ -1,8 +1,8 @@
-"""``MARQUEE_HOME``: the folder of all state, its format version, and the swap of one edition for another.
+"""``MARQUEE_HOME``: the folder of all state, its format version and migrations, and the swap of one state for another.
 
-A home holds one edition. Another edition is built in a home of its own inside (``rebuild/``), and only when that is
-complete are its parts moved to the places of the old ones. The moves are listed in a journal first, so a kill between
-two of them is finished by the next start.
+A home holds one edition. Another edition is built in a home of its own inside (``rebuild/``), and a backup is restored
+in one (``restored/``); only when that is complete are its parts moved to the places of the old ones. The moves are
+listed in a journal first, so a kill between two of them is finished by the next start.
 """
 
 from __future__ import annotations
@@ -10,13 +10,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import duckdb
+
+from orchestration.warehouse import exclusive, open_database, quote, tables_of
 from settings import HOME_FORMAT, Settings
 
-#: What moves when the edition changes, in this order: the bundles before the pointer that names one of them.
+#: What moves when the edition changes, in this order: a database's log with it, for another database cannot replay it,
+#: and the bundles before the pointer that names one of them.
 SWAPPED = (
+    "warehouse.duckdb.wal",
     "warehouse.duckdb",
     "published",
     "features",
@@ -30,8 +37,16 @@ SWAPPED = (
     "sample",
 )
 
-#: Tables of the old warehouse that the new one starts with, so that no key is ever given twice.
-KEPT_TABLES = ("intermediate.int_user_keys", "intermediate.int_movie_keys")
+#: Tables of the old warehouse that the new one starts with: no key is ever given twice, and IMDb's history goes on.
+KEPT_TABLES = (
+    "intermediate.int_user_keys",
+    "intermediate.int_movie_keys",
+    "raw.imdb_changes",
+    "raw.imdb_looks",
+    "raw.imdb_snapshot_titles",
+    "raw.imdb_snapshot_ratings",
+    "raw.imdb_drift",
+)
 
 DAGSTER_YAML = """\
 # Written by Marquee at every start. Telemetry and the new-user dialogue are off; runs queue one at a time, because one
@@ -78,17 +93,56 @@ def read_home(folder: Path) -> Home | None:
     return home
 
 
+def migrate(folder: Path, steps: Mapping[int, Callable[[Path], None]] | None = None) -> int:
+    """Bring an older home to the format of this code, one step at a time. Returns the number of steps taken.
+
+    ``steps`` maps a format to what makes the next one of it. ``home.json`` moves on after each step, so a kill in the
+    middle of one has the next start do it again: every step may be repeated. Raises ``HomeError`` where a step is
+    missing.
+    """
+    steps = MIGRATIONS if steps is None else steps
+    home = read_home(folder)
+    taken = 0
+    while home is not None and home.format < HOME_FORMAT:
+        step = steps.get(home.format)
+        if step is None:
+            raise HomeError(
+                f"{folder} is of format {home.format}, and nothing leads from there to {HOME_FORMAT}."
+                " Start with an empty MARQUEE_HOME, and bring the keys along from a backup (`make restore`)."
+            )
+        step(folder)
+        home = Home(home.format + 1, home.edition)
+        _write_home(folder, home)
+        taken += 1
+    return taken
+
+
+def _without_a_strange_sample(folder: Path) -> None:
+    """Format 2: only a home of the sample has ``sample/``. A swap to another edition used to leave it behind."""
+    home = read_home(folder)
+    if home is not None and home.edition != "sample":
+        shutil.rmtree(folder / "sample", ignore_errors=True)
+
+
+#: From each older format, what makes the next one of it. A step may run twice, and knows nothing of later formats.
+MIGRATIONS: dict[int, Callable[[Path], None]] = {1: _without_a_strange_sample}
+
+
 def prepare(settings: Settings) -> None:
-    """Make the home's folders and notes. Idempotent. Raises ``HomeError`` when the home holds another edition."""
+    """Make the home's folders and notes, an older home's first migrated. Idempotent.
+
+    Raises ``HomeError`` when the home holds another edition or is of a newer format.
+    """
     home = read_home(settings.home)
     if home is not None and home.edition != settings.movielens:
         raise HomeError(
             f"{settings.home} holds the edition {home.edition}, not {settings.movielens}."
             " `make run` rebuilds aside and swaps; or choose another MARQUEE_HOME."
         )
+    migrate(settings.home)
     settings.dagster.mkdir(parents=True, exist_ok=True)
     _write(settings.dagster / "dagster.yaml", DAGSTER_YAML)
-    _write(settings.home / "home.json", json.dumps({"format": HOME_FORMAT, "edition": settings.movielens}))
+    _write_home(settings.home, Home(HOME_FORMAT, settings.movielens))
 
 
 def rebuild_folder(settings: Settings) -> Path:
@@ -97,41 +151,74 @@ def rebuild_folder(settings: Settings) -> Path:
 
 
 def start_rebuild(settings: Settings, edition: str) -> Path:
-    """A folder for building ``edition`` aside, begun with the old warehouse's keys. A rebuild under way goes on."""
-    from orchestration.warehouse import exclusive, open_database, quote, tables_of
+    """A folder for building ``edition`` aside, begun with the old warehouse's keys.
 
+    A rebuild under way goes on, unless the home has given keys since that it does not know: it could give them again.
+    """
+    migrate(settings.home)
     aside = rebuild_folder(settings)
     found = read_home(aside)
     if found is not None and found.edition != edition:
         shutil.rmtree(aside)
-    if not (aside / "home.json").exists() and settings.warehouse.exists():
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
+    if settings.warehouse.exists():
         with exclusive(settings):
-            con = open_database(settings, aside / "warehouse.duckdb")
-            literal = str(settings.warehouse).replace("'", "''")
-            con.execute(f"ATTACH '{literal}' AS former (READ_ONLY)")
-            for relation in KEPT_TABLES:
-                schema, table = relation.split(".")
-                con.execute("USE former")
-                kept = table in tables_of(con, schema)
-                con.execute("USE warehouse")
-                if kept:
-                    con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
-                    con.execute(f"CREATE TABLE {quote(relation)} AS FROM former.{quote(relation)}")
-            con.close()
+            if not (aside / "home.json").exists() or _lacks_keys(settings, aside / "warehouse.duckdb"):
+                shutil.rmtree(aside, ignore_errors=True)
+                aside.mkdir(parents=True)
+                _copy_keys(settings, aside / "warehouse.duckdb")
     aside.mkdir(parents=True, exist_ok=True)
     return aside
 
 
+def _copy_keys(settings: Settings, target: Path) -> None:
+    """Begin another warehouse with the keys of this one. The caller holds the warehouse."""
+    with closing(open_database(settings, target)) as con:
+        for relation in _attach_former(con, settings.warehouse):
+            con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(relation.split('.')[0])}")
+            con.execute(f"CREATE TABLE {quote(relation)} AS FROM former.{quote(relation)}")
+
+
+def _lacks_keys(settings: Settings, target: Path) -> bool:
+    """Whether this home's warehouse holds keys that the other one does not. The caller holds the warehouse."""
+    with closing(open_database(settings, target)) as con:
+        for relation in _attach_former(con, settings.warehouse):
+            schema, table = relation.split(".")
+            if table not in tables_of(con, schema):
+                return True
+            missing = f"SELECT count(*) FROM (FROM former.{quote(relation)} EXCEPT FROM {quote(relation)})"
+            if con.execute(missing).fetchall() != [(0,)]:
+                return True
+    return False
+
+
+def _attach_former(con: duckdb.DuckDBPyConnection, warehouse: Path) -> list[str]:
+    """Attach a warehouse as ``former``, and say which of the kept tables it has."""
+    literal = str(warehouse).replace("'", "''")
+    con.execute(f"ATTACH '{literal}' AS former (READ_ONLY)")
+    found = con.execute(
+        "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE database_name = 'former'"
+    ).fetchall()
+    return [relation for relation in KEPT_TABLES if (relation,) in found]
+
+
 def swap(settings: Settings) -> None:
     """Put the finished rebuild in the home's place. The new home.json goes last: it says that the swap is done."""
-    aside = rebuild_folder(settings)
-    edition = read_home(aside)
-    if edition is None:
-        raise HomeError(f"{aside} holds no finished rebuild.")
-    _write(settings.home / "swap.json", json.dumps({"edition": edition.edition}))
-    heal(settings.home)
+    swap_in(settings.home, rebuild_folder(settings))
+
+
+def swap_in(folder: Path, aside: Path, *, further: Collection[str] = ()) -> None:
+    """Make the home hold what the home ``aside``, a folder inside it, holds: its parts, its edition, its format.
+
+    A part of an edition that ``aside`` lacks is removed, for it belongs to the state that ends. ``further`` names what
+    else moves, where ``aside`` has it.
+    """
+    home = read_home(aside)
+    if home is None:
+        raise HomeError(f"{aside} holds no finished home.")
+    parts = [name for name in dict.fromkeys((*SWAPPED, *further)) if (aside / name).exists()]
+    journal = {"aside": aside.name, "parts": parts, **asdict(home)}
+    _write(folder / "swap.json", json.dumps(journal))
+    heal(folder)
 
 
 def heal(folder: Path) -> bool:
@@ -139,35 +226,50 @@ def heal(folder: Path) -> bool:
     journal = folder / "swap.json"
     if not journal.exists():
         return False
-    edition = json.loads(journal.read_text())["edition"]
-    aside, former = folder / "rebuild", folder / "former"
+    told = json.loads(journal.read_text())
+    # A journal of format 1 names no parts: then those move that are there, and nothing is removed.
+    parts: list[str] | None = told.get("parts")
+    aside, former = folder / told.get("aside", "rebuild"), folder / "former"
     former.mkdir(exist_ok=True)
-    for name in SWAPPED:
+    for name in dict.fromkeys((*SWAPPED, *(parts or ()))):
         new, place = aside / name, folder / name
         if not new.exists():
-            continue
-        if name == "published":
-            # Readers may open the file at any moment: replaced file by file, the folder is never missing.
+            if parts is not None and name not in parts and place.exists():
+                _put_away(place, former)
+        elif name == "published":
+            # Readers may open the file at any moment: replaced file by file, the folder is never missing. The manifest
+            # comes after the copy that it describes.
             place.mkdir(exist_ok=True)
-            for file in sorted(new.iterdir()):
+            for file in sorted(new.iterdir(), reverse=True):
                 file.replace(place / file.name)
             new.rmdir()
-            continue
-        if place.exists():
-            shutil.rmtree(former / name, ignore_errors=True)
-            place.replace(former / name)
-        new.replace(place)
-    _write(folder / "home.json", json.dumps({"format": HOME_FORMAT, "edition": edition}))
+        else:
+            if place.exists():
+                _put_away(place, former)
+            new.replace(place)
+    _write_home(folder, Home(told.get("format", 1), told["edition"]))
     shutil.rmtree(aside, ignore_errors=True)
     shutil.rmtree(former, ignore_errors=True)
     journal.unlink()
     return True
 
 
+def _put_away(place: Path, former: Path) -> None:
+    shutil.rmtree(former / place.name, ignore_errors=True)
+    place.replace(former / place.name)
+
+
+def _write_home(folder: Path, home: Home) -> None:
+    _write(folder / "home.json", json.dumps(asdict(home)))
+
+
 def _write(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
+    """Write a small file whole or not at all, on disk before it gets its name."""
     if path.exists() and path.read_text() == text:
         return
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    aside.write_text(text)
+    with aside.open("w") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
     aside.replace(path)

@@ -1,31 +1,14 @@
 """Dagster's event log as a few readable lines on the terminal: what is built, how long it took, what went wrong."""
 
-import io
 import logging
-import re
 import sys
 import time
 from typing import Any
 
 import dagster as dg
 
-#: What dagster-dbt says of its own doings; the models' lines tell more.
-_CHATTER = ("A dbt subsetted execution", "Copying `", "Running dbt command", "Finished dbt command", "Fetching ")
-_BUILT = re.compile(r"OK created sql \w+ model (?P<model>\S+) .*in (?P<seconds>[\d.]+)s")
-_TROUBLE = re.compile(r"\b(ERROR|FAIL|Failure|Error|Runtime)\b")
-
-
-class DbtLines(io.TextIOBase):
-    """A stream for dbt's output: a line a model built, and whatever went wrong; all of it is in dbt's own log."""
-
-    def write(self, text: str) -> int:
-        """Pass on what a reader of the terminal wants."""
-        for line in text.splitlines():
-            if built := _BUILT.search(line):
-                print(f"     {built['model'].replace('.', '/'):<44}{float(built['seconds']):>8.1f} s", file=sys.stderr)
-            elif _TROUBLE.search(line) and "ERROR=0" not in line:
-                print(f"     {line}", file=sys.stderr)
-        return len(text)
+#: What Dagster says of its own doings; the lines of models and failures tell more.
+_CHATTER = ("Dependencies for step",)
 
 
 class _ProgressHandler(logging.Handler):

@@ -7,14 +7,14 @@ is taken anew: an asset whose upstream came out with the same data version is no
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
-from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.definitions.data_version import DATA_VERSION_TAG, CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
@@ -28,13 +28,35 @@ _LOGGERS: dict[str, Any] = {"loggers": {"console": {}}}
 
 Tell = Callable[[str], None]
 
+_WITH_SIBLINGS = "built with its siblings"
+
+#: A reason names so many assets at most; the others are counted.
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """Why an asset was built, and whether that made another version of it (its first one is another, too)."""
+
+    reason: str
+    changed: bool = True
+
 
 @dataclass(frozen=True)
 class Result:
-    """What a wave did: reasons of the rebuilt assets, the spared ones, and the failure that ended it, if any."""
+    """What a wave did: what it rebuilt and why, what it spared and why, and the failure that ended it, if any."""
 
-    rebuilt: dict[dg.AssetKey, str] = field(default_factory=dict)
-    spared: tuple[dg.AssetKey, ...] = ()
+    rebuilt: dict[dg.AssetKey, Rebuilt] = field(default_factory=dict)
+    spared: dict[dg.AssetKey, str] = field(default_factory=dict)
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a look upstream found: files that are new or other than last time, and those that are as they were."""
+
+    changed: tuple[dg.AssetKey, ...] = ()
+    unchanged: tuple[dg.AssetKey, ...] = ()
     failure: str | None = None
 
 
@@ -50,13 +72,34 @@ def free_dead_runs(instance: dg.DagsterInstance) -> int:
     return freed
 
 
-def observe(defs: dg.Definitions, instance: dg.DagsterInstance) -> str | None:
-    """Take the versions of the upstream files. Returns the message of the failure, or None."""
+def observe(defs: dg.Definitions, instance: dg.DagsterInstance) -> Observed:
+    """Take the versions of the upstream files and say which differ from the last look's."""
     job = defs.resolve_job_def("observe_upstream")
+    keys = sorted(defs.resolve_asset_graph().observable_asset_keys)
+    before = {key: _observed_version(instance, key) for key in keys}
     result = job.execute_in_process(
         instance=instance, run_config=_LOGGERS, tags=_tags("observe upstream files"), raise_on_error=False
     )
-    return None if result.success else _failure(result)
+    if not result.success:
+        return Observed(failure=_failure(result))
+    changed = tuple(key for key in keys if _observed_version(instance, key) != before[key])
+    return Observed(changed, tuple(key for key in keys if key not in changed))
+
+
+def _observed_version(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
+    records = instance.fetch_observations(key, limit=1).records
+    observation = records[0].asset_observation if records else None
+    return None if observation is None else observation.tags.get(DATA_VERSION_TAG)
+
+
+def _built_versions(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]) -> dict[dg.AssetKey, str | None]:
+    """The data version of each asset as it was materialized last."""
+    found: dict[dg.AssetKey, str | None] = {}
+    for record in instance.get_asset_records(list(keys)):
+        event = record.asset_entry.last_materialization
+        made = None if event is None else event.asset_materialization
+        found[record.asset_entry.asset_key] = None if made is None else (made.tags or {}).get(DATA_VERSION_TAG)
+    return found
 
 
 def out_of_date(
@@ -144,37 +187,74 @@ def rebuild(
     """Rebuild what is out of date, layer by layer, until nothing is or a step fails."""
     graph = defs.resolve_asset_graph()
     job = defs.resolve_implicit_global_asset_job_def()
-    done: dict[dg.AssetKey, str] = {}
+    done: dict[dg.AssetKey, Rebuilt] = {}
     while True:
         stale = out_of_date(defs, instance, missing_artifact if not done else lambda _: False)
         repeated = [key for key in stale if key in done]
         if repeated:
             return Result(done, failure=_still_stale(stale, repeated))
         if not stale:
-            spared = tuple(sorted(graph.materializable_asset_keys - set(done)))
-            return Result(done, spared)
+            result = Result(done, {key: _spared(graph, key, done) for key in graph.materializable_asset_keys - {*done}})
+            _note_reasons(instance, result)
+            return result
         chosen = layer(graph, stale)
         for line in _spoken(chosen, stale):
             tell(line)
-        result = job.execute_in_process(
+        before = _built_versions(instance, chosen)
+        run = job.execute_in_process(
             instance=instance,
             run_config=_LOGGERS,
             asset_selection=sorted(chosen),
-            tags=_tags("; ".join(sorted({stale.get(key, "built with its siblings") for key in chosen}))),
+            tags=_tags("; ".join(sorted({stale.get(key, _WITH_SIBLINGS) for key in chosen}))),
             raise_on_error=False,
         )
-        done.update({key: stale.get(key, "built with its siblings") for key in chosen})
-        if not result.success:
-            return Result(done, failure=_failure(result))
-        failed = _failed_blocking_checks(result)
+        after = _built_versions(instance, chosen)
+        for key in sorted(chosen):
+            version = after.get(key)
+            done[key] = Rebuilt(stale.get(key, _WITH_SIBLINGS), version is None or version != before.get(key))
+        if not run.success:
+            return Result(done, failure=_failure(run))
+        failed = _failed_blocking_checks(run)
         if failed:
             return Result(done, failure=failed)
+
+
+def _spared(graph: AssetGraph, key: dg.AssetKey, done: Mapping[dg.AssetKey, Rebuilt]) -> str:
+    """Why an asset was not rebuilt: the nearest of what it follows that was built and came out as it had been."""
+    found: set[dg.AssetKey] = set()
+    met: set[dg.AssetKey] = set()
+    ahead = set(graph.get(key).parent_keys)
+    while ahead:
+        met |= ahead
+        found |= {parent for parent in ahead if parent in done}
+        ahead = {far for near in ahead if near not in done for far in graph.get(near).parent_keys} - met
+    if not found:
+        return "nothing that it follows changed"
+    names = [key.to_user_string() for key in sorted(found)]
+    if len(names) > _NAMED:
+        names = [*names[: _NAMED - 1], f"{len(names) - _NAMED + 1} others"]
+    return f"{', '.join(names)} came out the same"
+
+
+def _note_reasons(instance: dg.DagsterInstance, result: Result) -> None:
+    """Put the reasons on the assets, where the UI shows them among their events; a first build needs none."""
+    if not result.rebuilt or not result.spared:
+        return
+    for key, rebuilt in result.rebuilt.items():
+        outcome = "changed" if rebuilt.changed else "came out the same"
+        _note(instance, key, {"wave": f"rebuilt: {rebuilt.reason}", "outcome": outcome})
+    for key, reason in result.spared.items():
+        _note(instance, key, {"wave": f"spared: {reason}"})
+
+
+def _note(instance: dg.DagsterInstance, key: dg.AssetKey, metadata: dict[str, str]) -> None:
+    instance.report_runless_asset_event(dg.AssetObservation(asset_key=key, metadata=metadata))
 
 
 def _spoken(chosen: Iterable[dg.AssetKey], stale: dict[dg.AssetKey, str]) -> list[str]:
     by_reason: dict[str, list[str]] = {}
     for key in sorted(chosen):
-        by_reason.setdefault(stale.get(key, "built with its siblings"), []).append(key.to_user_string())
+        by_reason.setdefault(stale.get(key, _WITH_SIBLINGS), []).append(key.to_user_string())
     return [
         f"{why}: {', '.join(names)}" if len(names) <= 6 else f"{why}: {len(names)} assets"
         for why, names in by_reason.items()

@@ -15,12 +15,17 @@ import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from orchestration.disk import full_disk
 from orchestration.home import HomeError, heal, prepare, read_home, start_rebuild, swap
 from orchestration.warehouse import WarehouseBusy, hold
 from settings import PROJECT_ROOT, Settings
+
+if TYPE_CHECKING:
+    from orchestration.rebuild import Result
 
 
 def say(line: str) -> None:
@@ -34,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--no-recommend", action="store_true", help="end after the rebuild; do not start the bento")
     parser.add_argument("--user", type=int, default=1, help="the user to recommend to at the end (default 1)")
     parser.add_argument("-k", type=int, default=10, help="how many recommendations to print (default 10)")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be fetched, and from where")
     options = parser.parse_args(arguments)
     try:
         settings = Settings()
@@ -42,18 +48,36 @@ def main(arguments: list[str] | None = None) -> int:
             name = "MARQUEE_" + "_".join(str(part) for part in problem["loc"]).upper()
             say(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
         return 2
+    if options.dry_run:
+        return _dry_run(settings)
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
-        with hold(settings.home / "run.lock", timeout_s=settings.lock_timeout_s, tell=say, what="this home"):
+        with hold(settings.run_lock, timeout_s=settings.lock_timeout_s, tell=say, what="this home"):
             if heal(settings.home):
-                say("finished the change of edition that was cut off")
+                say("finished a change of edition, or a restoration, that was cut off")
             status = _bring_up_to_date(settings)
     except (HomeError, WarehouseBusy) as error:
         say(str(error))
         return 2
+    except Exception as error:
+        said = full_disk(error)
+        if said is None:
+            raise
+        say(f"\n{settings.home} cannot be written: {said}. What was published and served before is untouched.")
+        say("Make room (`make clean-up` says what may go) and run the same command again.")
+        return 1
     if status == 0 and not options.no_recommend:
         status = _recommend(settings, options.user, options.k)
     return status
+
+
+def _dry_run(settings: Settings) -> int:
+    from orchestration.sources.plan import make_plan, plan_lines
+
+    plan = make_plan(settings)
+    for line in plan_lines(plan, settings):
+        print(line)
+    return 0 if plan.feasible else 1
 
 
 def _bring_up_to_date(settings: Settings) -> int:
@@ -94,41 +118,39 @@ def _rebuild_here(settings: Settings) -> int:
 
     # Observable multi-assets and data versions of outputs are beta in the pinned version: nothing a reader can act on.
     warnings.simplefilter("ignore", dg.BetaWarning)
+    # dbt's semaphores end with this process; what minds them would say so in two lines after the last one here.
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     from orchestration.defs.resources import quiet_environment
 
     os.environ.update(quiet_environment(settings))
     from orchestration import rebuild
     from orchestration.definitions import marquee
-    from orchestration.progress import DbtLines, progress_logger
+    from orchestration.progress import progress_logger
+    from orchestration.story import story
 
-    with dg.DagsterInstance.get() as instance, redirect_stdout(DbtLines()):
+    with dg.DagsterInstance.get() as instance, redirect_stdout(sys.stderr):
         rebuild.free_dead_runs(instance)
         defs = dg.Definitions.merge(marquee(), dg.Definitions(loggers={"console": progress_logger}))
         say("looking at the upstream files")
-        failure = rebuild.observe(defs, instance)
-        if failure is not None:
-            say(f"\n{failure}\nNothing was rebuilt; what was there is untouched.")
+        observed = rebuild.observe(defs, instance)
+        if observed.failure is not None:
+            say(f"\n{observed.failure}\nNothing was rebuilt; what was there is untouched.")
             return 1
         result = rebuild.rebuild(defs, instance, missing_artifact=_missing_artifacts(settings), tell=say)
     if result.failure is not None:
         say(f"\n{result.failure}\nWhat was published and served before is untouched.")
         return 1
     took = time.monotonic() - started
-    for line in _comparison_lines(settings):
+    for line in (*story(observed, result), *_comparison_lines(settings)):
         say(line)
-    say(f"\n{_story(result)} in {took:.0f} s; peak memory {_peak_memory_gb():.1f} GB")
+    say(f"\n{_summary(result)} in {took:.0f} s; peak memory {_peak_memory_gb():.1f} GB")
     return 0
 
 
-def _story(result: object) -> str:
-    from orchestration.rebuild import Result
-
-    assert isinstance(result, Result)
-    spared = len(result.spared)
+def _summary(result: Result) -> str:
     if not result.rebuilt:
-        return f"Nothing has changed: all {spared} assets reused"
-    names = ", ".join(sorted(key.to_user_string() for key in result.rebuilt)) if spared else ""
-    return f"{len(result.rebuilt)} assets built, {spared} reused" + (f" (built: {names})" if names else "")
+        return f"Nothing has changed: all {len(result.spared)} assets reused"
+    return f"{len(result.rebuilt)} assets built, {len(result.spared)} reused"
 
 
 def _comparison_lines(settings: Settings) -> list[str]:

@@ -43,6 +43,12 @@ class TrainingData:
         return (int(self.interactions.timestamps.max(initial=0)) // 86_400 + 1) * 86_400
 
 
+def training_snapshot(folder: Path) -> dict[str, str]:
+    """The tables that the training set is made of, each with the version of its content, as the file itself says."""
+    metadata = pl.read_parquet_metadata(folder / TRAINING_FILE)
+    return {name: version for name, version in sorted(metadata.items()) if name != "ARROW:schema"}
+
+
 def _epoch(frame: pl.DataFrame, column: str) -> NDArray[np.int64]:
     return frame[column].dt.epoch("s").to_numpy().astype(np.int64)
 

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 from orchestration.home import HomeError, heal, prepare
+from orchestration.warehouse import WarehouseBusy, hold
 from settings import PROJECT_ROOT, Settings
+
+#: What asks us to end: a terminal's Ctrl-C, a service manager, a closed terminal.
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
-    """Prepare the home, then become ``dagster dev``, which runs web server and daemon and stops both on Ctrl-C."""
+    """Prepare the home, then run ``dagster dev`` (web server, daemon, code servers) until it ends or we are told to."""
     settings = Settings()
-    heal(settings.home)
     try:
+        # A swap or a migration is one process's work. Where a run holds the home, it has done both.
+        with suppress(WarehouseBusy), hold(settings.run_lock, timeout_s=0, what="this home"):
+            heal(settings.home)
+            prepare(settings)
         prepare(settings)
     except HomeError as error:
         print(error, file=sys.stderr)
@@ -25,11 +38,51 @@ def main() -> int:
     dbt_project(settings)
     print(f"Dagster UI on http://127.0.0.1:{settings.ui_port}, state in {settings.home}; Ctrl-C ends it", flush=True)
     dagster = Path(sys.executable).with_name("dagster")
-    os.chdir(PROJECT_ROOT)
-    os.execv(
-        dagster,
-        [str(dagster), "dev", "-w", "workspace.yaml", "--host", "127.0.0.1", "--port", str(settings.ui_port)],
-    )
+    command = [str(dagster), "dev", "-w", "workspace.yaml", "--host", "127.0.0.1", "--port", str(settings.ui_port)]
+    return run_to_its_end(command)
+
+
+def run_to_its_end(command: Sequence[str], *, grace_s: float = 20.0) -> int:
+    """Run a command and leave none of its descendants behind. Returns its exit status, 0 when we were told to end.
+
+    ``dagster dev`` stops its servers on SIGINT alone: on SIGTERM they live on without it. So every ending is handed on
+    as SIGINT, and what is left of its process group after ``grace_s`` seconds is killed.
+    """
+    told: list[int] = []
+
+    def end(number: int, _: FrameType | None) -> None:
+        told.append(number)
+        child.send_signal(signal.SIGINT)
+
+    # Blocked until the handler stands, or an ending that comes at once would be lost with the child left alone.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+    with subprocess.Popen(
+        command,
+        cwd=PROJECT_ROOT,
+        start_new_session=True,
+        preexec_fn=_hear_endings,
+    ) as child:
+        for number in ENDINGS:
+            signal.signal(number, end)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
+        deadline: float | None = None
+        while child.poll() is None:
+            if told and deadline is None:
+                deadline = time.monotonic() + grace_s
+            if deadline is not None and time.monotonic() >= deadline:
+                break
+            time.sleep(0.2)
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    return 0 if told else child.returncode
+
+
+def _hear_endings() -> None:
+    """In the child: a shell starts what runs in its background with SIGINT ignored, and Python leaves that as it is."""
+    for number in ENDINGS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
 
 
 if __name__ == "__main__":

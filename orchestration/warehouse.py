@@ -139,17 +139,18 @@ def tables_of(con: duckdb.DuckDBPyConnection, schema: str) -> list[str]:
     return [row[0] for row in found.fetchall()]
 
 
-def export_parquet(con: duckdb.DuckDBPyConnection, relation: str, path: Path, *, order_by: str) -> int:
-    """Write a table to one Parquet file, sorted, replaced whole. Returns the number of rows."""
+def export_parquet(
+    con: duckdb.DuckDBPyConnection, relation: str, path: Path, *, order_by: str, version: TableVersion
+) -> None:
+    """Write a table to one Parquet file, sorted, replaced whole, with the table's version in the file's metadata."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
     literal = str(aside).replace("'", "''")
     con.execute(
-        f"COPY (SELECT * FROM {quote(relation)} ORDER BY {order_by}) TO '{literal}' (FORMAT parquet, COMPRESSION zstd)"
+        f"COPY (SELECT * FROM {quote(relation)} ORDER BY {order_by}) TO '{literal}'"
+        f" (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{version: '{version.digest}'}})"
     )
     aside.replace(path)
-    [(rows,)] = con.execute(f"SELECT count(*) FROM {quote(relation)}").fetchall()
-    return int(rows)
 
 
 def read_manifest(settings: Settings) -> Publication | None:
@@ -182,9 +183,30 @@ def publish(
     folder = settings.published.parent
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / ".marquee.duckdb.part"
-    for leftover in (aside, aside.with_name(aside.name + ".wal")):
-        leftover.unlink(missing_ok=True)
-    literal = str(aside).replace("'", "''")
+    _remove_database(aside)
+    try:
+        _write_copy(con, aside, schema, tables, comments)
+        _replace(aside, settings.published)
+    except BaseException:
+        # Half a file beside the published one would take the room that a full disk lacks.
+        _remove_database(aside)
+        raise
+    publication = Publication(version, settings.movielens, versions, changed=True)
+    manifest = {
+        "version": version,
+        "edition": settings.movielens,
+        "tables": {name: asdict(value) for name, value in versions.items()},
+    }
+    note = folder / ".manifest.json.part"
+    note.write_text(json.dumps(manifest, indent=1))
+    _replace(note, folder / "manifest.json")
+    return publication
+
+
+def _write_copy(
+    con: duckdb.DuckDBPyConnection, file: Path, schema: str, tables: list[str], comments: dict[str, dict[str, str]]
+) -> None:
+    literal = str(file).replace("'", "''")
     con.execute(f"ATTACH '{literal}' AS publication (STORAGE_VERSION '{PUBLISHED_STORAGE_VERSION}')")
     try:
         con.execute(f"CREATE SCHEMA publication.{quote(schema)}")
@@ -197,17 +219,11 @@ def publish(
         con.execute("CHECKPOINT publication")
     finally:
         con.execute("DETACH publication")
-    _replace(aside, settings.published)
-    publication = Publication(version, settings.movielens, versions, changed=True)
-    manifest = {
-        "version": version,
-        "edition": settings.movielens,
-        "tables": {name: asdict(value) for name, value in versions.items()},
-    }
-    note = folder / ".manifest.json.part"
-    note.write_text(json.dumps(manifest, indent=1))
-    _replace(note, folder / "manifest.json")
-    return publication
+
+
+def _remove_database(file: Path) -> None:
+    for part in (file, file.with_name(file.name + ".wal")):
+        part.unlink(missing_ok=True)
 
 
 def _comment(con: duckdb.DuckDBPyConnection, target: str, comments: dict[str, str], columns: set[str]) -> None:

@@ -34,3 +34,15 @@
             else {{ list }}[1]
         end
 {%- endmacro %}
+
+{#-
+    IMDb's genres in MovieLens' words: "Family" is Children, "Music" is near enough to Musical (so the matching takes it,
+    too), and what MovieLens has no word for (Biography, History, Sport, News, ...) is left out.
+-#}
+{% macro movielens_genres(list) -%}
+    list_sort(list_distinct([
+            case g when 'Family' then 'Children' when 'Music' then 'Musical' else g end
+            for g in {{ list }}
+            if g in ('Family', 'Music', '{{ genres() | join("', '") }}')
+        ]))
+{%- endmacro %}

@@ -14,8 +14,8 @@ ratings as (
 
     select
         movie_key,
-        sum(times_rated) as rating_count
-    from {{ ref('fct_ratings') }}
+        count(*) as rating_count
+    from {{ ref('int_ratings_keyed') }}
     group by movie_key
 
 ),
@@ -24,7 +24,7 @@ final as (
 
     select
         ratings.movie_key,
-        ratings.rating_count as in_fct_ratings,
+        ratings.rating_count as given,
         history.rating_count as in_history
     from ratings
     full outer join history on ratings.movie_key = history.movie_key

@@ -14,8 +14,8 @@ ratings as (
 
     select
         user_key,
-        sum(times_rated) as rating_count
-    from {{ ref('fct_ratings') }}
+        count(*) as rating_count
+    from {{ ref('int_ratings_keyed') }}
     group by user_key
 
 ),
@@ -24,7 +24,7 @@ final as (
 
     select
         ratings.user_key,
-        ratings.rating_count as in_fct_ratings,
+        ratings.rating_count as given,
         history.rating_count as in_history
     from ratings
     full outer join history on ratings.user_key = history.user_key

@@ -4,8 +4,16 @@ from pathlib import Path
 
 import dagster as dg
 
-from orchestration.defs.features import FEATURE_HISTORIES, ONLINE_STORE, TRAINING_SET
-from orchestration.defs.recommender import CANDIDATES, CATALOGUE, COMPARISON, candidate_key, comparison_file
+from orchestration.defs.features import FEATURE_MARTS, ONLINE_STORE, TRAINING_SET, history_file, history_key
+from orchestration.defs.recommender import (
+    CANDIDATES,
+    CATALOGUE,
+    COMPARISON,
+    FITTED_MODEL,
+    candidate_key,
+    comparison_file,
+    fitted_folder,
+)
 from orchestration.defs.serving import BENTO, MODEL_BUNDLE, PROMOTED_MODEL, built_pointer
 from orchestration.defs.warehouse import PUBLISHED_COPY
 from orchestration.training_data import ITEMS_FILE, TRAINING_FILE
@@ -16,12 +24,13 @@ def artifacts(settings: Settings) -> dict[dg.AssetKey, Path]:
     """The file of each asset under ``MARQUEE_HOME``."""
     return {
         PUBLISHED_COPY: settings.published,
-        FEATURE_HISTORIES: settings.features / "user_features.parquet",
+        **{history_key(mart): history_file(settings, mart) for mart in FEATURE_MARTS},
         TRAINING_SET: settings.features / TRAINING_FILE,
         ONLINE_STORE: settings.feast / "online_store.db",
         CATALOGUE: settings.features / ITEMS_FILE,
         **{candidate_key(name): settings.evaluation / name / "recommender.json" for name in CANDIDATES},
         COMPARISON: comparison_file(settings),
+        FITTED_MODEL: fitted_folder(settings) / "recommender.json",
         MODEL_BUNDLE: built_pointer(settings),
         PROMOTED_MODEL: settings.serving_pointer,
         BENTO: settings.bentoml / "bentos",

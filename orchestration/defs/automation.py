@@ -1,4 +1,8 @@
-"""Jobs and schedules: the whole graph at once, the look at what was published upstream, and the wave behind it."""
+"""Jobs, schedules and sensors: the whole graph at once, the look upstream, and the wave that follows it."""
+
+import warnings
+from collections.abc import Sequence
+from datetime import timedelta
 
 import dagster as dg
 
@@ -17,18 +21,29 @@ observe_upstream = dg.define_asset_job(
     description="Take the versions of all upstream files.",
 )
 
-observe_imdb = dg.define_asset_job(
-    "observe_imdb",
-    selection=dg.AssetSelection.assets(*(upstream_dump(dump) for dump in IMDB_DUMPS)),
-    description="Take the versions of IMDb's dumps, fetching those that are older than MARQUEE_IMDB_MAX_AGE_DAYS.",
+observe_ratings = dg.define_asset_job(
+    "observe_ratings",
+    selection=dg.AssetSelection.assets(upstream_dump("title.ratings")),
+    description="Take the version of IMDb's `title.ratings`, the one small dump whose values move every day.",
 )
 
-weekly_imdb = dg.ScheduleDefinition(
-    name="weekly_imdb",
-    job=observe_imdb,
+daily_ratings = dg.ScheduleDefinition(
+    name="daily_ratings",
+    job=observe_ratings,
+    cron_schedule="0 5 * * 2-7",
+    execution_timezone="UTC",
+    description="Every day but Monday 05:00 UTC: ask for IMDb's ratings and votes.",
+)
+
+weekly_upstream = dg.ScheduleDefinition(
+    name="weekly_upstream",
+    job=observe_upstream,
     cron_schedule="0 4 * * 1",
     execution_timezone="UTC",
-    description="Monday 04:00 UTC: look at IMDb's dumps; `rebuild_changed` rebuilds what depends on a changed one.",
+    description=(
+        "Monday 04:00 UTC: ask for all upstream files, whatever their age; `rebuild_changed` rebuilds what a change"
+        " reaches."
+    ),
 )
 
 rebuild_changed = dg.AutomationConditionSensorDefinition(
@@ -37,6 +52,29 @@ rebuild_changed = dg.AutomationConditionSensorDefinition(
     description="Rebuilds what depends on changed data, asset by asset, and stops where an output stayed equal.",
 )
 
-JOBS = [everything, observe_upstream, observe_imdb]
-SCHEDULES = [weekly_imdb]
-SENSORS = [rebuild_changed]
+
+def _look(dumps: Sequence[dg.AssetKey], within: timedelta) -> Sequence[dg.AssetChecksDefinition]:
+    return dg.build_last_update_freshness_checks(
+        assets=list(dumps), lower_bound_delta=within, severity=dg.AssetCheckSeverity.WARN
+    )
+
+
+with warnings.catch_warnings():
+    # Their successor, a freshness policy, counts materializations alone, and an upstream file is only ever observed.
+    warnings.simplefilter("ignore", dg.SupersessionWarning)
+    #: A file that nobody has looked at for longer than its schedule, with a day to spare, is warned of. Files that were
+    #: looked at and are as they were are fresh: IMDb decides when they change.
+    FRESHNESS = [
+        *_look([upstream_dump("title.ratings")], timedelta(days=2)),
+        *_look(
+            [UPSTREAM_MOVIELENS, *(upstream_dump(dump) for dump in IMDB_DUMPS if dump != "title.ratings")],
+            timedelta(days=8),
+        ),
+    ]
+    look_for_neglect = dg.build_sensor_for_freshness_checks(
+        name="look_for_neglect", freshness_checks=FRESHNESS, minimum_interval_seconds=3_600
+    )
+
+JOBS = [everything, observe_upstream, observe_ratings]
+SCHEDULES = [daily_ratings, weekly_upstream]
+SENSORS = [rebuild_changed, look_for_neglect]

@@ -8,12 +8,11 @@ import dagster as dg
 import polars as pl
 
 from orchestration import charts
-from orchestration.defs.metadata import place
+from orchestration.defs.metadata import materialized, place, table_metadata
 from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
 from orchestration.warehouse import connect, export_parquet, table_version
 from settings import Settings
 
-FEATURE_HISTORIES = dg.AssetKey("feature_histories")
 TRAINING_SET = dg.AssetKey("training_set")
 ONLINE_STORE = dg.AssetKey("online_store")
 FCT_RATINGS = dg.AssetKey(["marts", "fct_ratings"])
@@ -25,6 +24,8 @@ FEATURE_MARTS = {
     "movie_content": "movie_key",
     "movie_imdb": "movie_key",
 }
+#: IMDb's ratings have no past before the first dump, so the view `movie_imdb` is served and not trained on.
+TRAINING_MARTS = ("user_features", "movie_features", "movie_content")
 FEATURE_CODE = source_digest("feature_repo", "orchestration/warehouse.py")
 
 
@@ -43,44 +44,46 @@ def _frame_digest(frame: pl.DataFrame) -> str:
     return f"{frame.height}:{frame.select(sorted(frame.columns)).hash_rows(seed=0).sum()}"
 
 
-@dg.asset(
-    key=FEATURE_HISTORIES,
-    deps=[dg.AssetKey(["marts", mart]) for mart in FEATURE_MARTS],
-    group_name="features",
-    owners=MODEL_OWNERS,
-    kinds={"parquet", "duckdb"},
-    code_version=source_digest("orchestration/warehouse.py"),
-    automation_condition=ON_CHANGE,
-    description=(
-        "The feature marts as Parquet files, which Feast reads: one row a key and day of change, computed from what"
-        " happened strictly before its timestamp. Feast never opens the warehouse."
-    ),
-)
-def feature_histories(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
-    """Export the four feature marts, each file replaced whole."""
-    rows, digests = {}, []
-    with connect(settings, tell=context.log.info) as con:
-        for mart, key in FEATURE_MARTS.items():
-            relation = f"marts.{mart}"
-            digests.append(table_version(con, relation).digest)
-            rows[mart] = export_parquet(
-                con, relation, settings.features / f"{mart}.parquet", order_by=f"{key}, feature_timestamp"
-            )
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(hashlib.sha256("".join(digests).encode()).hexdigest()[:16]),
-        metadata={
-            "dagster/row_count": sum(rows.values()),
-            "folder": place(settings, settings.features),
-            "rows": dg.MetadataValue.md(
-                "| feature view | rows |\n|---|---:|\n" + "\n".join(f"| {name} | {n:,} |" for name, n in rows.items())
-            ),
-        },
+def history_key(mart: str) -> dg.AssetKey:
+    """The asset key of a feature mart's Parquet file."""
+    return dg.AssetKey(["feature_histories", mart])
+
+
+def history_file(settings: Settings, mart: str) -> Path:
+    """The Parquet file of a feature mart."""
+    return settings.features / f"{mart}.parquet"
+
+
+def _history(mart: str, key: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=history_key(mart),
+        deps=[dg.AssetKey(["marts", mart])],
+        group_name="features",
+        owners=MODEL_OWNERS,
+        kinds={"parquet", "duckdb"},
+        code_version=source_digest("orchestration/warehouse.py"),
+        automation_condition=ON_CHANGE,
+        description=(
+            f"The mart `{mart}` as a Parquet file, which Feast reads: one row a {key} and day of change, computed from"
+            " what happened strictly before its timestamp. Feast never opens the warehouse."
+        ),
     )
+    def history(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+        path = history_file(settings, mart)
+        with connect(settings, tell=context.log.info) as con:
+            version, metadata = table_metadata(con, f"marts.{mart}")
+            export_parquet(con, f"marts.{mart}", path, order_by=f"{key}, feature_timestamp", version=version)
+        return materialized(version, {**metadata, "file": place(settings, path), "bytes": path.stat().st_size})
+
+    return history
+
+
+feature_histories = [_history(mart, key) for mart, key in FEATURE_MARTS.items()]
 
 
 @dg.asset(
     key=TRAINING_SET,
-    deps=[FEATURE_HISTORIES, FCT_RATINGS],
+    deps=[*(history_key(mart) for mart in TRAINING_MARTS), FCT_RATINGS],
     group_name="features",
     owners=MODEL_OWNERS,
     kinds={"feast", "parquet"},
@@ -107,7 +110,9 @@ def training_set(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
     frame = build_training_set(store, ratings)
     path = settings.features / "training_set.parquet"
     aside = path.with_name(f".{path.name}.part")
-    frame.write_parquet(aside)
+    histories = {mart: pl.read_parquet_metadata(history_file(settings, mart))["version"] for mart in TRAINING_MARTS}
+    # The file says which tables it is made of; the bundle, and so every answer, says it on.
+    frame.write_parquet(aside, metadata={"fct_ratings": version.digest, **histories})
     aside.replace(path)
 
     known = frame.select(pl.col("^.*__.*$").is_not_null().mean()).unpivot(variable_name="feature", value_name="known")
@@ -127,7 +132,7 @@ def training_set(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
 
 @dg.asset(
     key=ONLINE_STORE,
-    deps=[FEATURE_HISTORIES],
+    deps=[history_key(mart) for mart in FEATURE_MARTS],
     group_name="features",
     owners=MODEL_OWNERS,
     kinds={"feast", "sqlite"},
@@ -161,7 +166,7 @@ def _online_digest(settings: Settings, service_hash: str) -> str:
     """The online store holds the last row of each history, so its version is that of these rows."""
     digest = hashlib.sha256(service_hash.encode())
     for mart, key in FEATURE_MARTS.items():
-        history = pl.scan_parquet(settings.features / f"{mart}.parquet")
+        history = pl.scan_parquet(history_file(settings, mart))
         latest = history.sort("feature_timestamp").group_by(key, maintain_order=False).last().collect()
         digest.update(f"{mart}:{_frame_digest(latest)}".encode())
     return digest.hexdigest()[:16]

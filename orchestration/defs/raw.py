@@ -5,16 +5,19 @@ from contextlib import contextmanager
 
 import dagster as dg
 import duckdb
+from dagster._core.storage.tags import SCHEDULE_NAME_TAG
 
+from models.datasets import EDITIONS
 from orchestration import charts
 from orchestration.defs.metadata import materialized, table_metadata
 from orchestration.defs.resources import ON_CHANGE, OWNERS, source_digest
 from orchestration.sources import imdb, movielens
+from orchestration.sources.download import provenance
 from orchestration.sources.files import file_digest
 from orchestration.sources.locate import locate_dump, locate_edition
 from orchestration.sources.report import LoadReport, SourceError
 from orchestration.sources.tables import MOVIELENS_TABLES
-from orchestration.warehouse import connect
+from orchestration.warehouse import columns_of, connect
 from settings import IMDB_DUMPS, Settings
 
 UPSTREAM_MOVIELENS = dg.AssetKey(["upstream", "movielens"])
@@ -48,21 +51,34 @@ def _upstream_spec(key: dg.AssetKey, description: str) -> dg.AssetSpec:
     return dg.AssetSpec(key, group_name="upstream", owners=OWNERS, kinds={"file"}, description=description)
 
 
+def _for_this_look(context: dg.AssetExecutionContext, settings: Settings) -> Settings:
+    """A schedule's look always asks upstream; a look at the start of a run takes a download of a few days as it is."""
+    scheduled = SCHEDULE_NAME_TAG in context.run.tags
+    return settings.model_copy(update={"imdb_max_age_days": 0.0}) if scheduled else settings
+
+
 @dg.multi_observable_source_asset(
     name="movielens_files",
     specs=[
         _upstream_spec(UPSTREAM_MOVIELENS, "The files of the MovieLens edition; the version is their content's hash.")
     ],
 )
-def movielens_files(settings: dg.ResourceParam[Settings]) -> Iterator[dg.ObserveResult]:
+def movielens_files(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
+) -> Iterator[dg.ObserveResult]:
     """Find (or fetch, or generate) the edition and take the version of its files."""
     with _user_errors():
-        files = locate_edition(settings)
+        files = locate_edition(_for_this_look(context, settings))
         version = movielens.edition_digest(files)
     yield dg.ObserveResult(
         asset_key=UPSTREAM_MOVIELENS,
         data_version=dg.DataVersion(version),
-        metadata={"edition": files.edition, "folder": str(files.folder), "origin": files.origin},
+        metadata={
+            "edition": files.edition,
+            "folder": str(files.folder),
+            "origin": files.origin,
+            **(provenance(files.archive) if files.archive else {}),
+        },
     )
 
 
@@ -76,6 +92,7 @@ def movielens_files(settings: dg.ResourceParam[Settings]) -> Iterator[dg.Observe
 )
 def imdb_files(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> Iterator[dg.ObserveResult]:
     """Find (or fetch, or generate) each dump that is asked for and take its version."""
+    settings = _for_this_look(context, settings)
     for dump in IMDB_DUMPS:
         key = upstream_dump(dump)
         if key not in context.op_execution_context.selected_asset_keys:
@@ -91,7 +108,7 @@ def imdb_files(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Set
         yield dg.ObserveResult(
             asset_key=key,
             data_version=dg.DataVersion(version),
-            metadata={"file": str(path), "bytes": path.stat().st_size},
+            metadata={"file": str(path), "bytes": path.stat().st_size, **provenance(path)},
         )
 
 
@@ -101,6 +118,8 @@ def _report_metadata(report: LoadReport) -> dict[str, object]:
         "file_rows": report.file_rows,
         "quarantined_rows": report.quarantined_rows,
     }
+    if report.new_columns:
+        found["new_columns"] = ", ".join(report.new_columns)
     if report.reasons:
         found["quarantine_reasons"] = dg.MetadataValue.md(
             "| reason | rows |\n|---|---|\n" + "\n".join(f"| {why} | {rows} |" for why, rows in report.reasons.items())
@@ -108,7 +127,12 @@ def _report_metadata(report: LoadReport) -> dict[str, object]:
     return found
 
 
-def _loaded(con: duckdb.DuckDBPyConnection, report: LoadReport) -> dg.MaterializeResult:
+def _loaded(
+    context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection, report: LoadReport
+) -> dg.MaterializeResult:
+    if report.new_columns:
+        names = ", ".join(report.new_columns)
+        context.log.warning(f"{report.file} has new columns ({names}): they are loaded as text, and nothing reads them")
     spoken = {column.name: column.description for column in _TABLES[report.table].columns}
     version, metadata = table_metadata(con, f"raw.{report.table}", descriptions=spoken)
     return materialized(version, {**_report_metadata(report), **metadata}, raw_key(report.table))
@@ -133,12 +157,12 @@ def _loaded(con: duckdb.DuckDBPyConnection, report: LoadReport) -> dg.Materializ
 def movielens_tables(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
-    """The five tables of the edition, read by DuckDB from its files; broken rows go to quarantine."""
+    """The seven tables of the edition, read by DuckDB from its files; broken rows go to quarantine."""
     with _user_errors():
         files = locate_edition(settings)
         with connect(settings, tell=context.log.info) as con:
             reports = movielens.ingest_movielens(con, files)
-            results = [_loaded(con, report) for report in reports]
+            results = [_loaded(context, con, report) for report in reports]
     yield from results
 
 
@@ -157,9 +181,9 @@ def _imdb_asset(dump: str) -> dg.AssetsDefinition:
     )
     def imdb_table(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
         with _user_errors():
-            path = locate_dump(settings, dump) if dump in settings.imdb_dumps else None
+            path = locate_dump(settings, dump, ask=False) if dump in settings.imdb_dumps else None
             with connect(settings, tell=context.log.info) as con:
-                return _loaded(con, imdb.ingest_imdb(con, dump, path))
+                return _loaded(context, con, imdb.ingest_imdb(con, dump, path))
 
     return imdb_table
 
@@ -221,4 +245,73 @@ def counts_add_up(context: dg.AssetCheckExecutionContext, settings: dg.ResourceP
     return dg.AssetCheckResult(
         passed=lost.is_empty(),
         metadata={"loads": dg.MetadataValue.md(charts.markdown_table(loads)), "files": len(loads)},
+    )
+
+
+@dg.multi_asset_check(
+    name="raw_columns",
+    specs=[
+        dg.AssetCheckSpec(
+            "columns",
+            asset=raw_key(table),
+            description="The file has its declared columns and no others; a new one is loaded as text and named here.",
+        )
+        for table in RAW_TABLES
+    ],
+    can_subset=True,
+)
+def columns_as_declared(
+    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
+) -> Iterator[dg.AssetCheckResult]:
+    """Compare each table's columns with the declared ones. A missing or retyped one has stopped the load before."""
+    asked = {check.asset_key for check in context.selected_asset_check_keys}
+    with connect(settings, tell=context.log.info) as con:
+        found = {name: columns_of(con, f"raw.{name}") for name in RAW_TABLES if raw_key(name) in asked}
+    for name, columns in found.items():
+        declared = [(column.name, column.type) for column in _TABLES[name].columns]
+        new = [column for column in columns if column not in declared]
+        missing = [column for column in declared if column not in columns]
+        yield dg.AssetCheckResult(
+            asset_key=raw_key(name),
+            check_name="columns",
+            passed=columns == declared,
+            # What lacks a column is not the table that everything reads; a new column changes nothing that is read.
+            severity=dg.AssetCheckSeverity.ERROR if missing else dg.AssetCheckSeverity.WARN,
+            metadata={
+                "new_columns": ", ".join(column for column, _ in new) or "none",
+                "missing_columns": ", ".join(column for column, _ in missing) or "none",
+            },
+        )
+
+
+@dg.asset_check(
+    asset=raw_key("ml_ratings"),
+    additional_deps=[raw_key(table) for table in ("ml_movies", "ml_tags", "ml_genome_scores", "ml_genome_tags")],
+    description="The edition's files hold as many rows and users as GroupLens publishes; broken rows count, too.",
+)
+def published_counts(
+    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
+) -> dg.AssetCheckResult:
+    """Compare rows in the files and distinct raters with the counts that are known of the edition."""
+    published = EDITIONS[settings.movielens].published
+    if published is None:
+        skipped = f"{settings.movielens} has no fixed counts: it is generated here or grows"
+        return dg.AssetCheckResult(passed=True, description=skipped, metadata={"skipped": skipped})
+    with connect(settings, tell=context.log.info) as con:
+        [(found_users,)] = con.execute("SELECT count(DISTINCT userId) FROM raw.ml_ratings").fetchall()
+        rows = dict(con.execute("SELECT table_name, file_rows FROM raw.loads").fetchall())
+    counts = {
+        "ratings": (published.ratings, rows["ml_ratings"]),
+        "users": (published.users, found_users),
+        "movies": (published.movies, rows["ml_movies"]),
+        "tags": (published.tags, rows["ml_tags"]),
+        "genome_scores": (published.genome_scores, rows["ml_genome_scores"]),
+        "genome_tags": (published.genome_tags, rows["ml_genome_tags"]),
+    }
+    stated = {name: pair for name, pair in counts.items() if pair[0] is not None}
+    lines = [f"| {name} | {want:,} | {have:,} |" for name, (want, have) in stated.items()]
+    return dg.AssetCheckResult(
+        passed=all(want == have for want, have in stated.values()),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"counts": dg.MetadataValue.md("\n".join(["| | published | found |", "|---|---:|---:|", *lines]))},
     )

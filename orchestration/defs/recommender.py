@@ -3,9 +3,11 @@
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -21,6 +23,7 @@ from settings import Settings
 
 CATALOGUE = dg.AssetKey("catalogue")
 COMPARISON = dg.AssetKey("comparison")
+FITTED_MODEL = dg.AssetKey("fitted_model")
 
 #: What each candidate is; the first one is the bar that every other has to clear.
 CANDIDATES = {
@@ -118,6 +121,16 @@ def teller(log: Callable[[str], None]) -> Callable[[Progress], None]:
     return tell
 
 
+def _fitted_metadata(settings: Settings, fitted: Recommender, folder: Path, seconds: float) -> dict[str, Any]:
+    curve = fitted.learning_curve
+    return {
+        "fit_seconds": round(seconds, 1),
+        "configuration": dg.MetadataValue.json(asdict(fitted.config)),
+        "folder": place(settings, folder),
+        **({"learning_curve": picture(charts.learning_curve(curve))} if curve else {}),
+    }
+
+
 def _candidate(name: str, description: str) -> dg.AssetsDefinition:
     @dg.asset(
         key=candidate_key(name),
@@ -142,18 +155,7 @@ def _candidate(name: str, description: str) -> dg.AssetsDefinition:
             data_version=dg.DataVersion(folder_digest(folder)),
             metadata={
                 "interactions": len(protocol.split.fit),
-                "fit_seconds": round(seconds, 1),
-                "configuration": dg.MetadataValue.json(asdict(fitted.config)),
-                "folder": place(settings, folder),
-                **(
-                    {
-                        "learning_curve": dg.MetadataValue.md(
-                            charts.png_markdown(charts.learning_curve(fitted.learning_curve))
-                        )
-                    }
-                    if fitted.learning_curve
-                    else {}
-                ),
+                **_fitted_metadata(settings, fitted, folder, seconds),
             },
         )
 
@@ -244,4 +246,38 @@ def beats_popularity(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResul
             "not_better_on": ", ".join(worse) or "nothing",
             **{title: f"{served[name]:.4f} against {bar[name]:.4f}" for name, title in METRICS.items()},
         },
+    )
+
+
+def fitted_folder(settings: Settings) -> Path:
+    """Where the served recipe lies, fitted on every rating."""
+    return settings.evaluation / "fitted"
+
+
+@dg.asset(
+    key=FITTED_MODEL,
+    deps=[TRAINING_SET, CATALOGUE, COMPARISON],
+    group_name="recommender",
+    owners=MODEL_OWNERS,
+    kinds={"pytorch"},
+    code_version=_CODE,
+    automation_condition=ON_CHANGE,
+    description=(
+        "The served recipe fitted on every rating, the last ones too. The bundle takes its weights from here, so that a"
+        " change of the films' facts alone costs no fit."
+    ),
+)
+def fitted_model(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Fit the served recipe on all interactions."""
+    data = load_training_data(settings.features)
+    started = time.monotonic()
+    fitted = recipe(SERVED, settings).fit(
+        data.interactions, data.features, seed=settings.seed, progress=teller(context.log.info)
+    )
+    seconds = time.monotonic() - started
+    folder = fitted_folder(settings)
+    save_whole(fitted, folder, fit_seconds=seconds)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(folder_digest(folder)),
+        metadata={"interactions": len(data.interactions), **_fitted_metadata(settings, fitted, folder, seconds)},
     )

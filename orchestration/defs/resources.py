@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 
 from settings import PROJECT_ROOT, Settings
 
@@ -20,6 +21,9 @@ MODEL_OWNERS = ["team:recommender"]
 
 #: Marks an asset that is a view: it holds no rows, so its version is that of what it reads.
 VIEW_TAG = "marquee/view"
+
+#: The macros of dbt_project/macros/settings.sql and the variables that they read.
+SETTING_MACROS = {"macro.marquee.catalogue_min_votes": "MARQUEE_CATALOGUE_MIN_VOTES"}
 
 #: Rebuilds an asset when a direct upstream version really changed, and stops where an output came out the same.
 ON_CHANGE = (
@@ -56,6 +60,7 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
         "MARQUEE_WAREHOUSE": str(settings.warehouse),
         "MARQUEE_THREADS": str(settings.threads),
         "MARQUEE_DUCKDB_MEMORY": settings.duckdb_memory,
+        "MARQUEE_CATALOGUE_MIN_VOTES": str(settings.catalogue_min_votes),
         "DBT_TARGET_PATH": str(settings.dbt_target),
         "DBT_LOG_PATH": str(settings.home / "dbt" / "logs"),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
@@ -75,38 +80,61 @@ def quiet_environment(settings: Settings) -> dict[str, str]:
 
 
 def dbt_project(settings: Settings) -> DbtProject:
-    """The dbt project with its manifest, parsed anew when a file of the project is newer."""
+    """The dbt project with its manifest, parsed anew when a file of the project is newer.
+
+    The manifest is kept apart from what dbt writes while it builds, and replaced whole: one that a kill or a full disk
+    had cut short would pass for the newest and stop every later start.
+    """
     os.environ.update(dbt_environment(settings))
     project_dir = PROJECT_ROOT / "dbt_project"
-    manifest = settings.dbt_target / "manifest.json"
+    parsed = settings.home / "dbt" / "parsed"
+    manifest = parsed / "manifest.json"
     newest = max(path.stat().st_mtime for path in project_dir.rglob("*") if path.suffix in {".sql", ".yml"})
     if not manifest.exists() or manifest.stat().st_mtime < newest:
-        settings.dbt_target.mkdir(parents=True, exist_ok=True)
-        dbt = Path(sys.executable).with_name("dbt")
-        done = subprocess.run(
-            [dbt, "parse", "--quiet", "--project-dir", project_dir, "--profiles-dir", project_dir],
-            cwd=project_dir,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise RuntimeError(f"dbt parse failed:\n{done.stdout}")
-    return DbtProject(project_dir=project_dir, target_path=settings.dbt_target, profiles_dir=project_dir)
+        aside = parsed / f".{os.getpid()}.part"
+        try:
+            _parse(project_dir, aside)
+            settings.dbt_target.mkdir(parents=True, exist_ok=True)
+            # What dbt itself reads on, when it builds: it need not parse the project once more.
+            (aside / "partial_parse.msgpack").replace(settings.dbt_target / "partial_parse.msgpack")
+            (aside / "manifest.json").replace(manifest)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    return DbtProject(project_dir=project_dir, target_path=parsed, profiles_dir=project_dir)
+
+
+def _parse(project_dir: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    dbt = Path(sys.executable).with_name("dbt")
+    done = subprocess.run(
+        [dbt, "parse", "--quiet", "--project-dir", project_dir, "--profiles-dir", project_dir],
+        cwd=project_dir,
+        env={**os.environ, "DBT_TARGET_PATH": str(target)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"dbt parse failed:\n{done.stdout}")
 
 
 class MartTranslator(DagsterDbtTranslator):
-    """dbt models as assets: owners, automation, and a code version that follows the macros as well as the SQL."""
+    """dbt models as assets: owners, automation, a code version that follows SQL, macros and settings."""
 
     def __init__(self) -> None:
         super().__init__(DagsterDbtTranslatorSettings(enable_asset_checks=True, enable_source_tests_as_checks=True))
         self._macros = source_digest("dbt_project/macros")
 
     def get_code_version(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
-        """Digest of the model's SQL and of the project's macros."""
+        """Digest of the model's SQL and of the project's macros, and the settings that the model reads through them."""
         own = super().get_code_version(dbt_resource_props)
-        return None if own is None else f"{own[:12]}-{self._macros}"
+        if own is None:
+            return None
+        called = dbt_resource_props.get("depends_on", {}).get("macros", [])
+        # From where dbt itself takes them: `dbt_project` has put them there.
+        read = [f"{name}={os.environ.get(name, '')}" for macro, name in SETTING_MACROS.items() if macro in called]
+        return "-".join([own[:12], self._macros, *read])
 
     def get_tags(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, str]:
         """Views are marked."""
@@ -120,12 +148,3 @@ class MartTranslator(DagsterDbtTranslator):
     def get_automation_condition(self, dbt_resource_props: Mapping[str, Any]) -> dg.AutomationCondition:
         """Rebuilt when upstream data changed."""
         return ON_CHANGE
-
-
-def resources(settings: Settings) -> dict[str, Any]:
-    """The resources by the names that the assets ask for."""
-    dbt = DbtCliResource(
-        project_dir=dbt_project(settings),
-        dbt_executable=str(Path(sys.executable).with_name("dbt")),
-    )
-    return {"settings": settings, "dbt": dbt}

@@ -10,11 +10,9 @@ import polars as pl
 from orchestration import charts
 from orchestration.defs.features import ONLINE_STORE, TRAINING_SET
 from orchestration.defs.metadata import place
-from orchestration.defs.recommender import CATALOGUE, COMPARISON, SERVED, candidate_key, comparison_file, recipe, teller
+from orchestration.defs.recommender import CATALOGUE, COMPARISON, FITTED_MODEL, comparison_file, fitted_folder
 from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
-from orchestration.defs.warehouse import PUBLISHED_COPY
-from orchestration.training_data import load_training_data
-from orchestration.warehouse import read_manifest
+from orchestration.training_data import load_training_data, training_snapshot
 from settings import Settings
 
 MODEL_BUNDLE = dg.AssetKey("model_bundle")
@@ -24,33 +22,30 @@ BENTO = dg.AssetKey("bento")
 
 @dg.asset(
     key=MODEL_BUNDLE,
-    deps=[TRAINING_SET, CATALOGUE, COMPARISON, candidate_key(SERVED), PUBLISHED_COPY],
+    deps=[TRAINING_SET, CATALOGUE, COMPARISON, FITTED_MODEL],
     group_name="serving",
     owners=MODEL_OWNERS,
     kinds={"pytorch", "numpy"},
     code_version=source_digest("models", "orchestration/training_data.py", "orchestration/defs/serving.py"),
     automation_condition=ON_CHANGE,
     description=(
-        "One immutable folder with all that a served answer needs: the recommender fitted on every rating, the popular"
+        "One immutable folder with all that a served answer needs: the fitted recommender, the popular"
         " films it falls back on, the films with their features, what each user has seen, and where it all came from."
     ),
 )
-def model_bundle(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
-    """Fit the served recipe on all interactions and write the bundle."""
+def model_bundle(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Write the bundle around the fitted model."""
     from feature_repo.store import service_hash, service_schema
     from models.bundle import FeatureSet, write_bundle, write_pointer
     from models.popularity import Popularity
+    from models.registry import load_recommender
 
     data = load_training_data(settings.features)
-    recommender = recipe(SERVED, settings).fit(
-        data.interactions, data.features, seed=settings.seed, progress=teller(context.log.info)
-    )
-    publication = read_manifest(settings)
-    assert publication is not None, "the published copy is upstream of the bundle"
+    snapshot = {"edition": settings.movielens, **training_snapshot(settings.features)}
     names = service_schema()
     version = write_bundle(
         settings.models,
-        recommender=recommender,
+        recommender=load_recommender(fitted_folder(settings)),
         popularity=Popularity().fit(data.interactions),
         items=data.items,
         users=data.users,
@@ -63,7 +58,7 @@ def model_bundle(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
             item_names=tuple(names["item"]),
             snapshot_time=str(np.datetime64(data.snapshot_time, "s")) + "Z",
         ),
-        data_snapshot={"edition": settings.movielens, "published_version": publication.version},
+        data_snapshot=snapshot,
         evaluation=json.loads(comparison_file(settings).read_text()),
     )
     write_pointer(built_pointer(settings), version)
@@ -75,7 +70,7 @@ def model_bundle(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
             "users": len(data.users),
             "films": len(data.items),
             "interactions": len(data.interactions),
-            "data_snapshot": publication.version,
+            "data_snapshot": dg.MetadataValue.json(snapshot),
         },
     )
 

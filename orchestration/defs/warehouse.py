@@ -8,13 +8,14 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-from dagster_dbt import DagsterDbtCliRuntimeError, DbtCliResource, DbtProject, dbt_assets
+from dagster_dbt import dbt_assets
 from sqlglot.errors import SqlglotError
 from sqlglot.schema import MappingSchema
 
 from orchestration import charts
+from orchestration.defs.dbt import Dbt, DbtBuildFailed
 from orchestration.defs.metadata import column_schema, picture, place, table_metadata
-from orchestration.defs.resources import ON_CHANGE, OWNERS, MartTranslator, source_digest
+from orchestration.defs.resources import ON_CHANGE, OWNERS, source_digest
 from orchestration.lineage import column_lineage, warehouse_schema, without
 from orchestration.warehouse import connect, exclusive, open_database, publish, read_manifest
 from settings import Settings
@@ -23,7 +24,10 @@ from settings import Settings
 PLOTS: dict[str, dict[str, tuple[str, Callable[[pl.DataFrame], Any]]]] = {
     "dim_movies": {
         "match_methods": (
-            "SELECT match_method, count(*) AS movies FROM marts.dim_movies GROUP BY ALL ORDER BY ALL",
+            (
+                "SELECT match_method, count(*) AS movies FROM marts.dim_movies WHERE in_movielens"
+                " GROUP BY ALL ORDER BY ALL"
+            ),
             charts.match_methods,
         ),
     },
@@ -103,27 +107,26 @@ def _lineage_metadata(
     return {"dagster/column_lineage": dg.TableColumnLineage(deps_by_column=deps)}
 
 
-def warehouse_models(project: DbtProject, manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
+def warehouse_models(project: Dbt) -> dg.AssetsDefinition:
     """All dbt models as one operation: dbt orders them, Dagster shows them one by one."""
-    nodes = _model_nodes(manifest)
+    nodes = _model_nodes(project.manifest)
 
     @dbt_assets(
-        manifest=project.manifest_path,
-        project=project,
+        manifest=project.manifest,
+        project=project.project,
         name="dbt_models",
-        dagster_dbt_translator=MartTranslator(),
+        dagster_dbt_translator=project.translator,
     )
     def dbt_models(
-        context: dg.AssetExecutionContext, dbt: DbtCliResource, settings: dg.ResourceParam[Settings]
+        context: dg.AssetExecutionContext, dbt: dg.ResourceParam[Dbt], settings: dg.ResourceParam[Settings]
     ) -> Iterator[Any]:
         events: list[Any] = []
-        failure: DagsterDbtCliRuntimeError | None = None
+        failure: DbtBuildFailed | None = None
         built: dict[dg.AssetKey, dg.MaterializeResult] = {}
         with exclusive(settings, tell=context.log.info):
-            invocation = dbt.cli(["build"], context=context)
             try:
-                events.extend(invocation.stream())
-            except DagsterDbtCliRuntimeError as error:
+                events.extend(dbt.build(context))
+            except DbtBuildFailed as error:
                 # What dbt did build is reported all the same, or a rerun would not know of it.
                 failure = error
             with closing(open_database(settings, settings.warehouse)) as con:
@@ -144,7 +147,7 @@ def warehouse_models(project: DbtProject, manifest: Mapping[str, Any]) -> dg.Ass
                                 name: picture(draw(con.sql(query).pl()))
                                 for name, (query, draw) in PLOTS.get(key.path[-1], {}).items()
                             }
-                        metadata |= _lineage_metadata(node, invocation.target_path, schema, context.log.info)
+                        metadata |= _lineage_metadata(node, settings.dbt_target, schema, context.log.info)
                         built[key] = dg.MaterializeResult(
                             asset_key=key,
                             metadata={**event.metadata, **metadata},
@@ -153,7 +156,7 @@ def warehouse_models(project: DbtProject, manifest: Mapping[str, Any]) -> dg.Ass
         for event in events:
             yield built[context.asset_key_for_output(event.output_name)] if isinstance(event, dg.Output) else event
         if failure is not None:
-            raise failure
+            raise dg.Failure(description=str(failure), allow_retries=False) from failure
 
     return dbt_models
 

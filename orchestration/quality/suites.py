@@ -51,6 +51,7 @@ def _columns(spec: str) -> dict[str, str]:
     return {name: kind for name, _, kind in parts}
 
 
+# A new column of a file is loaded after the known ones; the check `columns` warns of it, and nothing here blocks.
 _MOVIELENS = (
     Suite(
         "raw.ml_ratings",
@@ -67,6 +68,7 @@ _MOVIELENS = (
             # Odd, but times before MovieLens still order a history.
             between("timestamp", YEAR_1995, severity="warning"),
         ),
+        others=True,
     ),
     Suite(
         "raw.ml_movies",
@@ -82,6 +84,7 @@ _MOVIELENS = (
             *not_null("genres", severity="warning"),
             matches("title", r"\([0-9]{4}[^)]*\)\s*\Z", severity="warning", mostly=0.95),
         ),
+        others=True,
     ),
     Suite(
         "raw.ml_links",
@@ -94,6 +97,7 @@ _MOVIELENS = (
             *not_null("imdbId", severity="warning", mostly=0.95),
             matches("imdbId", r"^[0-9]{1,9}\Z", severity="warning"),
         ),
+        others=True,
     ),
     Suite(
         "raw.ml_tags",
@@ -103,6 +107,7 @@ _MOVIELENS = (
             between("timestamp", 0, YEAR_2100),
             between("timestamp", YEAR_1995, severity="warning"),
         ),
+        others=True,
     ),
     Suite(
         "raw.ml_users",
@@ -115,6 +120,29 @@ _MOVIELENS = (
             one_of("gender", ["F", "M"], severity="warning"),
             between("age", 1, 120, severity="warning"),
         ),
+        others=True,
+    ),
+    Suite(
+        "raw.ml_genome_scores",
+        _columns("edition VARCHAR; movieId INTEGER; tagId INTEGER; relevance FLOAT"),
+        (
+            *not_null("edition", "movieId", "tagId", "relevance"),
+            unique("movieId", "tagId"),
+            between("relevance", 0, 1),
+        ),
+        others=True,
+    ),
+    Suite(
+        "raw.ml_genome_tags",
+        _columns("edition VARCHAR; tagId INTEGER; tag VARCHAR"),
+        (
+            *not_null("edition", "tagId", "tag"),
+            # A tag of two names would double its scores.
+            unique("tagId"),
+            # Two numbers of one name are two opinions on one tag: the higher one stands.
+            unique("tag", severity="warning"),
+        ),
+        others=True,
     ),
 )
 
@@ -138,6 +166,7 @@ _IMDB = (
             not_before("endYear", "startYear", severity="warning"),
             between("runtimeMinutes", 0, severity="warning"),
         ),
+        others=True,
     ),
     Suite(
         "raw.imdb_title_ratings",
@@ -150,6 +179,7 @@ _IMDB = (
             between("numVotes", 0),
             matches("tconst", TCONST, severity="warning"),
         ),
+        others=True,
     ),
     Suite(
         "raw.imdb_title_crew",
@@ -161,6 +191,7 @@ _IMDB = (
             matches("directors", NCONSTS, severity="warning"),
             matches("writers", NCONSTS, severity="warning"),
         ),
+        others=True,
     ),
     Suite(
         "raw.imdb_title_principals",
@@ -173,6 +204,7 @@ _IMDB = (
             one_of("category", CREDIT_CATEGORIES, severity="warning"),
             *not_null("category", severity="warning"),
         ),
+        others=True,
     ),
     Suite(
         "raw.imdb_title_episode",
@@ -186,6 +218,7 @@ _IMDB = (
             between("seasonNumber", 0, severity="warning"),
             between("episodeNumber", 0, severity="warning"),
         ),
+        others=True,
     ),
     Suite(
         "raw.imdb_title_akas",
@@ -199,6 +232,7 @@ _IMDB = (
             matches("titleId", TCONST, severity="warning"),
             *not_null("title", severity="warning", mostly=0.999),
         ),
+        others=True,
     ),
     Suite(
         "raw.imdb_name_basics",
@@ -216,6 +250,7 @@ _IMDB = (
             between("deathYear", 0, 2100, severity="warning"),
             not_before("deathYear", "birthYear", severity="warning"),
         ),
+        others=True,
     ),
 )
 
@@ -223,22 +258,24 @@ _DIMENSIONS = (
     Suite(
         "marts.dim_movies",
         _columns(
-            "movie_key BIGINT; edition VARCHAR; movie_id INTEGER; movie_ids INTEGER[]; tconst VARCHAR; title VARCHAR;"
-            " original_title VARCHAR; year INTEGER; decade INTEGER; genres VARCHAR[]; imdb_genres VARCHAR[];"
-            " main_genre VARCHAR; title_type VARCHAR; runtime_minutes INTEGER; is_adult BOOLEAN;"
-            " imdb_rating DECIMAL(3,1); imdb_votes INTEGER; directors VARCHAR[]; match_method VARCHAR;"
-            " match_confidence DECIMAL(3,2); link_url VARCHAR; link_kind VARCHAR; rating_count INTEGER;"
-            " rating_mean DECIMAL(4,3)"
+            "movie_key BIGINT; edition VARCHAR; movie_id INTEGER; movie_ids INTEGER[]; in_movielens BOOLEAN;"
+            " tconst VARCHAR; title VARCHAR; original_title VARCHAR; year INTEGER; decade INTEGER; genres VARCHAR[];"
+            " imdb_genres VARCHAR[]; main_genre VARCHAR; title_type VARCHAR; runtime_minutes INTEGER; is_adult BOOLEAN;"
+            " imdb_rating DECIMAL(3,1); imdb_votes INTEGER; directors VARCHAR[]; writers VARCHAR[];"
+            " principal_cast VARCHAR[]; season_count INTEGER; episode_count INTEGER; series_title VARCHAR;"
+            " match_method VARCHAR; match_confidence DECIMAL(3,2); link_url VARCHAR; link_kind VARCHAR;"
+            " rating_count INTEGER; rating_mean DECIMAL(4,3)"
         ),
         (
             not_empty(),
-            *not_null("movie_key", "edition", "movie_id", "movie_ids", "title", "genres"),
+            # A film that only IMDb has is of no edition and has no movieId.
+            *not_null("movie_key", "movie_ids", "in_movielens", "title", "genres"),
             *not_null("match_method", "match_confidence", "link_url", "link_kind", "rating_count"),
             unique("movie_key"),
             unique("edition", "movie_id"),
             # Two films of one tconst are one film that would be recommended twice.
             unique("tconst"),
-            one_of("match_method", ["link", "title_year", "aka_title_year", "near_year", "unmatched"]),
+            one_of("match_method", ["link", "title_year", "aka_title_year", "near_year", "unmatched", "imdb_only"]),
             between("match_confidence", 0, 1),
             one_of("link_kind", ["imdb_title", "edition_url", "imdb_search"]),
             # People click on it.
@@ -254,6 +291,8 @@ _DIMENSIONS = (
             between("decade", 1870, 2120, severity="warning"),
             one_of("main_genre", [*GENRES, "IMAX"], severity="warning"),
             between("runtime_minutes", 0, severity="warning"),
+            between("season_count", 0, severity="warning"),
+            between("episode_count", 1, severity="warning"),
         ),
         others=True,
     ),
@@ -336,12 +375,80 @@ _FACTS = (
         others=True,
     ),
     Suite(
+        "marts.fct_episodes",
+        _columns(
+            "tconst VARCHAR; series_tconst VARCHAR; series_key BIGINT; movie_key BIGINT; series_title VARCHAR;"
+            " season_number INTEGER; episode_number INTEGER; title VARCHAR; year INTEGER; imdb_rating DECIMAL(3,1);"
+            " imdb_votes INTEGER"
+        ),
+        (
+            # Empty where title.episode was not asked for, and where the catalogue has no series.
+            *not_null("tconst"),
+            unique("tconst"),
+            between("imdb_rating", 1, 10),
+            between("imdb_votes", 0),
+            matches("tconst", TCONST, severity="warning"),
+            between("season_number", 0, severity="warning"),
+            between("episode_number", 0, severity="warning"),
+            between("year", 1870, 2120, severity="warning"),
+        ),
+        others=True,
+    ),
+    Suite(
+        "marts.movie_titles",
+        _columns(
+            "movie_key BIGINT; title_number INTEGER; title VARCHAR; title_key VARCHAR; region VARCHAR;"
+            " language VARCHAR; kind VARCHAR"
+        ),
+        (
+            *not_null("movie_key", "title_number", "title", "title_key", "kind"),
+            unique("movie_key", "title_number"),
+            between("title_number", 1),
+            one_of("kind", ["primary", "original", "edition", "aka"]),
+        ),
+        others=True,
+    ),
+    Suite(
+        "marts.imdb_changes",
+        _columns(
+            "look INTEGER; tconst VARCHAR; change VARCHAR; movie_key BIGINT; dump VARCHAR; snapshot_at TIMESTAMP;"
+            " former_snapshot_at TIMESTAMP; title VARCHAR; former_title VARCHAR; year INTEGER; former_year INTEGER;"
+            " rating DECIMAL(3,1); former_rating DECIMAL(3,1); rating_move DECIMAL(3,1); votes INTEGER;"
+            " former_votes INTEGER; vote_gain INTEGER"
+        ),
+        (
+            # Empty until a dump has changed for the first time.
+            *not_null("look", "tconst", "change", "dump"),
+            unique("look", "tconst", "change"),
+            one_of("change", ["added", "removed", "retitled", "redated", "rated", "unrated", "rerated"]),
+            one_of("dump", ["title.basics", "title.ratings"]),
+            between("rating", 1, 10),
+            between("former_rating", 1, 10),
+            between("rating_move", -9, 9),
+            # A dump is seldom older than the one before it.
+            not_before("snapshot_at", "former_snapshot_at", severity="warning"),
+        ),
+        others=True,
+    ),
+    Suite(
         "marts.fct_tags",
         _columns("user_key BIGINT; movie_key BIGINT; tag VARCHAR; tagged_at TIMESTAMP"),
         (
             *not_null("user_key", "movie_key", "tag", "tagged_at"),
             unique("user_key", "movie_key", "tag"),
             between("tagged_at", "1995-01-01", "2100-01-01", severity="warning"),
+        ),
+        others=True,
+    ),
+    Suite(
+        "marts.movie_tags",
+        _columns("movie_key BIGINT; tag VARCHAR; relevance FLOAT; user_count INTEGER"),
+        (
+            # Empty where nobody tags and the edition has no genome.
+            *not_null("movie_key", "tag", "user_count"),
+            unique("movie_key", "tag"),
+            between("relevance", 0, 1),
+            between("user_count", 0),
         ),
         others=True,
     ),
@@ -417,7 +524,7 @@ _FEATURES = (
         (
             # Empty where title.ratings was not asked for.
             *not_null("movie_key", "feature_timestamp", "imdb_rating", "imdb_votes"),
-            unique("movie_key"),
+            unique("movie_key", "feature_timestamp"),
             between("imdb_rating", 1, 10),
             between("imdb_votes", 0),
         ),

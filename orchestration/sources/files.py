@@ -128,6 +128,37 @@ def inspect_file(path: Path, encoding: str) -> FileFacts:
     )
 
 
+def suppose_regular(path: Path, encoding: str) -> FileFacts | None:
+    """What a gzip's facts should be if it is sound and regular, from its first bytes: lines and digest are unknown.
+
+    None for a file that is no gzip, or whose first line cannot be read so soon.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as handle:
+            magic = handle.read(2)
+            if magic != _GZIP_MAGIC:
+                return None
+            plain = zlib.decompressobj(wbits=31).decompress(magic + handle.read(_CHUNK))
+    except (OSError, zlib.error):
+        return None
+    first_line, feed, _ = plain.partition(b"\n")
+    if not feed:
+        return None
+    first_line = first_line.removeprefix(_BOM).removesuffix(b"\r")
+    return FileFacts(
+        path=path,
+        size=size,
+        sha256="",
+        lines=0,
+        first_line=first_line.decode(encoding, errors="replace"),
+        snapshot_at=datetime.fromtimestamp(0, UTC).replace(tzinfo=None),
+        compressed=True,
+        regular=True,
+        quotes=False,
+    )
+
+
 def write_clean_copy(facts: FileFacts, encoding: str, target: Path) -> None:
     r"""Write a file again as UTF-8 of which every line, counted by line feeds, is a line to DuckDB, too.
 

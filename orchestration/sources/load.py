@@ -7,10 +7,14 @@ something is wrong, by a second reading that keeps nothing but the broken rows.
 
 from __future__ import annotations
 
+import csv
+import logging
 import re
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -25,10 +29,21 @@ from orchestration.sources.files import (
     UNDECODABLE,
     FileFacts,
     inspect_file,
+    suppose_regular,
     write_clean_copy,
 )
 from orchestration.sources.report import LoadReport, Reason, SourceError
 from orchestration.sources.tables import RawTable, create_ledgers
+
+logger = logging.getLogger(__name__)
+
+#: A column of which more than half of at least so many values are not what they should be has another meaning now: its
+#: file is refused. Below it, or for fewer values, the rows are broken and go to quarantine.
+RETYPED_VALUES = 20
+
+#: DuckDB's own name of a row's number: a column of that name would hide it.
+_RESERVED = ("rowid",)
+_LONGEST_NAME = 100
 
 #: The last second of the year 9999, where DuckDB's and Python's calendars stop being of one mind.
 _LAST_SECOND = 253_402_300_799
@@ -45,6 +60,15 @@ _GOES_ON = r'(?:[^"]|"")*'
 
 _WHOLE = "-?[0-9]+"
 _NUMBER = r"-?[0-9]+([.][0-9]+)?"
+_REAL = r"-?[0-9]+([.][0-9]+)?([eE][-+]?[0-9]+)?"
+
+
+@dataclass(frozen=True)
+class Known:
+    """The values that a column may have: a temporary table with one column of the same name; else ``reason``."""
+
+    table: str
+    reason: Reason
 
 
 @dataclass(frozen=True)
@@ -52,7 +76,7 @@ class FileLoad:
     """What is to be loaded from where.
 
     ``values``: SQL over the fields' names for the table's columns that are not simply the field of that name.
-    ``known``: for a column, the temporary table (one column of the same name) that its values must be found in.
+    ``known``: for a column, what its values must be found in.
     """
 
     source: str
@@ -61,7 +85,7 @@ class FileLoad:
     path: Path
     remedy: str
     values: Mapping[str, str] = field(default_factory=dict)
-    known: Mapping[str, str] = field(default_factory=dict)
+    known: Mapping[str, Known] = field(default_factory=dict)
     may_be_empty: bool = False
 
     @cached_property
@@ -70,25 +94,54 @@ class FileLoad:
         return inspect_file(self.path, self.layout.encoding)
 
     @cached_property
-    def columns(self) -> tuple[Column, ...]:
-        """The layout's columns in the order of this file's header.
+    def header(self) -> tuple[str, ...]:
+        """The names in the file's first line, all known columns among them.
 
-        Raises ``SourceError`` when the header has other columns than the layout.
+        Raises ``SourceError`` when a column is missing, or a new one has a name that a table cannot have.
         """
         if not self.layout.header:
-            return self.layout.columns
-        names = [name.strip('"') for name in self.facts.first_line.split(self.layout.separator)]
-        wanted = {column.name: column for column in self.layout.columns}
-        missing = [name for name in wanted if name not in names]
-        unknown = [name for name in names if name not in wanted]
-        if missing or unknown or len(names) != len(wanted):
-            parts = [f"lacks the column {', '.join(missing)}"] if missing else []
-            parts += [f"has an unknown column {', '.join(unknown)[:200]!r}"] if unknown else []
-            parts = parts or ["names a column twice"]
-            raise SourceError(
-                f"{self.path}: the header {' and '.join(parts)}; it should be {', '.join(wanted)}. {self.remedy}"
-            )
-        return tuple(wanted[name] for name in names)
+            return self.layout.names
+        names = self._names()
+        new = [name for name in names if name not in self.layout.names]
+        missing = [name for name in self.layout.names if name not in names]
+        faults = [f"lacks the column {', '.join(missing)}"] if missing else []
+        if missing and new:
+            faults.append(f"has an unknown column {', '.join(new)[:200]!r}")
+        elif fault := _fault_of_names(names, new, [column.name for column in self.table.columns]):
+            faults.append(fault)
+        if faults:
+            wanted = ", ".join(self.layout.names)
+            raise SourceError(f"{self.path}: the header {' and '.join(faults)}; it should be {wanted}. {self.remedy}")
+        return tuple(names)
+
+    def _names(self) -> list[str]:
+        line = self.facts.first_line
+        if not self.layout.quoted:
+            return [name.strip('"') for name in line.split(self.layout.separator)]
+        try:
+            return next(csv.reader([line], strict=True), [])
+        except csv.Error as error:
+            raise SourceError(f"{self.path}: the header is quoted wrongly ({error}). {self.remedy}") from error
+
+    @cached_property
+    def new_columns(self) -> tuple[str, ...]:
+        """The file's columns that its layout does not have, in the order of the file."""
+        return tuple(name for name in self.header if name not in self.layout.names)
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns in the order of this file's header; a new one is text under a name that nothing else has.
+
+        Raises ``SourceError`` as ``header`` does.
+        """
+        known = {column.name: column for column in self.layout.columns}
+        new = {name: Column(_inner_name(i)) for i, name in enumerate(self.new_columns)}
+        return tuple((known | new)[name] for name in self.header)
+
+    @property
+    def columns_sql(self) -> str:
+        """Column definitions of the table that this file makes: the declared ones, then the new ones."""
+        return ", ".join([self.table.columns_sql, *(f"{_identifier(name)} VARCHAR" for name in self.new_columns)])
 
     @property
     def data_lines(self) -> int:
@@ -107,39 +160,107 @@ class FileLoad:
             raise SourceError(f"{self.path} has no data rows. {self.remedy}")
 
 
-def load_file(con: duckdb.DuckDBPyConnection, load: FileLoad) -> LoadReport:
-    """Replace ``raw.<table>``, its quarantine rows and its row of ``raw.loads`` in one transaction.
-
-    Raises ``SourceError``, and leaves all three as they were, when the file cannot be read or none of its rows can be
-    loaded.
-    """
-    load.check()
-    with Lines(con, load) as lines:
-        con.begin()
-        try:
-            report = _replace(con, load, lines)
-            con.commit()
-        except BaseException as error:
-            con.rollback()
-            if isinstance(error, duckdb.InvalidInputException):
-                said = str(error).partition("\n")[0]
-                raise SourceError(f"{load.path} cannot be read as lines ({said}). {load.remedy}") from error
-            raise
-    return report
-
-
-def load_nothing(con: duckdb.DuckDBPyConnection, table: RawTable) -> LoadReport:
-    """Replace ``raw.<table>`` by an empty one, for a file that does not exist or was not asked for."""
+@contextmanager
+def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """All or nothing of what is done inside."""
     con.begin()
     try:
-        create_ledgers(con)
-        con.execute(f"CREATE OR REPLACE TABLE raw.{table.name} ({table.columns_sql})")
-        report = LoadReport(table.name, None, 0, 0, 0)
-        _note(con, report, None)
+        yield
         con.commit()
     except BaseException:
         con.rollback()
         raise
+
+
+def load_file(con: duckdb.DuckDBPyConnection, load: FileLoad) -> LoadReport:
+    """Replace ``raw.<table>``, its quarantine rows and its row of ``raw.loads`` in one transaction.
+
+    Raises ``SourceError``, and leaves all three as they were, when the file cannot be read, a column is missing or has
+    another meaning, or none of the rows can be loaded.
+    """
+    if not load.layout.quoted:
+        report = _load_while_inspecting(con, load)
+        if report is not None:
+            return report
+    with transaction(con):
+        return replace_table(con, load)
+
+
+def _load_while_inspecting(con: duckdb.DuckDBPyConnection, load: FileLoad) -> LoadReport | None:
+    """``load_file`` of a file that is taken for a regular one, as nearly all are: None, and nothing done, if it is not.
+
+    The inspection, a third of the time of a large dump, goes on beside the load. The rows that DuckDB has read count
+    only if it finds what was supposed.
+    """
+    supposed = suppose_regular(load.path, load.layout.encoding)
+    if supposed is None:
+        return None
+    hopeful = replace(load)
+    vars(hopeful)["facts"] = supposed
+    with ThreadPoolExecutor(1) as beside:
+        inspected = beside.submit(inspect_file, load.path, load.layout.encoding)
+        con.begin()
+        try:
+            filled = _try_insert(con, hopeful)
+            vars(load)["facts"] = inspected.result()
+            load.check()
+            if not filled or not load.facts.regular:
+                con.rollback()
+                return None
+            with Lines(con, load) as lines:
+                report = _account_for(con, load, lines)
+            con.commit()
+        except BaseException:
+            con.rollback()
+            raise
+    _tell_of_new_columns(load, report)
+    return report
+
+
+def _try_insert(con: duckdb.DuckDBPyConnection, load: FileLoad) -> bool:
+    """Whether DuckDB could read the file; if not, its inspection and a careful second reading tell why."""
+    try:
+        with Lines(con, load) as lines:
+            _insert(con, load, lines)
+    except (duckdb.InvalidInputException, duckdb.IOException):
+        return False
+    return True
+
+
+def load_nothing(con: duckdb.DuckDBPyConnection, table: RawTable) -> LoadReport:
+    """Replace ``raw.<table>`` by an empty one, for a file that does not exist or was not asked for."""
+    with transaction(con):
+        return empty_table(con, table)
+
+
+def replace_table(con: duckdb.DuckDBPyConnection, load: FileLoad) -> LoadReport:
+    """``load_file`` within the caller's transaction, which must be rolled back when this raises."""
+    load.check()
+    try:
+        with Lines(con, load) as lines:
+            report = _replace(con, load, lines)
+    except duckdb.InvalidInputException as error:
+        said = str(error).partition("\n")[0]
+        raise SourceError(f"{load.path} cannot be read as lines ({said}). {load.remedy}") from error
+    _tell_of_new_columns(load, report)
+    return report
+
+
+def _tell_of_new_columns(load: FileLoad, report: LoadReport) -> None:
+    if report.new_columns:
+        logger.warning(
+            "%s has new columns (%s): they are loaded as text, and nothing reads them.",
+            load.path,
+            ", ".join(report.new_columns),
+        )
+
+
+def empty_table(con: duckdb.DuckDBPyConnection, table: RawTable) -> LoadReport:
+    """``load_nothing`` within the caller's transaction."""
+    create_ledgers(con)
+    con.execute(f"CREATE OR REPLACE TABLE raw.{table.name} ({table.columns_sql})")
+    report = LoadReport(table.name, None, 0, 0, 0)
+    _note(con, report, None)
     return report
 
 
@@ -148,19 +269,55 @@ def good_rows_sql(load: FileLoad, lines: Lines) -> str:
     return f"SELECT {_outputs(load)} FROM ({_checked_sql(load, lines.sql())}) WHERE reason IS NULL"
 
 
+def refuse_retyped(con: duckdb.DuckDBPyConnection, load: FileLoad, lines: Lines) -> None:
+    """Read the file once more and see that no column has another meaning now. Raises ``SourceError``."""
+    typed = [(f"t{i}", column) for i, column in enumerate(load.columns, 1) if column.kind != "text"]
+    sound = " AND ".join(f"NOT coalesce({condition}, false)" for condition, _ in _rules_of_line(load))
+    counts = []
+    for text, column in typed:
+        bad = " OR ".join(f"coalesce({condition}, false)" for condition, _ in _rules_of_kind(column, text))
+        counts += [f"count({text})", f"count({text}) FILTER ({bad})", f"min({text}) FILTER ({bad})"]
+    query = f"SELECT {', '.join(counts)} FROM ({_fields_sql(load, lines.sql())}) WHERE {sound}"
+    [found] = con.execute(query).fetchall()
+    types = {column.name: column.type for column in load.table.columns}
+    for place, (_, column) in enumerate(typed):
+        values, bad, example = found[3 * place : 3 * place + 3]
+        if values >= RETYPED_VALUES and 2 * bad > values:
+            kind = f" ({types[column.name]})" if column.name in types else ""
+            raise SourceError(
+                f"{load.path}: the column {column.name} should be {_in_words(column)}{kind}, but {bad:,} of its"
+                f" {values:,} values are not, for example {str(example)[:80]!r}. Nothing of it was loaded."
+                f" {load.remedy}"
+            )
+
+
 def _replace(con: duckdb.DuckDBPyConnection, load: FileLoad, lines: Lines) -> LoadReport:
+    _insert(con, load, lines)
+    return _account_for(con, load, lines)
+
+
+def _insert(con: duckdb.DuckDBPyConnection, load: FileLoad, lines: Lines) -> None:
+    """Fill a new table with the rows that break no rule of their own."""
     name = f"raw.{load.table.name}"
     create_ledgers(con)
-    con.execute(f"CREATE OR REPLACE TABLE {name} ({load.table.columns_sql})")
+    con.execute(f"CREATE OR REPLACE TABLE {name} ({load.columns_sql})")
     con.execute(f"INSERT INTO {name} {good_rows_sql(load, lines)}")
+
+
+def _account_for(con: duckdb.DuckDBPyConnection, load: FileLoad, lines: Lines) -> LoadReport:
+    """Set aside every row of the file that the filled table lacks or must not have, and note the load."""
+    name = f"raw.{load.table.name}"
     con.execute("DELETE FROM raw.quarantine WHERE table_name = ?", [load.table.name])
     loaded = _count(con, f"SELECT count(*) FROM {name}")
+    if _may_be_retyped(con, load, lines.rows - loaded):
+        refuse_retyped(con, load, lines)
     doubtful = _mark_doubtful(con, load)
     reasons: dict[str, int] = {}
     if doubtful or loaded != lines.rows:
         reasons = _set_aside(con, load, lines, doubtful)
         loaded = _count(con, f"SELECT count(*) FROM {name}")
-    report = LoadReport(load.table.name, load.path.name, lines.rows, loaded, sum(reasons.values()), reasons)
+    aside = sum(reasons.values())
+    report = LoadReport(load.table.name, load.path.name, lines.rows, loaded, aside, reasons, load.new_columns)
     if report.loaded_rows + report.quarantined_rows != report.file_rows:
         raise SourceError(
             f"{load.path}: {report.file_rows} rows in the file, but {report.loaded_rows} loaded and"
@@ -173,20 +330,48 @@ def _replace(con: duckdb.DuckDBPyConnection, load: FileLoad, lines: Lines) -> Lo
     return report
 
 
-def _mark_doubtful(con: duckdb.DuckDBPyConnection, load: FileLoad) -> dict[str, str]:
-    """Temporary tables of loaded keys that break a rule between rows, by reason; only those that hold any.
+def _may_be_retyped(con: duckdb.DuckDBPyConnection, load: FileLoad, refused: int) -> bool:
+    """Whether some column could have more broken values than sound ones: no more are broken than rows were refused.
+
+    What is loaded is sound, so that this costs no second reading of a file with a few broken rows.
+    """
+    if 2 * refused <= RETYPED_VALUES:
+        return False
+    in_table = {column.name for column in load.table.columns}
+    sound = [
+        f'count("{column.name}")' if column.name in in_table else "count(*)"
+        for column in load.layout.columns
+        if column.kind != "text"
+    ]
+    return bool(sound) and refused > _count(con, f"SELECT least({', '.join(sound)}) FROM raw.{load.table.name}")
+
+
+@dataclass(frozen=True)
+class _Doubtful:
+    """What breaks a rule between rows: reason -> column of the unknown values; the columns of keys that come twice."""
+
+    unknown: Mapping[Reason, str]
+    double: str
+
+    def __bool__(self) -> bool:
+        return bool(self.unknown or self.double)
+
+
+def _mark_doubtful(con: duckdb.DuckDBPyConnection, load: FileLoad) -> _Doubtful:
+    """Temporary tables of loaded keys that break a rule between rows, and which of them hold any.
 
     Rows in strictly ascending order of their key, as most editions and all IMDb dumps are, need no grouping.
     """
     name = f"raw.{load.table.name}"
-    found = {}
+    unknown = {}
+    double = ""
     for column, known in load.known.items():
         con.execute(
-            f'CREATE OR REPLACE TEMP TABLE unknown_keys AS SELECT DISTINCT "{column}" FROM {name}'
-            f' WHERE "{column}" NOT IN (SELECT "{column}" FROM {known})'
+            f'CREATE OR REPLACE TEMP TABLE "unknown_{column}" AS SELECT DISTINCT "{column}" FROM {name}'
+            f' WHERE "{column}" NOT IN (SELECT "{column}" FROM {known.table})'
         )
-        if _count(con, "SELECT count(*) FROM unknown_keys"):
-            found[Reason.REFERENCE.value] = column
+        if _count(con, f'SELECT count(*) FROM "unknown_{column}"'):
+            unknown[known.reason] = column
     if load.layout.unique:
         keys = [f'"{key}"' for key in load.layout.unique]
         columns = ", ".join(keys)
@@ -202,17 +387,19 @@ def _mark_doubtful(con: duckdb.DuckDBPyConnection, load: FileLoad) -> dict[str, 
                 f" GROUP BY {columns} HAVING count(*) > 1"
             )
             if _count(con, "SELECT count(*) FROM double_keys"):
-                found[Reason.DUPLICATE.value] = columns
-    return found
+                double = columns
+    return _Doubtful(unknown, double)
 
 
-def _set_aside(
-    con: duckdb.DuckDBPyConnection, load: FileLoad, lines: Lines, doubtful: Mapping[str, str]
-) -> dict[str, int]:
+def _set_aside(con: duckdb.DuckDBPyConnection, load: FileLoad, lines: Lines, doubtful: _Doubtful) -> dict[str, int]:
     """Put the broken rows into quarantine and take those that broke a rule between rows out of the table."""
     name = f"raw.{load.table.name}"
-    unknown, double = doubtful.get(Reason.REFERENCE), doubtful.get(Reason.DUPLICATE)
-    is_unknown = f'"{unknown}" IN (SELECT "{unknown}" FROM unknown_keys)' if unknown else "false"
+    double = doubtful.double
+    is_unknown = {
+        reason: f'"{column}" IN (SELECT "{column}" FROM "unknown_{column}")'
+        for reason, column in doubtful.unknown.items()
+    }
+    unknown_cases = " ".join(f"WHEN {condition} THEN '{reason}'" for reason, condition in is_unknown.items())
     is_double = f"({double}) IN (SELECT ({double}) FROM double_keys)" if double else "false"
     # A movie's second row is only a duplicate of rows that are themselves sound.
     con.execute(
@@ -221,7 +408,7 @@ def _set_aside(
         WITH checked AS ({_checked_sql(load, lines.sql(numbered=True), numbered=True)}),
         judged AS (
             SELECT *, reason IS NULL AND {is_double} AS is_double,
-                CASE WHEN reason IS NOT NULL THEN reason WHEN {is_unknown} THEN '{Reason.REFERENCE}' END AS verdict
+                CASE WHEN reason IS NOT NULL THEN reason {unknown_cases} END AS verdict
             FROM checked
         )
         SELECT * FROM judged WHERE verdict IS NOT NULL OR is_double
@@ -236,8 +423,8 @@ def _set_aside(
         )
         con.execute(f"DELETE FROM {name} WHERE {is_double}")
         con.execute(f"INSERT INTO {name} SELECT {_outputs(load)} FROM set_aside WHERE verdict IS NULL")
-    if unknown:
-        con.execute(f"DELETE FROM {name} WHERE {is_unknown}")
+    for condition in is_unknown.values():
+        con.execute(f"DELETE FROM {name} WHERE {condition}")
     con.execute(
         f"""
         INSERT INTO raw.quarantine
@@ -297,8 +484,9 @@ class Lines:
             self._join_lines()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._spans:
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
+        # After a failure the tables go with the transaction, in which nothing else can be done.
+        if self._spans and failure is None:
             self._con.execute("DROP TABLE IF EXISTS covered_lines")
             self._con.execute("DROP TABLE IF EXISTS joined_lines")
         if self._copy is not None:
@@ -366,31 +554,46 @@ class Lines:
         self._con.execute("DROP TABLE quoted_lines")
 
 
-def _checked_sql(load: FileLoad, lines_sql: str, numbered: bool = False) -> str:
-    """The lines with each field as a typed column of its name, and ``reason``: the first rule that the row breaks."""
+def _fields_sql(load: FileLoad, lines_sql: str, numbered: bool = False) -> str:
+    """The lines with their fields: ``f`` all of a line, ``t1``... the texts, and each as a typed column of its name."""
     layout, columns = load.layout, load.columns
     null = f"nullif(%s, {_quoted(layout.null)})" if layout.null else "%s"
     texts = ", ".join(null % f"nullif(f[{i}], '')" + f" AS t{i}" for i in range(1, len(columns) + 1))
     values = ", ".join(f'{_value(column, f"t{i}")} AS "{column.name}"' for i, column in enumerate(columns, 1))
-    rules = [(f"line = '{BLANK_LINE}'", Reason.BLANK.value)] if not load.facts.regular else []
-    if not load.facts.regular:
-        rules.append((f"contains(line, '{UNDECODABLE}')", Reason.BYTES.value))
     fields = f"string_split(line, {_quoted(layout.separator)})"
     if layout.quoted and load.facts.quotes:
-        rules.append((f"contains(line, '\"') AND NOT regexp_full_match(line, '{_COMPLETE}')", Reason.QUOTING.value))
         parts = f"regexp_extract_all(line || ',', '({_FIELD}),', 1)"
         unquoted = "CASE WHEN x[1] = '\"' THEN replace(x[2:-2], '\"\"', '\"') ELSE x END"
         fields = f"CASE WHEN contains(line, '\"') THEN list_transform({parts}, lambda x: {unquoted}) ELSE {fields} END"
-    rules.append((f"len(f) <> {len(columns)}", Reason.FIELDS.value))
-    for i, column in enumerate(columns, 1):
+    number = "n, " if numbered else ""
+    return f"""
+        SELECT *, {values}
+        FROM (SELECT {number}line, f, {texts} FROM (SELECT {number}line, {fields} AS f FROM ({lines_sql})))
+    """
+
+
+def _rules_of_line(load: FileLoad) -> list[tuple[str, str]]:
+    """What a line as a whole must not be: (SQL condition, reason), in the order in which they are tried."""
+    rules = []
+    if not load.facts.regular:
+        rules.append((f"line = '{BLANK_LINE}'", Reason.BLANK.value))
+        rules.append((f"contains(line, '{UNDECODABLE}')", Reason.BYTES.value))
+    if load.layout.quoted and load.facts.quotes:
+        rules.append((f"contains(line, '\"') AND NOT regexp_full_match(line, '{_COMPLETE}')", Reason.QUOTING.value))
+    rules.append((f"len(f) <> {len(load.columns)}", Reason.FIELDS.value))
+    return rules
+
+
+def _checked_sql(load: FileLoad, lines_sql: str, numbered: bool = False) -> str:
+    """The lines with each field as a typed column of its name, and ``reason``: the first rule that the row breaks."""
+    rules = _rules_of_line(load)
+    for i, column in enumerate(load.columns, 1):
         rules += _rules(column, f"t{i}")
     cases = " ".join(f"WHEN {condition} THEN {_quoted(reason)}" for condition, reason in rules)
     number = "n, line, " if numbered else ""
     return f"""
-        SELECT {number}{", ".join(f'"{column.name}"' for column in columns)}, CASE {cases} END AS reason
-        FROM (SELECT *, {values}
-              FROM (SELECT {"n, " if numbered else ""}line, f, {texts}
-                    FROM (SELECT {"n, " if numbered else ""}line, {fields} AS f FROM ({lines_sql}))))
+        SELECT {number}{", ".join(f'"{column.name}"' for column in load.columns)}, CASE {cases} END AS reason
+        FROM ({_fields_sql(load, lines_sql, numbered)})
     """
 
 
@@ -400,7 +603,7 @@ def _value(column: Column, text: str) -> str:
             return f"TRY_CAST({text} AS INTEGER)"
         case "bigint" | "timestamp":
             return f"TRY_CAST({text} AS BIGINT)"
-        case "decimal":
+        case "decimal" | "real":
             return f"TRY_CAST({text} AS DOUBLE)"
         case "rating":
             return f"TRY_CAST({text} AS DECIMAL(2, 1))"
@@ -416,12 +619,19 @@ def _value(column: Column, text: str) -> str:
 def _rules(column: Column, text: str) -> list[tuple[str, str]]:
     """What a field must not be: (SQL condition, reason), in the order in which they are tried."""
     here = f" in {column.name}"
-    value = f'"{column.name}"'
     rules = []
     if column.key:
         rules.append((f"{text} IS NULL", Reason.KEY + here))
     elif column.required or column.kind == "flag":
         rules.append((f"{text} IS NULL", Reason.MISSING + here))
+    return rules + _rules_of_kind(column, text)
+
+
+def _rules_of_kind(column: Column, text: str) -> list[tuple[str, str]]:
+    """The rules that a value of the column's kind keeps."""
+    here = f" in {column.name}"
+    value = f'"{column.name}"'
+    rules: list[tuple[str, str]] = []
     # A number that is written as DuckDB would write it needs no regular expression.
     plain = f"coalesce(CAST({value} AS VARCHAR) = {text}, false)"
     match column.kind:
@@ -429,8 +639,8 @@ def _rules(column: Column, text: str) -> list[tuple[str, str]]:
             whole = f"({plain} OR regexp_full_match({text}, '{_WHOLE}'))"
             within = f"{value} BETWEEN 0 AND {_LAST_SECOND}"
             rules.append((f"NOT {whole} OR NOT coalesce({within}, false)", Reason.TIMESTAMP))
-        case "integer" | "bigint" | "decimal" | "rating":
-            form = _WHOLE if column.kind in ("integer", "bigint") else _NUMBER
+        case "integer" | "bigint" | "decimal" | "real" | "rating":
+            form = {"integer": _WHOLE, "bigint": _WHOLE, "real": _REAL}.get(column.kind, _NUMBER)
             number = f"({plain} OR regexp_full_match({text}, '{form}'))"
             # A rating's own type would round what is between its steps.
             bounds = _out_of_bounds(column, f"TRY_CAST({text} AS DOUBLE)" if column.kind == "rating" else value)
@@ -458,13 +668,52 @@ def _out_of_bounds(column: Column, value: str) -> str:
     return f"({' OR '.join(bounds)})"
 
 
+def _in_words(column: Column) -> str:
+    """What the values of a column should be."""
+    match column.kind:
+        case "timestamp":
+            return "seconds since 1970"
+        case "boolean" | "flag":
+            return "0 or 1"
+        case "code":
+            return f"one of the codes {', '.join(str(code) for code, _ in column.codes)}"
+        case _:
+            noun = "a whole number" if column.kind in ("integer", "bigint") else "a number"
+            least = "" if column.minimum is None else f" from {column.minimum:g}"
+            most = "" if column.maximum is None else f" up to {column.maximum:g}"
+            return noun + least + most + ("" if column.step is None else f" in steps of {column.step:g}")
+
+
+def _inner_name(place: int) -> str:
+    """What a new column is called inside the queries, where its own name could be that of something else."""
+    return f"new column {place}"
+
+
+def _fault_of_names(names: list[str], new: list[str], declared: list[str]) -> str | None:
+    """Why a header cannot be taken although no column is missing, if so. DuckDB's names have no case."""
+    if any(not name.strip() for name in new):
+        return "has a column without a name"
+    folded = [name.casefold() for name in names]
+    if twice := [name for place, name in enumerate(names) if folded.index(name.casefold()) < place]:
+        first = names[folded.index(twice[0].casefold())]
+        return "names a column twice" + (f" ({first} and {twice[0]}, the case aside)" if first != twice[0] else "")
+    taken = {name.casefold() for name in (*declared, *_RESERVED)}
+    for name in new:
+        if name.casefold() in taken:
+            return f"has a new column {name!r}, a name that the table uses for something else"
+        if not name.isprintable() or name != name.strip() or '"' in name or len(name) > _LONGEST_NAME:
+            return f"has a new column {name[:_LONGEST_NAME]!r}, which is no name for a column"
+    return None
+
+
 def _outputs(load: FileLoad) -> str:
-    """The table's columns, each from the field of its name, from ``load.values``, or NULL."""
+    """The table's columns, each from the field of its name, from ``load.values``, or NULL; then the new ones."""
     own = {column.name for column in load.columns}
     parts = []
     for column in load.table.columns:
         value = load.values.get(column.name, f'"{column.name}"' if column.name in own else "NULL")
         parts.append(f'CAST({value} AS {column.type}) AS "{column.name}"')
+    parts += [f'"{_inner_name(i)}" AS {_identifier(name)}' for i, name in enumerate(load.new_columns)]
     return ", ".join(parts)
 
 
@@ -482,6 +731,10 @@ def _count(con: duckdb.DuckDBPyConnection, query: str) -> int:
 def _value_of(con: duckdb.DuckDBPyConnection, query: str) -> str:
     [(value,)] = con.execute(query).fetchall()
     return str(value)
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _quoted(text: str) -> str:

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     CODE = "unknown code"
     DUPLICATE = "duplicate key"
     REFERENCE = "unknown movie"
+    TAG = "unknown tag"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class LoadReport:
     """The account of one raw table: ``file_rows == loaded_rows + quarantined_rows``, in rows of the file.
 
     ``file`` is None for a table whose file does not exist or was not asked for. ``reasons`` counts the quarantined
-    rows by reason.
+    rows by reason. ``new_columns``: columns of the file that are not among the table's declared ones; they are in the
+    table as text, after those.
     """
 
     table: str
@@ -45,3 +47,4 @@ class LoadReport:
     loaded_rows: int
     quarantined_rows: int
     reasons: dict[str, int] = field(default_factory=dict)
+    new_columns: tuple[str, ...] = ()

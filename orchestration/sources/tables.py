@@ -89,6 +89,21 @@ MOVIELENS_TABLES: tuple[RawTable, ...] = (
         ("occupation", "VARCHAR", "Occupation by name."),
         ("zipCode", "VARCHAR", "Postal code as given."),
     ),
+    _table(
+        "ml_genome_scores",
+        "One row a movie and tag of the tag genome; empty for an edition without one.",
+        _EDITION,
+        _MOVIE,
+        ("tagId", "INTEGER", "The genome's tag."),
+        ("relevance", "FLOAT", "How much the tag says of the movie, 0 to 1."),
+    ),
+    _table(
+        "ml_genome_tags",
+        "One row a tag of the tag genome; empty for an edition without one.",
+        _EDITION,
+        ("tagId", "INTEGER", "The genome's tag; numbered anew in every edition."),
+        ("tag", "VARCHAR", "The tag in words."),
+    ),
 )
 
 _TCONST = ("tconst", "VARCHAR", "IMDb's id of the title.")
@@ -186,12 +201,69 @@ LOADS = _table(
     ("snapshot_at", "TIMESTAMP", "The file's own time, UTC: of the gzip header, else when it was last changed."),
 )
 
+IMDB_CHANGES = _table(
+    "imdb_changes",
+    "One row a look at IMDb's dumps, a title and a change; rows are only added.",
+    ("look", "INTEGER", "Number of the look that found the change, from 1."),
+    ("dump", "VARCHAR", "The dump that shows it: title.basics or title.ratings."),
+    ("snapshot_at", "TIMESTAMP", "The dump's own time, UTC."),
+    ("former_snapshot_at", "TIMESTAMP", "That of the dump it is compared with; of a re-rating, of the former rating."),
+    ("tconst", "VARCHAR", "IMDb's id of the title."),
+    ("change", "VARCHAR", "added, removed, retitled or redated; rated, unrated or rerated."),
+    ("title", "VARCHAR", "Primary title after a change by title.basics."),
+    ("former_title", "VARCHAR", "Primary title before it."),
+    ("year", "INTEGER", "Year after a change by title.basics."),
+    ("former_year", "INTEGER", "Year before it."),
+    ("rating", "DECIMAL(3,1)", "Mean vote after a change by title.ratings."),
+    ("former_rating", "DECIMAL(3,1)", "Mean vote before it; of a re-rating, the one noted last."),
+    ("votes", "INTEGER", "Votes after a change by title.ratings."),
+    ("former_votes", "INTEGER", "Votes at the former rating."),
+)
+
+IMDB_STATE: tuple[RawTable, ...] = (
+    _table(
+        "imdb_looks",
+        "One row a dump that was looked at: which file the snapshot is of.",
+        ("dump", "VARCHAR", "title.basics or title.ratings."),
+        ("sha256", "VARCHAR", "Digest of the file."),
+        ("snapshot_at", "TIMESTAMP", "The file's own time, UTC."),
+    ),
+    _table(
+        "imdb_snapshot_titles",
+        "One row a title of title.basics at the last look.",
+        _TCONST,
+        ("title", "VARCHAR", "Primary title."),
+        ("year", "INTEGER", "Year of release."),
+    ),
+    _table(
+        "imdb_snapshot_ratings",
+        "One row a title of title.ratings at the last look.",
+        _TCONST,
+        ("rating", "DECIMAL(3,1)", "Mean vote."),
+        ("votes", "INTEGER", "Number of votes."),
+        ("noted_rating", "DECIMAL(3,1)", "The rating that the next one is compared with: small moves add up."),
+        ("noted_votes", "INTEGER", "The votes it had then."),
+        ("noted_at", "TIMESTAMP", "The time of the dump it is from."),
+    ),
+    _table(
+        "imdb_drift",
+        "One row a measure and step: how far ratings and votes moved between the last two dumps.",
+        ("measure", "VARCHAR", "rating or votes."),
+        (
+            "step",
+            "INTEGER",
+            "Of rating: its move in tenths, -10 to 10. Of votes: 0 fewer, 1 the same, 2 up to 1 % more, ...",
+        ),
+        ("titles", "BIGINT", "Titles that moved so far."),
+    ),
+)
+
 #: Every raw table that is filled from a file, by name.
 TABLES: dict[str, RawTable] = {table.name: table for table in (*MOVIELENS_TABLES, *IMDB_TABLES)}
 
 
 def create_ledgers(con: duckdb.DuckDBPyConnection) -> None:
-    """Make the schema, ``raw.quarantine`` and ``raw.loads`` where they are missing; what they hold stays."""
+    """Make the schema and the tables that no single file fills where they are missing; what they hold stays."""
     con.execute("CREATE SCHEMA IF NOT EXISTS raw")
-    for table in (QUARANTINE, LOADS):
+    for table in (QUARANTINE, LOADS, IMDB_CHANGES, *IMDB_STATE):
         con.execute(f"CREATE TABLE IF NOT EXISTS raw.{table.name} ({table.columns_sql})")

@@ -70,7 +70,9 @@ def make_graph_home(folder: Path) -> GraphHome:
     """A tiny mirror in ``folder``, and the place of a home beside it."""
     manifest = write_sample(folder / "mirror", SPEC)
     (folder / "mirror" / "sample").rename(folder / "mirror" / "ml-latest-small")
-    return GraphHome(folder / "home", folder / "mirror", len(manifest.broken))
+    # ml-latest-small has no genome: those files of the sample are not read.
+    broken = [row for row in manifest.broken if not row.file.startswith("genome-")]
+    return GraphHome(folder / "home", folder / "mirror", len(broken))
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -120,7 +122,10 @@ def test_the_bundle_says_what_it_was_made_from(graph_home: GraphHome, first_run:
     settings = graph_home.settings
     bundle = load_bundle(settings.models / read_pointer(settings.serving_pointer))
     manifest = json.loads((settings.published.parent / "manifest.json").read_text())
-    assert bundle.manifest["data_snapshot"] == {"edition": "ml-latest-small", "published_version": manifest["version"]}
+    snapshot = dict(bundle.manifest["data_snapshot"])
+    assert snapshot.pop("edition") == "ml-latest-small"
+    assert set(snapshot) == {"fct_ratings", "user_features", "movie_features", "movie_content"}
+    assert snapshot == {name: manifest["tables"][name]["digest"] for name in snapshot}
     assert bundle.features.service == "recommender_v1"
     assert bundle.manifest["evaluation"]["rows"]
 
@@ -151,28 +156,84 @@ def test_a_second_run_reuses_everything(graph_home: GraphHome, first_run: Run) -
     assert "Nothing has changed" in again.story
 
 
-def test_a_changed_dump_rebuilds_what_depends_on_it_and_spares_the_rest(graph_home: GraphHome, first_run: Run) -> None:
+def published_tables(home: GraphHome) -> dict[str, object]:
+    """The tables of the published copy with their versions."""
+    found: dict[str, object] = json.loads((home.settings.published.parent / "manifest.json").read_text())["tables"]
+    return found
+
+
+def rebuilt(update: Run) -> set[str]:
+    """The assets that a run says it rebuilt."""
+    assert update.status == 0, update.story
+    told = update.story.split("\nrebuilt: ")[1].split("\nspared: ")[0]
+    return {line.split()[0] for line in told.splitlines()[1:]}
+
+
+@contextmanager
+def changed_dump(home: GraphHome, dump: str, change: Callable[[list[str]], list[str]]) -> Iterator[None]:
+    """For a while, a dump of the mirror with other data lines, a day younger, then the old one back to the byte."""
+    path = home.mirror / "imdb" / f"{dump}.tsv.gz"
+    before = path.read_bytes()
+    written_at = int.from_bytes(before[4:8], "little")
+    header, *lines = gzip.decompress(before).decode().splitlines(keepends=True)
+    path.write_bytes(gzip.compress("".join([header, *change(lines)]).encode(), mtime=written_at + 86_400))
+    try:
+        yield
+    finally:
+        path.write_bytes(before)
+
+
+#: What follows a dump of ratings wherever the wave ends: its table, and the ledgers beside it.
+LOADED = {"raw/imdb_title_ratings", "raw/loads", "raw/quarantine"}
+
+
+def test_a_dump_with_its_rows_in_another_order_stops_at_the_raw_table(graph_home: GraphHome, first_run: Run) -> None:
+    assert first_run.status == 0
+    with changed_dump(graph_home, "title.ratings", lambda lines: lines[::-1]):
+        update = graph_home.run("--no-recommend")
+    assert rebuilt(update) == {"raw/imdb_title_ratings"}
+    assert "raw/imdb_title_ratings  the same" in update.story
+
+
+def test_a_dump_that_changed_for_unknown_titles_stops_at_the_first_equal_tables(
+    graph_home: GraphHome, first_run: Run
+) -> None:
+    assert first_run.status == 0
+    before = published_tables(graph_home)
+    with changed_dump(graph_home, "title.ratings", lambda lines: [*lines, "tt99999999\t1.5\t5\n"]):
+        update = graph_home.run("--no-recommend")
+    assert rebuilt(update) >= LOADED
+    # The history of the dumps tells of the title, and so does the copy for analysts; films, features and models do not.
+    assert not rebuilt(update) & {"catalogue", "feature_histories/movie_imdb", "online_store", "model_bundle"}
+    after = published_tables(graph_home)
+    assert {name for name in after if after[name] != before[name]} <= {"imdb_changes"}
+
+
+def test_a_changed_dump_rebuilds_its_cone_and_spares_the_rest(graph_home: GraphHome, first_run: Run) -> None:
     assert first_run.status == 0
     settings = graph_home.settings
-    ratings = graph_home.mirror / "imdb" / "title.ratings.tsv.gz"
-    before = ratings.read_bytes()
     [(tconst,)] = published(graph_home, "SELECT tconst FROM marts.dim_movies WHERE imdb_votes > 0 ORDER BY 1 LIMIT 1")
-    lines = gzip.decompress(before).decode().splitlines(keepends=True)
-    changed = [f"{tconst}\t9.9\t987654\n" if line.startswith(f"{tconst}\t") else line for line in lines]
-    ratings.write_bytes(gzip.compress("".join(changed).encode(), mtime=1))
-    trained = (settings.evaluation / "neumf" / "recommender.json").stat().st_mtime_ns
-    try:
+    fitted = [settings.evaluation / name / "recommender.json" for name in ("neumf", "fitted")]
+    trained = [file.stat().st_mtime_ns for file in fitted]
+
+    def vote(lines: list[str]) -> list[str]:
+        return [f"{tconst}\t9.9\t987654\n" if line.startswith(f"{tconst}\t") else line for line in lines]
+
+    with changed_dump(graph_home, "title.ratings", vote):
         update = graph_home.run("--no-recommend")
-    finally:
-        ratings.write_bytes(before)
-    assert update.status == 0, update.story
-    assert published(graph_home, f"SELECT imdb_votes FROM marts.dim_movies WHERE tconst = '{tconst}'") == [(987654,)]
-    assert "raw/imdb_title_ratings" in update.story
-    assert "published_copy" in update.story
-    built = update.story.rsplit("(built: ", 1)[1]
-    assert "raw/ml_ratings" not in built
-    assert "candidates/neumf" not in built
-    assert (settings.evaluation / "neumf" / "recommender.json").stat().st_mtime_ns == trained
+        assert published(graph_home, f"SELECT imdb_votes FROM marts.dim_movies WHERE tconst = '{tconst}'") == [
+            (987654,)
+        ]
+        again = graph_home.run("--no-recommend")
+    built = rebuilt(update)
+    assert built >= {*LOADED, "marts/dim_movies", "marts/movie_imdb", "published_copy", "online_store"}
+    # Nothing of MovieLens, of the other dumps, or that is fitted.
+    assert not {name for name in built if name.startswith(("raw/ml_", "staging/stg_movielens", "candidates/"))}
+    assert not built & {"raw/imdb_title_basics", "training_set", "comparison", "fitted_model", "model_bundle", "bento"}
+    assert [file.stat().st_mtime_ns for file in fitted] == trained
+    assert "changed upstream: imdb_title_ratings; as before: 7 of 8 files" in update.story
+    assert "candidates/neumf" in update.story.split("\nspared: ")[1]
+    assert "Nothing has changed" in again.story
 
 
 def test_broken_input_stops_with_one_message_and_leaves_what_was_published(

@@ -27,6 +27,13 @@ MODELS = [
 RATINGS = pl.DataFrame({"rating": [0.5, 3.0, 4.0, 5.0], "ratings": [1, 300, 400, 299]})
 MONTHS = pl.DataFrame({"month": [dt.date(2000, 1, 1), dt.date(2000, 4, 1)], "ratings": [5, 7]})
 METHODS = pl.DataFrame({"match_method": ["unmatched", "link", "near_year"], "movies": [10, 980, 10]})
+DRIFT = pl.DataFrame(
+    {
+        "measure": ["rating"] * 4 + ["votes"] * 3,
+        "step": [-10, -1, 0, 3, 0, 1, 4],
+        "titles": [2, 40, 1000, 5, 1, 900, 150],
+    }
+)
 
 FIGURES: dict[str, Callable[[], Any]] = {
     "learning curve": lambda: charts.learning_curve(HISTORY),
@@ -38,6 +45,8 @@ FIGURES: dict[str, Callable[[], Any]] = {
     "activity": lambda: charts.activity_over_time(MONTHS),
     "activity of one month": lambda: charts.activity_over_time(MONTHS.head(1)),
     "match methods": lambda: charts.match_methods(METHODS),
+    "drift": lambda: charts.rating_drift(DRIFT, 0.3),
+    "drift of a dump in which nothing moved": lambda: charts.rating_drift(DRIFT[2:3], 0.3),
 }
 
 
@@ -111,6 +120,15 @@ def test_the_histogram_says_how_many_and_how_good() -> None:
 def test_match_methods_are_named_in_words_with_their_shares() -> None:
     said = texts(charts.match_methods(METHODS))
     assert {"MovieLens link", "No match", "980  (98.0%)", "How 1,000 films were matched to IMDb"} <= set(said)
+
+
+def test_the_drift_says_how_many_moved_far_and_draws_what_stayed_as_nothing() -> None:
+    figure = charts.rating_drift(DRIFT, 0.3)
+    assert "47 ratings moved, 7 by 0.3 or more; 1,000 stayed" in texts(figure)
+    ratings, votes = figure.axes
+    heights = {round(bar.get_x() + bar.get_width() / 2): bar.get_height() for bar in ratings.patches}
+    assert {step: height for step, height in heights.items() if height} == {-10: 2, -1: 40, 3: 5}
+    assert [bar.get_height() for bar in votes.patches] == [1, 900, 0, 0, 150, 0, 0]
 
 
 def test_a_markdown_table_escapes_aligns_and_counts_what_it_leaves_out() -> None:

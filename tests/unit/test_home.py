@@ -8,7 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.home import SWAPPED, HomeError, heal, prepare, read_home, rebuild_folder, start_rebuild, swap
+from orchestration.home import (
+    KEPT_TABLES,
+    MIGRATIONS,
+    SWAPPED,
+    HomeError,
+    heal,
+    migrate,
+    prepare,
+    read_home,
+    rebuild_folder,
+    start_rebuild,
+    swap,
+)
+from orchestration.sources.tables import IMDB_CHANGES, IMDB_STATE, create_ledgers
 from orchestration.warehouse import connect
 from settings import HOME_FORMAT, Settings
 
@@ -74,7 +87,8 @@ def test_a_swap_cut_off_after_some_parts_is_finished_by_the_next_start(settings:
     fill(settings.home, "old")
     aside = start_rebuild_of(settings, "ml-100k")
     fill(aside, "new")
-    (settings.home / "swap.json").write_text(json.dumps({"edition": "ml-100k"}))
+    journal = {"aside": "rebuild", "parts": list(SWAPPED), "format": HOME_FORMAT, "edition": "ml-100k"}
+    (settings.home / "swap.json").write_text(json.dumps(journal))
     for name in SWAPPED[:moved]:
         place = settings.home / name
         shutil.rmtree(place) if place.is_dir() else place.unlink()
@@ -82,6 +96,34 @@ def test_a_swap_cut_off_after_some_parts_is_finished_by_the_next_start(settings:
     assert heal(settings.home)
     assert marks(settings.home) == {"new"}
     assert not heal(settings.home)
+
+
+def test_the_next_start_finishes_a_swap_that_an_older_version_began(settings: Settings) -> None:
+    prepare(settings)
+    fill(settings.home, "old")
+    aside = start_rebuild_of(settings, "ml-100k")
+    fill(aside, "new")
+    (settings.home / "swap.json").write_text(json.dumps({"edition": "ml-100k"}))
+    assert heal(settings.home)
+    assert marks(settings.home) == {"new"}
+    prepare(settings.model_copy(update={"movielens": "ml-100k"}))
+    home = read_home(settings.home)
+    assert home is not None
+    assert (home.format, home.edition) == (HOME_FORMAT, "ml-100k")
+
+
+def test_a_part_that_the_new_edition_does_not_have_goes_with_the_old_one(settings: Settings) -> None:
+    """The generated sample, and the log of a database that another one could not replay."""
+    prepare(settings)
+    fill(settings.home, "old")
+    aside = start_rebuild_of(settings, "ml-100k")
+    fill(aside, "new")
+    shutil.rmtree(aside / "sample")
+    (aside / "warehouse.duckdb.wal").unlink()
+    swap(settings)
+    assert not (settings.home / "sample").exists()
+    assert not (settings.home / "warehouse.duckdb.wal").exists()
+    assert (settings.home / "warehouse.duckdb").read_text() == "new"
 
 
 def test_a_rebuild_starts_with_the_keys_already_given(settings: Settings) -> None:
@@ -94,6 +136,130 @@ def test_a_rebuild_starts_with_the_keys_already_given(settings: Settings) -> Non
     aside = start_rebuild(settings, "ml-100k")
     with connect(Settings(home=aside)) as con:
         assert con.execute("FROM intermediate.int_user_keys").fetchall() == [("sample", "7", 1)]
+
+
+def test_a_rebuild_under_way_goes_on(settings: Settings) -> None:
+    prepare(settings)
+    give_key(settings, "7", 1)
+    aside = start_rebuild(settings, "ml-100k")
+    prepare(Settings(home=aside, movielens="ml-100k"))
+    give_key(Settings(home=aside), "8", 2)
+    start_rebuild(settings, "ml-100k")
+    with connect(Settings(home=aside)) as con:
+        assert con.execute("SELECT user_key FROM intermediate.int_user_keys ORDER BY 1").fetchall() == [(1,), (2,)]
+
+
+def test_a_rebuild_under_way_begins_anew_when_the_home_has_given_keys_since(settings: Settings) -> None:
+    prepare(settings)
+    give_key(settings, "7", 1)
+    aside = start_rebuild(settings, "ml-100k")
+    prepare(Settings(home=aside, movielens="ml-100k"))
+    give_key(settings, "8", 2)
+    start_rebuild(settings, "ml-100k")
+    with connect(Settings(home=aside)) as con:
+        assert con.execute("SELECT user_key FROM intermediate.int_user_keys ORDER BY 1").fetchall() == [(1,), (2,)]
+
+
+@pytest.fixture
+def three_steps(monkeypatch: pytest.MonkeyPatch) -> dict[int, RecordingStep]:
+    """A home format of 4, and a step from each format before it."""
+    monkeypatch.setattr("orchestration.home.HOME_FORMAT", 4)
+    return {number: RecordingStep() for number in (1, 2, 3)}
+
+
+class RecordingStep:
+    """A migration that counts how often it ran, and breaks off when it is told to."""
+
+    def __init__(self) -> None:
+        self.ran = 0
+        self.broken = False
+
+    def __call__(self, folder: Path) -> None:
+        self.ran += 1
+        if self.broken:
+            raise KeyboardInterrupt
+
+
+def test_an_older_home_is_migrated_one_format_at_a_time(
+    settings: Settings, three_steps: dict[int, RecordingStep]
+) -> None:
+    write_format(settings, 1)
+    assert migrate(settings.home, three_steps) == 3
+    assert [step.ran for step in three_steps.values()] == [1, 1, 1]
+    assert migrate(settings.home, three_steps) == 0
+    home = read_home(settings.home)
+    assert home is not None
+    assert (home.format, home.edition) == (4, "sample")
+
+
+def test_a_migration_cut_off_goes_on_with_the_step_that_was_not_finished(
+    settings: Settings, three_steps: dict[int, RecordingStep]
+) -> None:
+    write_format(settings, 1)
+    three_steps[2].broken = True
+    with pytest.raises(KeyboardInterrupt):
+        migrate(settings.home, three_steps)
+    assert json.loads((settings.home / "home.json").read_text())["format"] == 2
+    three_steps[2].broken = False
+    assert migrate(settings.home, three_steps) == 2
+    assert [step.ran for step in three_steps.values()] == [1, 2, 1]
+
+
+def test_a_home_that_no_step_leads_on_from_is_refused(settings: Settings) -> None:
+    write_format(settings, 0)
+    with pytest.raises(HomeError, match="nothing leads from there"):
+        prepare(settings)
+
+
+def test_every_older_format_has_its_step() -> None:
+    assert sorted(MIGRATIONS) == list(range(1, HOME_FORMAT))
+
+
+def test_a_home_of_format_1_loses_the_sample_that_a_swap_left_behind(settings: Settings) -> None:
+    write_format(settings, 1, edition="ml-100k")
+    (settings.home / "sample" / "imdb").mkdir(parents=True)
+    prepare(settings.model_copy(update={"movielens": "ml-100k"}))
+    assert not (settings.home / "sample").exists()
+    home = read_home(settings.home)
+    assert home is not None
+    assert home.format == HOME_FORMAT
+
+
+def test_a_home_of_format_1_keeps_the_sample_that_it_holds(settings: Settings) -> None:
+    write_format(settings, 1)
+    (settings.home / "sample" / "imdb").mkdir(parents=True)
+    prepare(settings)
+    assert (settings.home / "sample" / "imdb").exists()
+
+
+def write_format(settings: Settings, number: int, *, edition: str = "sample") -> None:
+    settings.home.mkdir(parents=True, exist_ok=True)
+    (settings.home / "home.json").write_text(json.dumps({"format": number, "edition": edition}))
+
+
+def give_key(settings: Settings, source_id: str, key: int) -> None:
+    with connect(settings) as con:
+        con.execute("CREATE SCHEMA IF NOT EXISTS intermediate")
+        con.execute(
+            "CREATE TABLE IF NOT EXISTS intermediate.int_user_keys (source VARCHAR, source_id VARCHAR, user_key INT)"
+        )
+        con.execute("INSERT INTO intermediate.int_user_keys VALUES ('sample', ?, ?)", [source_id, key])
+
+
+def test_a_rebuild_goes_on_with_the_history_of_imdb(settings: Settings) -> None:
+    kept = {relation.removeprefix("raw.") for relation in KEPT_TABLES if relation.startswith("raw.")}
+    assert kept == {table.name for table in (IMDB_CHANGES, *IMDB_STATE)}
+    prepare(settings)
+    with connect(settings) as con:
+        create_ledgers(con)
+        con.execute("INSERT INTO raw.imdb_snapshot_titles VALUES ('tt0000001', 'A', 2000)")
+        con.execute("INSERT INTO raw.imdb_changes BY NAME SELECT 1 AS look, 'tt0000001' AS tconst, 'added' AS change")
+    aside = start_rebuild(settings, "ml-100k")
+    with connect(Settings(home=aside)) as con:
+        assert con.execute("FROM raw.imdb_snapshot_titles").fetchall() == [("tt0000001", "A", 2000)]
+        assert con.execute("SELECT look, tconst, change FROM raw.imdb_changes").fetchall() == [
+            (1, "tt0000001", "added")
+        ]
 
 
 def start_rebuild_of(settings: Settings, edition: str) -> Path:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import duckdb
+import polars as pl
 import pytest
 
 from orchestration.warehouse import (
@@ -168,9 +169,23 @@ def test_an_export_is_sorted_and_replaced_whole(settings: Settings) -> None:
     target = settings.features / "films.parquet"
     with connect(settings) as con:
         make_films(con, "(2, 'b'), (1, 'a')")
-        assert export_parquet(con, "marts.films", target, order_by="film") == 2
+        export_parquet(con, "marts.films", target, order_by="film", version=table_version(con, "marts.films"))
         make_films(con, "(3, 'c'), (2, 'b'), (1, 'a')")
-        assert export_parquet(con, "marts.films", target, order_by="film") == 3
+        version = table_version(con, "marts.films")
+        export_parquet(con, "marts.films", target, order_by="film", version=version)
         rows = con.execute(f"SELECT film FROM '{target}'").fetchall()
     assert rows == [(1,), (2,), (3,)]
+    assert pl.read_parquet_metadata(target)["version"] == version.digest
     assert [path.name for path in target.parent.iterdir()] == ["films.parquet"]
+
+
+def test_a_publication_that_fails_leaves_the_old_copy_and_nothing_beside_it(settings: Settings) -> None:
+    with connect(settings) as con:
+        make_films(con, "(1, 'Avalanche')")
+        publish(con, settings, comments=COMMENTS)
+        before = {path.name: path.read_bytes() for path in settings.published.parent.iterdir()}
+        # A type that the format of the copy does not know.
+        con.execute("CREATE TABLE marts.later AS SELECT 1::VARIANT AS anything")
+        with pytest.raises(duckdb.Error, match="VARIANT"):
+            publish(con, settings, comments=COMMENTS)
+    assert {path.name: path.read_bytes() for path in settings.published.parent.iterdir()} == before

@@ -1,6 +1,6 @@
-with matched as (
+with films as (
 
-    select * from {{ ref('int_movies_matched') }}
+    select * from {{ ref('int_films') }}
 
 ),
 
@@ -16,19 +16,31 @@ principals as (
 
 ),
 
+names as (
+
+    select * from {{ ref('stg_imdb__names') }}
+
+),
+
 titles as (
 
-    select distinct tconst
-    from matched
+    select tconst
+    from films
     where tconst is not null
 
 ),
 
 film_crew as (
 
-    select crew.*
-    from crew
-    inner join titles on crew.tconst = titles.tconst
+    select * from crew
+    where tconst in (select titles.tconst from titles)
+
+),
+
+film_principals as (
+
+    select * from principals
+    where tconst in (select titles.tconst from titles)
 
 ),
 
@@ -53,15 +65,17 @@ crew_credits as (
 credits as (
 
     select
-        principals.tconst,
-        principals.nconst,
-        principals.category,
-        principals.ordering,
-        principals.job,
-        principals.characters,
+        tconst,
+        nconst,
+        category,
+        ordering,
+        job,
+        -- A JSON list as text: ["Rick","Ricky"]. Read here, of the catalogue's rows alone: the dump has 90 million.
+        case
+            when characters is not null and json_valid(characters) then json_extract_string(characters, '$[*]')
+        end as characters,
         cast(null as bigint) as crew_position
-    from principals
-    inner join titles on principals.tconst = titles.tconst
+    from film_principals
     union all
     select
         tconst,
@@ -76,7 +90,7 @@ credits as (
 ),
 
 -- One person may hold several jobs of one category in one film; the first named stands for them.
-final as (
+first_credits as (
 
     select
         tconst,
@@ -89,6 +103,26 @@ final as (
     from credits
     where nconst is not null and category is not null
     group by tconst, nconst, category
+
+),
+
+people as (
+
+    select
+        nconst,
+        name
+    from names
+    where nconst in (select first_credits.nconst from first_credits)
+
+),
+
+final as (
+
+    select
+        first_credits.*,
+        people.name as person_name
+    from first_credits
+    left join people on first_credits.nconst = people.nconst
 
 )
 

@@ -6,6 +6,12 @@ with matched as (
 
 ),
 
+imdb_only as (
+
+    select * from {{ ref('int_imdb_only_films') }}
+
+),
+
 known as (
 
     {% if is_incremental() %}
@@ -27,6 +33,12 @@ films as (
         film_id,
         tconst
     from matched
+    union all
+    select
+        cast(null as varchar) as edition,
+        cast(null as integer) as film_id,
+        tconst
+    from imdb_only
 
 ),
 
@@ -91,7 +103,8 @@ final as (
                 new_ids.inherited_key,
                 last_key.movie_key
                 + row_number() over (
-                    partition by new_ids.inherited_key is null order by new_ids.edition, new_ids.film_id
+                    partition by new_ids.inherited_key is null
+                    order by new_ids.edition asc nulls last, new_ids.film_id asc, new_ids.source_id asc
                 )
             ) as bigint
         ) as movie_key,

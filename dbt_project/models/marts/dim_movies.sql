@@ -1,12 +1,12 @@
-with keyed as (
+with films as (
 
-    select * from {{ ref('int_movies_keyed') }}
+    select * from {{ ref('int_films') }}
 
 ),
 
 titles as (
 
-    select * from {{ ref('stg_imdb__titles') }}
+    select * from {{ ref('int_catalogue_titles') }}
 
 ),
 
@@ -22,9 +22,9 @@ credits as (
 
 ),
 
-names as (
+episodes as (
 
-    select * from {{ ref('stg_imdb__names') }}
+    select * from {{ ref('int_episodes') }}
 
 ),
 
@@ -34,32 +34,53 @@ fct_ratings as (
 
 ),
 
-lead_movies as (
-
-    select * from keyed
-    where is_lead
-
-),
-
-movie_ids as (
+-- The cast are actors, actresses and, in a documentary, those who are themselves; one person once.
+roles as (
 
     select
-        movie_key,
-        list(movie_id order by movie_id) as movie_ids
-    from keyed
-    group by movie_key
-
-),
-
-directors as (
-
-    select
-        credits.tconst,
-        list(names.name order by credits.crew_position, credits.ordering, names.nconst) as directors
+        tconst,
+        nconst,
+        case when category in ('actor', 'actress', 'self') then 'cast' else category end as role,
+        min(person_name) as person_name,
+        min(crew_position) as crew_position,
+        min(ordering) as ordering
     from credits
-    inner join names on credits.nconst = names.nconst
-    where credits.category = 'director' and names.name is not null
-    group by credits.tconst
+    where category in ('director', 'writer', 'actor', 'actress', 'self') and person_name is not null
+    group by all
+
+),
+
+people as (
+
+    select
+        tconst,
+        list(person_name order by crew_position, ordering, nconst) filter (where role = 'director') as directors,
+        list(person_name order by crew_position, ordering, nconst) filter (where role = 'writer') as writers,
+        list(person_name order by ordering, nconst) filter (where role = 'cast') as principal_cast
+    from roles
+    group by tconst
+
+),
+
+series as (
+
+    select
+        parent_tconst as tconst,
+        cast(count(distinct season_number) as integer) as season_count,
+        cast(count(*) as integer) as episode_count
+    from episodes
+    where parent_tconst is not null
+    group by parent_tconst
+
+),
+
+parents as (
+
+    select
+        episodes.tconst,
+        titles.primary_title as series_title
+    from episodes
+    inner join titles on episodes.parent_tconst = titles.tconst
 
 ),
 
@@ -77,33 +98,43 @@ rating_stats as (
 joined as (
 
     select
-        lead_movies.movie_key,
-        lead_movies.edition,
-        lead_movies.movie_id,
-        movie_ids.movie_ids,
-        lead_movies.tconst,
-        coalesce(lead_movies.title, titles.primary_title, 'unknown') as title,
-        coalesce(titles.original_title, {{ move_article('trim(lead_movies.bracketed_titles[1])') }}) as original_title,
-        coalesce(lead_movies.year, titles.start_year) as year,
-        coalesce(lead_movies.genres, cast([] as varchar[])) as genres,
+        films.movie_key,
+        films.edition,
+        films.movie_id,
+        films.movie_ids,
+        films.in_movielens,
+        films.tconst,
+        coalesce(films.title, titles.primary_title, 'unknown') as title,
+        coalesce(titles.original_title, {{ move_article('trim(films.bracketed_titles[1])') }}) as original_title,
+        coalesce(films.year, titles.start_year) as year,
+        case
+            when films.in_movielens then coalesce(films.genres, cast([] as varchar[]))
+            else coalesce({{ movielens_genres('titles.genres') }}, cast([] as varchar[]))
+        end as genres,
         coalesce(titles.genres, cast([] as varchar[])) as imdb_genres,
         titles.title_type,
         titles.runtime_minutes,
         titles.is_adult,
         imdb_ratings.average_rating as imdb_rating,
         imdb_ratings.num_votes as imdb_votes,
-        coalesce(directors.directors, cast([] as varchar[])) as directors,
-        lead_movies.match_method,
-        lead_movies.match_confidence,
-        lead_movies.url,
+        coalesce(people.directors, cast([] as varchar[])) as directors,
+        coalesce(people.writers, cast([] as varchar[])) as writers,
+        coalesce(people.principal_cast, cast([] as varchar[])) as principal_cast,
+        series.season_count,
+        series.episode_count,
+        parents.series_title,
+        films.match_method,
+        films.match_confidence,
+        films.url,
         coalesce(rating_stats.rating_count, 0) as rating_count,
         rating_stats.rating_mean
-    from lead_movies
-    inner join movie_ids on lead_movies.movie_key = movie_ids.movie_key
-    left join titles on lead_movies.tconst = titles.tconst
-    left join imdb_ratings on lead_movies.tconst = imdb_ratings.tconst
-    left join directors on lead_movies.tconst = directors.tconst
-    left join rating_stats on lead_movies.movie_key = rating_stats.movie_key
+    from films
+    left join titles on films.tconst = titles.tconst
+    left join imdb_ratings on films.tconst = imdb_ratings.tconst
+    left join people on films.tconst = people.tconst
+    left join series on films.tconst = series.tconst
+    left join parents on films.tconst = parents.tconst
+    left join rating_stats on films.movie_key = rating_stats.movie_key
 
 ),
 
@@ -114,6 +145,7 @@ final as (
         edition,
         movie_id,
         movie_ids,
+        in_movielens,
         tconst,
         title,
         original_title,
@@ -128,6 +160,11 @@ final as (
         imdb_rating,
         imdb_votes,
         directors,
+        writers,
+        principal_cast,
+        season_count,
+        episode_count,
+        series_title,
         match_method,
         cast(match_confidence as decimal(3, 2)) as match_confidence,
         case

@@ -29,18 +29,54 @@ days as (
 
 ),
 
-running as (
+-- Running totals over all films one after the other, less what stood at each film's start: DuckDB streams a sum over
+-- rows as they come, but builds a tree for one that begins anew with each film, which takes four times as long.
+ordered_days as (
+
+    select * from days
+    order by movie_key, rated_on
+
+),
+
+totals as (
+
+    select
+        *,
+        sum(rating_count) over so_far as total_count,
+        sum(tenths) over so_far as total_tenths,
+        sum(squared_tenths) over so_far as total_squared_tenths,
+        sum(positive_count) over so_far as total_positive_count
+    from ordered_days
+    window so_far as (rows between unbounded preceding and current row) -- noqa: PRS
+
+),
+
+starts as (
 
     select
         movie_key,
-        rated_on,
-        min(rated_on) over so_far as first_rated_on,
-        cast(sum(rating_count) over so_far as bigint) as rating_count,
-        cast(sum(tenths) over so_far as bigint) as tenths,
-        cast(sum(squared_tenths) over so_far as bigint) as squared_tenths,
-        cast(sum(positive_count) over so_far as bigint) as positive_count
-    from days
-    window so_far as (partition by movie_key order by rated_on rows between unbounded preceding and current row)
+        min(rated_on) as first_rated_on,
+        min(total_count - rating_count) as total_count,
+        min(total_tenths - tenths) as total_tenths,
+        min(total_squared_tenths - squared_tenths) as total_squared_tenths,
+        min(total_positive_count - positive_count) as total_positive_count
+    from totals
+    group by movie_key
+
+),
+
+running as (
+
+    select
+        totals.movie_key,
+        totals.rated_on,
+        starts.first_rated_on,
+        cast(totals.total_count - starts.total_count as bigint) as rating_count,
+        cast(totals.total_tenths - starts.total_tenths as bigint) as tenths,
+        cast(totals.total_squared_tenths - starts.total_squared_tenths as bigint) as squared_tenths,
+        cast(totals.total_positive_count - starts.total_positive_count as bigint) as positive_count
+    from totals
+    inner join starts on totals.movie_key = starts.movie_key
 
 ),
 

@@ -41,22 +41,65 @@ days as (
 
 ),
 
-running as (
+-- Running totals over all users one after the other, less what stood at each user's start: see movie_features.
+ordered_days as (
+
+    select * from days
+    order by user_key, rated_on
+
+),
+
+totals as (
+
+    select
+        *,
+        count(*) over so_far as total_days,
+        sum(rating_count) over so_far as total_count,
+        sum(tenths) over so_far as total_tenths,
+        sum(squared_tenths) over so_far as total_squared_tenths,
+        sum(positive_count) over so_far as total_positive_count,
+        sum(dated_count) over so_far as total_dated_count,
+        sum(coalesce(release_years, 0)) over so_far as total_release_years,
+        {{ per_genre("sum(<g>_count) over so_far as total_<g>_count") }}
+    from ordered_days
+    window so_far as (rows between unbounded preceding and current row) -- noqa: PRS
+
+),
+
+starts as (
 
     select
         user_key,
-        rated_on,
-        min(rated_on) over so_far as first_rated_on,
-        count(*) over so_far as active_days,
-        cast(sum(rating_count) over so_far as bigint) as rating_count,
-        cast(sum(tenths) over so_far as bigint) as tenths,
-        cast(sum(squared_tenths) over so_far as bigint) as squared_tenths,
-        cast(sum(positive_count) over so_far as bigint) as positive_count,
-        cast(sum(dated_count) over so_far as bigint) as dated_count,
-        cast(sum(release_years) over so_far as bigint) as release_years,
-        {{ per_genre("cast(sum(<g>_count) over so_far as bigint) as <g>_count") }}
-    from days
-    window so_far as (partition by user_key order by rated_on rows between unbounded preceding and current row)
+        min(rated_on) as first_rated_on,
+        min(total_days - 1) as total_days,
+        min(total_count - rating_count) as total_count,
+        min(total_tenths - tenths) as total_tenths,
+        min(total_squared_tenths - squared_tenths) as total_squared_tenths,
+        min(total_positive_count - positive_count) as total_positive_count,
+        min(total_dated_count - dated_count) as total_dated_count,
+        min(total_release_years - coalesce(release_years, 0)) as total_release_years,
+        {{ per_genre("min(total_<g>_count - <g>_count) as total_<g>_count") }}
+    from totals
+    group by user_key
+
+),
+
+running as (
+
+    select
+        totals.user_key,
+        totals.rated_on,
+        starts.first_rated_on,
+        totals.total_days - starts.total_days as active_days,
+        cast(totals.total_count - starts.total_count as bigint) as rating_count,
+        cast(totals.total_tenths - starts.total_tenths as bigint) as tenths,
+        cast(totals.total_squared_tenths - starts.total_squared_tenths as bigint) as squared_tenths,
+        cast(totals.total_positive_count - starts.total_positive_count as bigint) as positive_count,
+        cast(totals.total_dated_count - starts.total_dated_count as bigint) as dated_count,
+        cast(totals.total_release_years - starts.total_release_years as bigint) as release_years,
+        {{ per_genre("cast(totals.total_<g>_count - starts.total_<g>_count as bigint) as <g>_count") }}
+    from totals
+    inner join starts on totals.user_key = starts.user_key
 
 ),
 

@@ -17,8 +17,9 @@ from orchestration.sources.report import Reason
 
 Fields = list[str]
 
-#: No edition has a movie of this number.
+#: No edition has a movie of this number, nor a tag.
 UNKNOWN_MOVIE: Final = "999999999"
+UNKNOWN_TAG: Final = "999999999"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,16 @@ BREAKS: Final[dict[str, tuple[Break, ...]]] = {
         _put(Reason.REFERENCE, 1, UNKNOWN_MOVIE),
         _BLANK,
     ),
+    "genome-scores.csv": (
+        *_COUNTS,
+        _put(Reason.NUMBER, 2, "much"),
+        _put(Reason.RANGE, 2, "1.25"),
+        _put(Reason.KEY, 1, ""),
+        _put(Reason.DUPLICATE, 2, "0.5"),
+        _put(Reason.REFERENCE, 0, UNKNOWN_MOVIE),
+        _put(Reason.TAG, 1, UNKNOWN_TAG),
+    ),
+    "genome-tags.csv": (*_COUNTS, _put(Reason.NUMBER, 0, "1st"), _put(Reason.MISSING, 1, ""), _SAME_KEY),
     "title.basics.tsv.gz": (
         *_COUNTS,
         _NO_KEY,

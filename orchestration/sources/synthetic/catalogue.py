@@ -47,6 +47,8 @@ TYPES: Final = (
     None,
 )
 TYPE_SHARES: Final = (0.33, 0.20, 0.08, 0.26, 0.05, 0.04, 0.02, 0.01, 0.01, 0.0)
+#: Those of IMDb itself, whose titles are episodes for the most part.
+IMDB_TYPE_SHARES: Final = (0.06, 0.093, 0.025, 0.77, 0.013, 0.026, 0.005, 0.003, 0.005, 0.0)
 FILM_TYPE_SHARES: Final = (0.93, 0.01, 0.0, 0.0, 0.02, 0.015, 0.005, 0.0, 0.0, 0.02)
 FIRST_YEAR: Final = 1923
 LAST_YEAR: Final = 2018
@@ -171,8 +173,11 @@ def few_of(movies: int) -> int:
     return max(1, movies // 300)
 
 
-def make_catalogue(movies: int, imdb_titles: int, seed: int) -> Catalogue:
-    """Make ``movies`` MovieLens movies and ``imdb_titles`` titles, most movies' own among them."""
+def make_catalogue(movies: int, imdb_titles: int, seed: int, type_shares: tuple[float, ...] = TYPE_SHARES) -> Catalogue:
+    """Make ``movies`` MovieLens movies and ``imdb_titles`` titles, most movies' own among them.
+
+    ``type_shares``: how the titles that are no films of MovieLens are spread over ``TYPES``.
+    """
     n = imdb_titles
     rng = stream(seed, Purpose.YEARS)
     drawn = FIRST_YEAR + (LAST_YEAR + 1 - FIRST_YEAR) * rng.beta(4, 1, n)
@@ -211,7 +216,7 @@ def make_catalogue(movies: int, imdb_titles: int, seed: int) -> Catalogue:
     titles = named.select(
         ("tt" + pl.Series("tconst", numbers).cast(pl.String)).alias("tconst"),
         pl.Series("in_imdb", in_imdb),
-        gather(pl.Series(TYPES), _draw_types(years, films, casting, seed)).alias("title_type"),
+        gather(pl.Series(TYPES), _draw_types(years, films, casting, seed, type_shares)).alias("title_type"),
         pl.when("swapped").then("other").otherwise("name").alias("primary_title"),
         pl.when("swapped").then("name").otherwise("other").alias("other_title"),
         gather(names.originals["region"], names.abroad).alias("region"),
@@ -266,11 +271,13 @@ def _name(n: int, casting: _Casting, seed: int) -> _Names:
     return _Names(phrases, foreign.select("region", "language"), first, second, abroad, swapped)
 
 
-def _draw_types(years: npt.NDArray[np.int16], films: Rows, casting: _Casting, seed: int) -> npt.NDArray[np.int8]:
+def _draw_types(
+    years: npt.NDArray[np.int16], films: Rows, casting: _Casting, seed: int, shares: tuple[float, ...]
+) -> npt.NDArray[np.int8]:
     """Draw the type of each title, as a code of ``TYPES``; the awkward films are plain movies in this."""
     rng = stream(seed, Purpose.LISTS, 2)
     movie, short, series, episode = (TYPES.index(name) for name in ("movie", "short", "tvSeries", "tvEpisode"))
-    types = rng.choice(len(TYPES), len(years), p=TYPE_SHARES).astype(np.int8)
+    types = rng.choice(len(TYPES), len(years), p=shares).astype(np.int8)
     types[np.isin(types, (series, episode)) & (years < FIRST_TELEVISION)] = short
     others = np.setdiff1d(np.arange(len(years)), films)
     types[others[-2:]] = series, episode

@@ -23,16 +23,25 @@ IMDB_GENRES: Final = tuple(sorted(_IMDB_NAMES))
 _RECODED: Final = np.array([*(IMDB_GENRES.index(name) for name in _IMDB_NAMES), -1], dtype=np.int8)
 CREW_CATEGORIES: Final = ("producer", "composer", "cinematographer", "editor")
 EPISODES_A_SEASON: Final = 10
+#: As in IMDb's own dumps: one title in seven has votes, and a title has four or five names.
+IMDB_RATED: Final = 0.14
+IMDB_REGIONS: Final = ("FR", "DE", "IN")
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """All that the dumps are written from."""
+    """All that the dumps are written from.
+
+    ``rated``: the share of titles with votes, films of MovieLens apart. ``regional``: regions in most of which every
+    title has a name of its own.
+    """
 
     catalogue: Catalogue
     people: People
     credits: Credits
     seed: int
+    rated: float = 0.6
+    regional: tuple[str, ...] = ()
 
     def slices(self, table: int) -> Iterator[tuple[npt.NDArray[np.int64], np.random.Generator]]:
         """Yield the rows of the titles that IMDb has, a chunk at a time, each with its own random stream."""
@@ -83,7 +92,7 @@ def title_basics(world: World) -> Iterator[pl.DataFrame]:
 def title_ratings(world: World) -> Iterator[pl.DataFrame]:
     """Yield title.ratings: one row a title with at least five votes."""
     for rows, rng in world.slices(2):
-        rated = world.catalogue.titles["is_film"].to_numpy()[rows] | (rng.random(len(rows)) < 0.6)
+        rated = world.catalogue.titles["is_film"].to_numpy()[rows] | (rng.random(len(rows)) < world.rated)
         rows = rows[rated]
         n = len(rows)
         prominence = world.catalogue.prominence[rows]
@@ -165,7 +174,8 @@ def title_episode(world: World) -> Iterator[pl.DataFrame]:
     titles = world.catalogue.titles
     kind = titles["title_type"].fill_null("").to_numpy()
     here = titles["in_imdb"].to_numpy()
-    series = np.flatnonzero(np.isin(kind, ("tvSeries",)) & here)
+    # MovieLens holds a few mini-series, so that some episodes belong to what it has.
+    series = np.flatnonzero(np.isin(kind, ("tvSeries", "tvMiniSeries")) & here)
     episodes = np.flatnonzero((kind == "tvEpisode") & here)
     rng = stream(world.seed, Purpose.IMDB, 5)
     n = len(episodes)
@@ -207,7 +217,7 @@ def title_akas(world: World) -> Iterator[pl.DataFrame]:
         )
         null = pl.lit(None, dtype=pl.String)
 
-        def names(slot: int, where: pl.Expr, *values: pl.Expr, base: pl.DataFrame = base) -> pl.DataFrame:
+        def names(slot: int, where: pl.Expr | pl.Series, *values: pl.Expr, base: pl.DataFrame = base) -> pl.DataFrame:
             columns = ("title", "region", "language", "types", "attributes")
             return base.filter(where).select(
                 "row", pl.lit(slot).alias("slot"), "tconst", *(v.alias(c) for v, c in zip(values, columns, strict=True))
@@ -239,6 +249,18 @@ def title_akas(world: World) -> Iterator[pl.DataFrame]:
                     null,
                     text("working"),
                     text("first script title"),
+                ),
+                *(
+                    names(
+                        6 + number,
+                        pl.Series(rng.random(n) < 0.7),
+                        pl.col("primary_title"),
+                        text(region),
+                        null,
+                        shown,
+                        null,
+                    )
+                    for number, region in enumerate(world.regional)
                 ),
             ]
         ).sort("row", "slot")

@@ -23,6 +23,7 @@ class Purpose(enum.IntEnum):
     TAGS = 11
     IMDB = 12
     BROKEN = 13
+    GENOME = 14
 
 
 def stream(seed: int, purpose: Purpose, *parts: int) -> np.random.Generator:

@@ -12,6 +12,7 @@ from orchestration.sources.locate import EditionFiles
 from orchestration.sources.report import LoadReport
 
 CSV_EDITIONS = ("sample", "ml-20m", "ml-25m", "ml-32m", "ml-latest-small", "ml-latest")
+GENOME_EDITIONS = ("sample", "ml-20m", "ml-25m", "ml-latest")
 
 MOVIES_CSV = '''\
 movieId,title,genres
@@ -36,6 +37,18 @@ userId,movieId,tag,timestamp
 2,7,été,1445714996
 '''
 
+GENOME_SCORES_CSV = """\
+movieId,tagId,relevance
+1,1,0.025000000000000022
+1,2,2.4999999999997247E-4
+7,1,1
+"""
+GENOME_TAGS_CSV = '''\
+tagId,tag
+1,007
+2,"art, ""modern"""
+'''
+
 # One line of u.item: id|title|release|video release|url|19 genre flags.
 U_ITEM = """\
 1|Toy Story (1995)|01-Jan-1995||http://us.imdb.com/M/title-exact?Toy%20Story%20(1995)|0|0|0|1|1|1|0|0|0|0|0|0|0|0|0|0|0|0|0
@@ -55,8 +68,11 @@ def write(folder: Path, files: dict[str, str], encoding: str = "utf-8", newline:
 
 def csv_edition(folder: Path, name: str = "ml-latest-small", newline: str = "\n", **changed: str) -> EditionFiles:
     """A CSV edition; ``ratings="…"`` and so on replace the text of a file."""
-    files = {"movies": MOVIES_CSV, "ratings": RATINGS_CSV, "links": LINKS_CSV, "tags": TAGS_CSV} | changed
-    write(folder, {f"{key}.csv": text for key, text in files.items()}, newline=newline)
+    files = {"movies": MOVIES_CSV, "ratings": RATINGS_CSV, "links": LINKS_CSV, "tags": TAGS_CSV}
+    if name in GENOME_EDITIONS:
+        files |= {"genome_scores": GENOME_SCORES_CSV, "genome_tags": GENOME_TAGS_CSV}
+    files |= changed
+    write(folder, {f"{key.replace('_', '-')}.csv": text for key, text in files.items()}, newline=newline)
     return EditionFiles(name, folder, "test")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestration.sources.files import check_gzip, file_digest, inspect_file
+from orchestration.sources.files import check_gzip, file_digest, inspect_file, suppose_regular
 from orchestration.sources.imdb import ingest_imdb
 from orchestration.sources.report import SourceError
 from tests.unit.sources.editions import quarantined, write_dump
@@ -89,3 +89,25 @@ def test_an_irregular_file_is_read_through_a_copy_beside_the_warehouse_that_does
     assert quarantined(con, "imdb_title_ratings") == [(150_002, "blank line", "")]
     left = {file.name for file in tmp_path.rglob("*") if file.is_file()}
     assert left - {"warehouse.duckdb.wal"} == {"warehouse.duckdb", path.name}
+
+
+def test_what_is_supposed_of_a_regular_dump_is_what_its_inspection_finds(tmp_path: Path) -> None:
+    path = tmp_path / "title.tsv.gz"
+    path.write_bytes(gzip.compress(b"\xef\xbb\xbftconst\ttitle\r\n" + b"tt1\tCaf\xc3\xa9\r\n" * 1_000))
+    supposed, found = suppose_regular(path, "utf-8"), inspect_file(path, "utf-8")
+    assert supposed is not None
+    assert found.regular
+    for fact in ("path", "size", "first_line", "compressed", "regular"):
+        assert getattr(supposed, fact) == getattr(found, fact)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"tconst\ttitle\n", gzip.compress(b""), gzip.compress(b"no line end"), b"\x1f\x8bno gzip", b""],
+    ids=["no gzip", "an empty one", "a line without end", "a damaged one", "no byte"],
+)
+def test_nothing_is_supposed_of_a_file_without_a_first_line_in_a_gzip(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "title.tsv.gz"
+    path.write_bytes(content)
+    assert suppose_regular(path, "utf-8") is None
+    assert suppose_regular(tmp_path / "missing.tsv.gz", "utf-8") is None

@@ -54,7 +54,8 @@ def _text(text: str) -> Callable[[Path], None]:
         ("ratings.csv", _text("userId,movieId,stars,timestamp\n1,1,4.0,5\n"), "unknown column 'stars'"),
         ("ratings.csv", _text("userId,movieId,rating\n1,1,4.0\n"), "lacks the column timestamp"),
         ("ratings.csv", _text("1,1,4.0,5\n1,2,4.0,5\n"), "lacks the column userId, movieId, rating, timestamp"),
-        ("movies.csv", _text("movieId,title,genres,year\n1,A (1999),Drama,1999\n"), "unknown column 'year'"),
+        ("links.csv", _text("movieId,imdbId,tmdbId\n" + "tt1,0114709,862\n" * 30), "the column movieId should be"),
+        ("movies.csv", _text("movieId,title,genres\n" + "tt1,A,Drama\n" * 30 + "1,A,Drama\n"), "the column movieId"),
         ("movies.csv", _text("movieId,title,genres,title\n1,A (1999),Drama,A\n"), "names a column twice"),
         ("ratings.csv", _text(RATINGS_HEADER + "a,b,c,d\n" * 3), "none of its 3 rows can be loaded"),
         ("movies.csv", _text("movieId,title,genres\nx,A (1999),Drama\n"), "none of its 1 rows can be loaded"),
@@ -140,7 +141,15 @@ def test_a_refused_load_leaves_no_transaction_open_and_the_next_one_goes_through
     ratings = RATINGS_HEADER + "a,b,c,d\n"
     with pytest.raises(SourceError):
         ingest_movielens(con, editions.csv_edition(tmp_path, ratings=ratings))
-    assert [report.loaded_rows for report in ingest_movielens(con, editions.csv_edition(tmp_path))] == [3, 3, 2, 2, 0]
+    assert [report.loaded_rows for report in ingest_movielens(con, editions.csv_edition(tmp_path))] == [
+        3,
+        3,
+        2,
+        2,
+        0,
+        0,
+        0,
+    ]
 
 
 _LOADER = """

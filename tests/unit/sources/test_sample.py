@@ -28,6 +28,8 @@ CSVS = {
     "links.csv": "movieId,imdbId,tmdbId",
     "ratings.csv": "userId,movieId,rating,timestamp",
     "tags.csv": "userId,movieId,tag,timestamp",
+    "genome-scores.csv": "movieId,tagId,relevance",
+    "genome-tags.csv": "tagId,tag",
 }
 DUMPS = {
     "title.basics.tsv.gz": (
@@ -209,6 +211,8 @@ def test_keys_are_unique_and_references_lead_somewhere(tables: dict[str, pl.Data
         "links": ["movieId"],
         "ratings": ["userId", "movieId"],
         "tags": ["userId", "movieId", "tag"],
+        "genome-scores": ["movieId", "tagId"],
+        "genome-tags": ["tagId"],
         "title.basics": ["tconst"],
         "title.ratings": ["tconst"],
         "title.crew": ["tconst"],
@@ -225,7 +229,7 @@ def test_keys_are_unique_and_references_lead_somewhere(tables: dict[str, pl.Data
         tables["title.basics"]["tconst"],
         tables["name.basics"]["nconst"],
     )
-    for name in ("links", "ratings", "tags"):
+    for name in ("links", "ratings", "tags", "genome-scores"):
         assert tables[name]["movieId"].is_in(movies.implode()).all(), name
     for name in ("title.ratings", "title.crew", "title.principals", "title.episode"):
         assert tables[name]["tconst"].is_in(titles.implode()).all(), name
@@ -237,9 +241,33 @@ def test_keys_are_unique_and_references_lead_somewhere(tables: dict[str, pl.Data
     known = tables["name.basics"]["knownForTitles"].drop_nulls().str.split(",")
     assert known.explode().is_in(titles.implode()).all()
     assert known.list.len().max() == 4
-    series = tables["title.basics"].filter(pl.col("titleType") == "tvSeries")["tconst"]
+    series = tables["title.basics"].filter(pl.col("titleType").is_in(["tvSeries", "tvMiniSeries"]))["tconst"]
     assert tables["title.episode"]["parentTconst"].is_in(series.implode()).all()
     assert tables["tags"].join(tables["ratings"], on=["userId", "movieId"], how="anti").height == 0
+
+
+def test_the_genome_says_of_each_film_with_ratings_what_it_is_like(
+    tables: dict[str, pl.DataFrame], ratings: pl.DataFrame
+) -> None:
+    scores = tables["genome-scores"].cast({"movieId": pl.Int64, "tagId": pl.Int64, "relevance": pl.Float64})
+    rated = ratings.group_by("movieId").len().filter(pl.col("len") >= 20)
+    assert set(scores["movieId"]) == set(rated["movieId"])
+    assert scores.height == 40 * rated.height
+    assert tables["genome-tags"]["tagId"].to_list() == [str(n) for n in range(1, 41)]
+    assert scores["relevance"].is_between(0, 1).all()
+    # Few tags fit a film well.
+    assert 0.03 < (scores["relevance"] > 0.5).mean() < 0.3
+    words = tables["genome-tags"].select(pl.col("tagId").cast(pl.Int64), "tag")
+    genres = tables["movies"].select(pl.col("movieId").cast(pl.Int64), pl.col("genres").str.to_lowercase())
+    named = (
+        scores.join(words, on="tagId")
+        .join(genres, on="movieId")
+        .with_columns(fits=pl.col("genres").str.split("|").list.contains(pl.col("tag")))
+        .filter(pl.col("fits").any().over("tag"))
+    )
+    assert named["tag"].n_unique() >= 5
+    means = named.group_by("fits").agg(pl.col("relevance").mean()).sort("fits")["relevance"]
+    assert means[1] > means[0] + 0.5
 
 
 def test_ratings_follow_the_release_on_many_days_in_half_stars(

@@ -12,10 +12,7 @@ final as (
         nconst,
         category,
         job,
-        -- A JSON list as text: ["Rick","Ricky"].
-        case
-            when characters is not null and json_valid(characters) then json_extract_string(characters, '$[*]')
-        end as characters
+        characters
     from source
 
 )

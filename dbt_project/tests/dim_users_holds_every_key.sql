@@ -1,0 +1,24 @@
+{{ config(meta={'dagster': {'ref': {'name': 'dim_users'}}}) }}
+-- The keys of int_user_keys, to which those of facts lead, are those of dim_users: none more, none less.
+with keys as (
+
+    select user_key from {{ ref('int_user_keys') }}
+
+),
+
+dimension as (
+
+    select user_key from {{ ref('dim_users') }}
+
+),
+
+final as (
+
+    select coalesce(keys.user_key, dimension.user_key) as user_key
+    from keys
+    full outer join dimension on keys.user_key = dimension.user_key
+    where keys.user_key is null or dimension.user_key is null
+
+)
+
+select * from final

@@ -1,0 +1,213 @@
+"""The stages of the pipeline, each in a process of its own: what the assets do, without Dagster's event log.
+
+``python -m orchestration.bench.stages STAGE --input FOLDER --result FILE`` runs one on the home that the ``MARQUEE_``
+variables name and writes what it did as JSON: parts with their rows and seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import duckdb
+
+from orchestration.warehouse import connect, exclusive, export_parquet, open_database, publish, table_version, tables_of
+from settings import IMDB_DUMPS, PROJECT_ROOT, Settings
+
+HERE = Path(__file__).resolve().parent
+BY_HAND = HERE / "by_hand.sql"
+#: The raw table and the mart that hold every rating.
+RATINGS_TABLES = ("raw.ml_ratings", "marts.fct_ratings")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a stage: rows handled (0 where rows mean nothing) and seconds."""
+
+    name: str
+    rows: int
+    seconds: float
+
+
+class _Parts:
+    """Collects the parts as they are done, and tells of each."""
+
+    def __init__(self) -> None:
+        self.done: list[Part] = []
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[list[int]]:
+        """Time a block; it appends its rows to the list that it is given."""
+        rows: list[int] = []
+        started = time.monotonic()
+        yield rows
+        part = Part(name, sum(rows), time.monotonic() - started)
+        self.done.append(part)
+        print(f"{part.name:<40}{part.rows:>14,}{part.seconds:>9.1f} s", flush=True)
+
+
+def ingest(settings: Settings, files: Path, parts: _Parts) -> None:
+    """Files to raw tables with the version of each, the versions of the upstream files taken before."""
+    from orchestration.sources import imdb, movielens
+    from orchestration.sources.files import file_digest
+    from orchestration.sources.imdb_changes import Thresholds, take_look
+    from orchestration.sources.locate import EditionFiles
+
+    edition = EditionFiles("sample", files / "sample", "generated for the bench")
+    dumps = {dump: files / "imdb" / f"{dump}.tsv.gz" for dump in IMDB_DUMPS}
+    with parts.part("observe"):
+        movielens.edition_digest(edition)
+        for path in dumps.values():
+            file_digest(path)
+    with parts.part("movielens") as rows, connect(settings) as con:
+        for report in movielens.ingest_movielens(con, edition):
+            rows.append(table_version(con, f"raw.{report.table}").rows)
+    for dump, path in dumps.items():
+        with parts.part(dump) as rows, connect(settings) as con:
+            report = imdb.ingest_imdb(con, dump, path)
+            rows.append(table_version(con, f"raw.{report.table}").rows)
+    with parts.part("imdb_changes") as rows, connect(settings) as con:
+        take_look(con, Thresholds(settings.changes_rating_step, settings.changes_min_votes))
+        rows.append(table_version(con, "raw.imdb_changes").rows)
+    with parts.part("ledgers") as rows, connect(settings) as con:
+        rows.extend(table_version(con, f"raw.{name}").rows for name in ("quarantine", "loads"))
+
+
+def dbt(settings: Settings, files: Path, parts: _Parts) -> None:
+    """``dbt build`` by its command, with all its tests, and the version of each table that it made."""
+    from orchestration.defs.resources import dbt_environment
+
+    project = PROJECT_ROOT / "dbt_project"
+    executable = str(Path(sys.executable).with_name("dbt"))
+    command = [executable, "build", "--project-dir", str(project), "--profiles-dir", str(project)]
+    with exclusive(settings):
+        with parts.part("build"):
+            subprocess.run(command, cwd=project, env={**os.environ, **dbt_environment(settings)}, check=True)
+        con = open_database(settings, settings.warehouse)
+        with parts.part("versions") as rows:
+            for schema in ("intermediate", "marts"):
+                rows.extend(table_version(con, f"{schema}.{name}").rows for name in tables_of(con, schema))
+        con.close()
+
+
+def _judge(settings: Settings, parts: _Parts, wanted: Callable[[str], bool]) -> None:
+    from orchestration.quality.runner import run_suite
+    from orchestration.quality.suites import SUITES
+
+    with connect(settings) as con:
+        for table, suite in SUITES.items():
+            if wanted(table):
+                with parts.part(table) as rows:
+                    result = run_suite(con, suite)
+                    rows.append(result.rows)
+                if result.blocking_failed:
+                    broken = [outcome for outcome in result.outcomes if not outcome.passed]
+                    raise RuntimeError(f"{table}: {broken[:3]}")
+
+
+def ratings_judged(settings: Settings, files: Path, parts: _Parts) -> None:
+    """Great Expectations over all ratings as they were loaded."""
+    _judge(settings, parts, lambda table: table == "raw.ml_ratings")
+
+
+def quality(settings: Settings, files: Path, parts: _Parts) -> None:
+    """Great Expectations over all other raw tables and all marts."""
+    _judge(settings, parts, lambda table: table != "raw.ml_ratings")
+
+
+def published(settings: Settings, files: Path, parts: _Parts) -> None:
+    """The copy that analysts open."""
+    with parts.part("copy") as rows, connect(settings) as con:
+        rows.extend(version.rows for version in publish(con, settings, comments={}).tables.values())
+
+
+def features(settings: Settings, files: Path, parts: _Parts) -> None:
+    """The feature histories as Parquet, with the version of each."""
+    from orchestration.defs.features import FEATURE_MARTS, history_file
+
+    with connect(settings) as con:
+        for mart, key in FEATURE_MARTS.items():
+            with parts.part(mart) as rows:
+                version = table_version(con, f"marts.{mart}")
+                path = history_file(settings, mart)
+                export_parquet(con, f"marts.{mart}", path, order_by=f"{key}, feature_timestamp", version=version)
+                rows.append(version.rows)
+
+
+def online(settings: Settings, files: Path, parts: _Parts) -> None:
+    """Feast's online store, filled with the latest row of each key."""
+    from feature_repo.store import apply, materialize, open_store
+
+    with parts.part("apply"):
+        store = open_store(settings.feast, settings.features)
+        apply(store)
+    with parts.part("materialize") as rows:
+        rows.extend(materialize(store).values())
+
+
+def by_hand(settings: Settings, files: Path, parts: _Parts) -> None:
+    """The hand-written script over the same files, into a database of its own."""
+    database = by_hand_database(settings)
+    database.unlink(missing_ok=True)
+    con = open_database(settings, database)
+    with parts.part("by_hand.sql") as rows:
+        run_by_hand(con, files)
+        [(count,)] = con.execute("SELECT count(*) FROM marts.fct_ratings").fetchall()
+        rows.append(count)
+    con.close()
+
+
+def by_hand_database(settings: Settings) -> Path:
+    """Where the hand-written script's marts are."""
+    return settings.home / "by-hand.duckdb"
+
+
+def run_by_hand(con: duckdb.DuckDBPyConnection, files: Path) -> None:
+    """Run ``by_hand.sql`` on a folder of generated input."""
+    from orchestration.sources.sample import SNAPSHOT
+
+    con.execute("SET VARIABLE snapshot_at = epoch_ms(?::BIGINT)", [SNAPSHOT * 1000])
+    for name, value in {"movielens": files / "sample", "imdb": files / "imdb", "edition": "sample"}.items():
+        con.execute(f"SET VARIABLE {name} = ?", [str(value)])
+    con.execute(BY_HAND.read_text())
+
+
+#: Every stage by its name, in the pipeline's order; the last is what the others are held against.
+STAGES: dict[str, Callable[[Settings, Path, _Parts], None]] = {
+    "ingest": ingest,
+    "ratings_judged": ratings_judged,
+    "dbt": dbt,
+    "quality": quality,
+    "published": published,
+    "features": features,
+    "online": online,
+    "by_hand": by_hand,
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one stage."""
+    parser = argparse.ArgumentParser(prog="python -m orchestration.bench.stages", description=__doc__)
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--input", type=Path, required=True)
+    parser.add_argument("--result", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    parts = _Parts()
+    STAGES[options.stage](Settings(), options.input, parts)
+    options.result.write_text(json.dumps([asdict(part) for part in parts.done]))
+
+
+if __name__ == "__main__":
+    main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # DuckDB 2.0 prints a page about its own leaked references when the interpreter takes itself apart.
+    os._exit(0)

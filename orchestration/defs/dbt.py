@@ -1,0 +1,120 @@
+"""dbt inside this process: what is asked of it is built, and its results come back as Dagster's events.
+
+``DbtCliResource`` starts dbt anew each time, and once more for its version: 7 s before the first model on two cores,
+for every layer of a wave. Here dbt is imported and the project read once a process.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DbtProject
+from dagster_dbt.asset_utils import DAGSTER_DBT_UNIQUE_ID_METADATA_KEY
+from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
+
+if TYPE_CHECKING:
+    from dbt.cli.main import dbtRunner, dbtRunnerResult
+    from dbt.contracts.graph.manifest import Manifest
+    from dbt_common.events.base_types import EventMsg
+
+#: dbt's own lines would stand between ours; what it says of each model and test is told below.
+_QUIET = ("--quiet", "--log-level", "none")
+
+
+class DbtBuildFailed(Exception):
+    """What dbt could not build, one line a model or test."""
+
+
+class Dbt:
+    """``dbt build`` for the assets and checks that a run selects."""
+
+    def __init__(self, project: DbtProject, manifest: Mapping[str, Any], translator: DagsterDbtTranslator) -> None:
+        self.project = project
+        self.manifest = manifest
+        self.translator = translator
+        self._parsed: Manifest | None = None
+
+    def build(self, context: dg.AssetExecutionContext) -> Iterator[Any]:
+        """Build what ``context`` selects; yields an output a model and a result a check.
+
+        Raises ``DbtBuildFailed`` after the last event, so that what was built is known of all the same.
+        """
+        results: list[DbtCoreCliEventMessage] = []
+
+        def remember(message: "EventMsg") -> None:
+            from dbt_common.events.functions import msg_to_dict
+
+            if message.info.name in ("LogModelResult", "LogTestResult"):
+                results.append(DbtCoreCliEventMessage(raw_event=msg_to_dict(message), event_history_metadata={}))
+                _tell(context, results[-1].raw_event["data"])
+
+        done = self._runner(remember).invoke([*_QUIET, "build", *self._selection(context), *self._places()])
+        for result in results:
+            yield from result.to_default_asset_events(
+                manifest=self.manifest,
+                dagster_dbt_translator=self.translator,
+                context=context,
+                target_path=self.project.target_path,
+                project=self.project,
+            )
+        if not done.success:
+            raise DbtBuildFailed(_failures(done))
+
+    def _selection(self, context: dg.AssetExecutionContext) -> list[str]:
+        """dbt's switches for a part of the models: those models, their own tests, and no others.
+
+        Left alone, dbt would run every test that reads one of the models, also those of a model that the wave is yet to
+        build, which would be judged against its new upstream and fail.
+        """
+        if not context.is_subset:
+            return []
+        specs = context.assets_def.specs_by_key
+        models = {specs[key].metadata[DAGSTER_DBT_UNIQUE_ID_METADATA_KEY] for key in context.selected_asset_keys}
+        checks = {
+            context.assets_def.get_spec_for_check_key(key).metadata[DAGSTER_DBT_UNIQUE_ID_METADATA_KEY]
+            for key in context.selected_asset_check_keys
+        }
+        unit_tests = {
+            name for name, test in self.manifest["unit_tests"].items() if models & {*test["depends_on"]["nodes"]}
+        }
+        nodes = {**self.manifest["nodes"], **self.manifest["unit_tests"]}
+        chosen = sorted("fqn:" + ".".join(nodes[name]["fqn"]) for name in models | checks | unit_tests)
+        return ["--indirect-selection", "empty", "--select", *chosen]
+
+    def _runner(self, remember: Any) -> "dbtRunner":
+        """dbt with the project as it was read the first time."""
+        from dbt.cli.main import dbtRunner
+
+        if self._parsed is None:
+            read = dbtRunner().invoke([*_QUIET, "parse", *self._places()])
+            if not read.success:
+                raise DbtBuildFailed(_failures(read))
+            self._parsed = read.result  # type: ignore[assignment]
+        return dbtRunner(manifest=self._parsed, callbacks=[remember])
+
+    def _places(self) -> list[str]:
+        folder = os.fspath(self.project.project_dir)
+        return ["--project-dir", folder, "--profiles-dir", folder]
+
+
+def _tell(context: dg.AssetExecutionContext, data: Mapping[str, Any]) -> None:
+    """One line of the run's log a model, and one a test that failed."""
+    node = data["node_info"]
+    relation = node.get("node_relation") or {}
+    if node["resource_type"] == "model" and data["status"] not in ("error", "skipped"):
+        name = f"{relation.get('schema')}/{relation.get('alias')}"
+        context.log.info(f"{name:<44}{data['execution_time']:>8.1f} s")
+    elif data["status"] in ("error", "fail", "warn"):
+        context.log.warning(f"{data['status']}: {node['node_name']}")
+
+
+def _failures(done: "dbtRunnerResult") -> str:
+    if done.exception is not None:
+        return str(done.exception)
+    results = getattr(done.result, "results", [])
+    return "\n".join(
+        f"{result.node.name}: {(result.message or result.status).strip()}"
+        for result in results
+        if result.status in ("error", "fail", "runtime error")
+    )

@@ -1,0 +1,68 @@
+"""``make clean-up``, ``make backup`` and ``make restore``: what keeps a home small, and safe.
+
+Exit status: 0 when it is done, 1 when it could not be, 2 for a wrong setting or home.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from orchestration.home import HomeError, heal, migrate, read_home
+from orchestration.upkeep.backup import restore, write_backup
+from orchestration.upkeep.clean_up import clean_up
+from orchestration.upkeep.report import UpkeepError
+from orchestration.warehouse import WarehouseBusy, hold
+from settings import Settings
+
+
+def say(line: str) -> None:
+    """One line of the account."""
+    print(line, flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m orchestration.upkeep", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    cleaning = commands.add_parser("clean-up", help="remove what the retention settings let go")
+    cleaning.add_argument("--dry-run", action="store_true", help="only say what would be freed")
+    backing_up = commands.add_parser("backup", help="write what upstream files cannot give back into one file")
+    backing_up.add_argument("file", type=Path, nargs="?", help="default: backups/ in the home, named by the time")
+    restoring = commands.add_parser("restore", help="make the home hold what a backup holds")
+    restoring.add_argument("file", type=Path)
+    options = parser.parse_args(arguments)
+    settings = Settings()
+    now = datetime.now(UTC)
+    try:
+        if options.command != "restore" and read_home(settings.home) is None:
+            raise HomeError(f"{settings.home} is no home yet: there is no home.json. Is MARQUEE_HOME right?")
+        with hold(settings.run_lock, timeout_s=settings.lock_timeout_s, tell=say, what="this home"):
+            heal(settings.home)
+            migrate(settings.home)
+            if options.command == "clean-up":
+                clean_up(settings, now=now, dry_run=options.dry_run, tell=say)
+            elif options.command == "backup":
+                write_backup(settings, options.file or _default_file(settings, now), now=now, tell=say)
+            else:
+                home = restore(settings, options.file, tell=say).home
+                say(f"{settings.home} holds it. `make run MOVIELENS={home.edition}` builds the rest.")
+    except (HomeError, WarehouseBusy) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except UpkeepError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _default_file(settings: Settings, now: datetime) -> Path:
+    home = read_home(settings.home)
+    assert home is not None, "a home that is no home was refused before"
+    return settings.backups / f"marquee-{home.edition}-{now:%Y%m%dT%H%M%SZ}.tar.gz"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""The wave on a small graph of its own: real assets on a real Dagster instance in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import dagster as dg
+import pytest
+
+from orchestration.rebuild import Observed, Rebuilt, Result, observe, rebuild
+from orchestration.story import story
+
+DUMP, RAW, CLEAN, MART, OTHER = (dg.AssetKey(name) for name in ("dump", "raw", "clean", "mart", "other"))
+
+
+@dataclass
+class World:
+    """dump -> raw -> clean -> mart, and other beside them. ``clean`` keeps only the first letter of raw."""
+
+    content: str = "apple"
+    built: list[str] = field(default_factory=list)
+
+    def definitions(self) -> dg.Definitions:
+        """The graph over the content as it is at each materialization."""
+
+        @dg.multi_observable_source_asset(specs=[dg.AssetSpec(DUMP)])
+        def dumps() -> Iterator[dg.ObserveResult]:
+            yield dg.ObserveResult(asset_key=DUMP, data_version=dg.DataVersion(self.content))
+
+        def table(name: str, deps: list[dg.AssetKey], letters: int) -> dg.AssetsDefinition:
+            @dg.asset(name=name, deps=deps, code_version="1")
+            def made() -> dg.MaterializeResult:
+                self.built.append(name)
+                return dg.MaterializeResult(data_version=dg.DataVersion(self.content[:letters]))
+
+            return made
+
+        return dg.Definitions(
+            assets=[
+                dumps,
+                table("raw", [DUMP], 100),
+                table("clean", [RAW], 1),
+                table("mart", [CLEAN], 1),
+                table("other", [], 0),
+            ],
+            jobs=[dg.define_asset_job("observe_upstream", selection=dg.AssetSelection.assets(DUMP))],
+            executor=dg.in_process_executor,
+        )
+
+    def update(self, instance: dg.DagsterInstance) -> tuple[Observed, Result]:
+        """One observe-and-rebuild."""
+        self.built.clear()
+        defs = self.definitions()
+        observed = observe(defs, instance)
+        return observed, rebuild(defs, instance, missing_artifact=lambda _: False, tell=lambda _: None)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def test_the_first_wave_builds_everything_and_needs_no_story(instance: dg.DagsterInstance) -> None:
+    observed, result = World().update(instance)
+    assert set(result.rebuilt) == {RAW, CLEAN, MART, OTHER}
+    assert observed.changed == (DUMP,)
+    assert story(observed, result) == []
+
+
+def test_a_second_wave_builds_nothing(instance: dg.DagsterInstance) -> None:
+    world = World()
+    world.update(instance)
+    observed, result = world.update(instance)
+    assert world.built == []
+    assert result.rebuilt == {}
+    assert set(result.spared) == {RAW, CLEAN, MART, OTHER}
+    assert observed.changed == ()
+
+
+def test_the_wave_stops_where_a_table_comes_out_the_same(instance: dg.DagsterInstance) -> None:
+    world = World()
+    world.update(instance)
+    world.content = "avocado"
+    observed, result = world.update(instance)
+    assert world.built == ["raw", "clean"]
+    assert result.rebuilt[RAW] == Rebuilt("dump changed", changed=True)
+    assert result.rebuilt[CLEAN] == Rebuilt("raw changed", changed=False)
+    assert result.spared == {MART: "clean came out the same", OTHER: "nothing that it follows changed"}
+    assert observed.changed == (DUMP,)
+
+
+def test_a_change_that_matters_reaches_the_end_of_its_cone_and_nothing_else(instance: dg.DagsterInstance) -> None:
+    world = World()
+    world.update(instance)
+    world.content = "banana"
+    _, result = world.update(instance)
+    assert world.built == ["raw", "clean", "mart"]
+    assert all(how.changed for how in result.rebuilt.values())
+    assert result.spared == {OTHER: "nothing that it follows changed"}
+
+
+def test_the_reasons_stand_among_the_events_of_each_asset(instance: dg.DagsterInstance) -> None:
+    world = World()
+    world.update(instance)
+    world.content = "avocado"
+    world.update(instance)
+
+    def said(key: dg.AssetKey) -> str:
+        observation = instance.fetch_observations(key, limit=1).records[0].asset_observation
+        assert observation is not None
+        return str(observation.metadata["wave"].value)
+
+    assert said(CLEAN) == "rebuilt: raw changed"
+    assert said(MART) == "spared: clean came out the same"
+
+
+def test_the_notes_in_the_ui_are_not_taken_for_a_change(instance: dg.DagsterInstance) -> None:
+    world = World()
+    world.update(instance)
+    world.content = "avocado"
+    world.update(instance)
+    _, result = world.update(instance)
+    assert result.rebuilt == {}
+
+
+def test_the_story_names_what_changed_was_rebuilt_and_was_spared(instance: dg.DagsterInstance) -> None:
+    world = World()
+    world.update(instance)
+    world.content = "avocado"
+    text = "\n".join(story(*world.update(instance)))
+    assert "changed upstream: dump; as before: 0 of 1 files" in text
+    assert "raw    changed   because dump changed" in text
+    assert "clean  the same  because raw changed" in text
+    assert "clean came out the same:\n      mart" in text
+
+
+def test_a_failed_step_ends_the_wave_with_its_message(instance: dg.DagsterInstance) -> None:
+    @dg.asset
+    def broken() -> None:
+        raise dg.Failure(description="the file ratings.csv is missing")
+
+    result = rebuild(dg.Definitions(assets=[broken]), instance, missing_artifact=lambda _: False, tell=lambda _: None)
+    assert result.failure == "the file ratings.csv is missing"
+    assert result.spared == {}
