@@ -107,7 +107,7 @@ def _rating_row(problem: RatingProblem, recipe: Recipe, seed: int, threads: int,
         recommender = recipe.make({}, threads)
         stated = _stated_memory(recommender, task.fit.n_users, task.fit.n_items, len(task.fit), memory_limit)
         start = time.perf_counter()
-        recommender.fit(task.fit, seed=seed, progress=_tell(recipe.name))
+        recommender.fit(task.fit, task.features, seed=seed, progress=_tell(recipe.name))
         seconds += time.perf_counter() - start
         if not isinstance(recommender, RatingRecommender):
             raise RecommenderError(f"{recipe.name}: predicts no stars")
@@ -188,7 +188,8 @@ def cell_key(problem: RankingProblem | RatingProblem, protocol: str, recipe: Rec
     told = vars(problem.protocol) if isinstance(problem, RankingProblem) else {}
     # Arrays among a protocol's settings come from the data, which are hashed.
     settings = {key: value for key, value in told.items() if isinstance(value, int | float | str)}
-    facts = [protocol, settings, problem.data["sha256"], repr(recipe), seed]
+    data = problem.data["sha256"], problem.data.get("beside_sha256")
+    facts = [protocol, settings, data, repr(recipe), seed]
     code = [code_hash(module) for module in (__name__, "models.problems", module_of(recipe.name))]
     return hashlib.sha256(repr((facts, code)).encode()).hexdigest()
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from models.problems import with_texts
 from models.protocols.contract import RankingProtocol, RankingTask
 from models.protocols.judging import judge
 from models.registry import configured
@@ -46,8 +45,6 @@ def choose(
     Of equally good ones the first. ``base`` are fields that all share.
     """
     watched = protocol.validation(task, seed=seed)
-    if task.features is not None and task.features.item_texts is not None:
-        watched = with_texts(watched, task.features.item_texts)
     tried = []
     for values in combinations(grid):
         fitted = configured(name, {**(base or {}), **values}).fit(watched.fit, watched.features, seed=seed)

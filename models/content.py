@@ -28,7 +28,7 @@ class ContentConfig:
 class ContentBased(Recommender):
     """Scores with the cosine of the TF-IDF vector of an item and the sum of those in the history.
 
-    The words (genres, tags, people, title) are ``TrainingFeatures.item_texts``, which a fit needs. Nothing is learnt
+    The words (genres, decade, title, tags) are ``TrainingFeatures.item_content``, which a fit needs. Nothing is learnt
     from interactions, so an item without a rating and a user without an index are answered like all others.
     """
 
@@ -47,19 +47,18 @@ class ContentBased(Recommender):
     def _fit(
         self, interactions: Interactions, features: TrainingFeatures | None, seed: int, progress: ProgressCallback
     ) -> None:
-        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.feature_extraction.text import TfidfTransformer
 
-        if features is None or features.item_texts is None:
-            raise RecommenderError("content: needs the texts of the items")
-        if len(features.item_texts) != self.n_items:
-            raise RecommenderError(f"content: {len(features.item_texts)} texts for {self.n_items} items")
-        words = TfidfVectorizer(
-            token_pattern=r"\S+", min_df=self.config.min_items, sublinear_tf=self.config.sublinear, dtype=np.float32
-        )
-        try:
-            self._vectors = csr_array(words.fit_transform(features.item_texts))
-        except ValueError as error:
-            raise RecommenderError(f"content: no word is in {self.config.min_items} texts") from error
+        if features is None or features.item_content is None:
+            raise RecommenderError("content: needs the content of the items")
+        counts = features.item_content.counts
+        if counts.shape[0] != self.n_items:
+            raise RecommenderError(f"content: the words of {counts.shape[0]} items, not {self.n_items}")
+        known = np.flatnonzero(np.bincount(counts.indices, minlength=counts.shape[1]) >= self.config.min_items)
+        if len(known) == 0:
+            raise RecommenderError(f"content: no word is on {self.config.min_items} items")
+        weights = TfidfTransformer(sublinear_tf=self.config.sublinear).fit_transform(counts[:, known])
+        self._vectors = csr_array(weights).astype(np.float32)
         self._vectors.sort_indices()
         progress(Progress(1, 1, {}))
 

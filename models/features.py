@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from models.item_content import ItemContent
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureHistory:
@@ -73,23 +75,18 @@ class TrainingFeatures:
 
     ``user_values`` float32[N, Fu] is row by row what was known of the interaction's user at its time;
     ``user_names`` Fu names; ``item_histories`` one or more histories keyed by item index, their columns side by side.
-    ``item_texts`` one text an item, words separated by spaces, for recommenders that read content.
+    ``item_content`` the words and years of all items, for recommenders that read them; None where nothing is known.
     """
 
     user_values: NDArray[np.float32]
     user_names: tuple[str, ...]
     item_histories: tuple[FeatureHistory, ...]
-    item_texts: tuple[str, ...] | None = None
+    item_content: ItemContent | None = None
 
     @property
     def item_names(self) -> tuple[str, ...]:
         """The Fi names of the item features, in column order."""
         return tuple(name for history in self.item_histories for name in history.names)
-
-    @classmethod
-    def of_texts(cls, item_texts: Sequence[str], n_rows: int) -> TrainingFeatures:
-        """Texts alone, for ``n_rows`` interactions of which nothing else is known."""
-        return cls(np.empty((n_rows, 0), dtype=np.float32), (), (), tuple(item_texts))
 
     def take(self, rows: NDArray[Any]) -> TrainingFeatures:
         """The features of the given interactions; the items' histories stay whole, for they are read as of a time."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from models.features import TrainingFeatures
+from models.edition_facts import EditionFacts, read_edition_facts
 from models.interactions import Interactions
-from models.item_texts import read_item_texts
 from models.protocols.contract import RankingProtocol, RankingTask, RatingTask
 from models.protocols.leave_last_out import LeaveLastOut
 from models.protocols.ncf_split import NcfSplit, read_ncf_files
@@ -60,15 +59,23 @@ def read_problem(
     """The named protocol on its files; ``ValueError`` says what is wrong with one of them."""
     if name == "ncf-split":
         task = read_ncf_files(files["train"], files["test"], files["negatives"])
-        return RankingProblem(NcfSplit(), lambda seed: task, _facts(files, task.fit))
+        return RankingProblem(NcfSplit(), lambda seed: task, _said(files, task.fit))
     if name == "rating":
-        train, test = (file.interactions for file in read_rating_parts(files["train"], files["test"]))
+        parts = read_rating_parts(files["train"], files["test"])
+        train, test = (part.interactions for part in parts)
         fold = rating_task(train, test)
-        return RatingProblem(name, lambda seed: (fold,), {**_facts(files, train), "test_interactions": len(test)})
+        beside = read_edition_facts(files["train"].parent, parts[0].user_ids, parts[0].item_ids)
+        said = {**_said(files, train), **_said_beside(beside), "test_interactions": len(test)}
+        return RatingProblem(name, lambda seed: (_with_features(fold, beside),), said)
     path = files["ratings"]
     if name == "rating-5-fold":
-        every = read_ratings(path, keep_timeless=True).interactions
-        return RatingProblem(name, lambda seed: RatingFolds().split(every, seed=seed), _facts(files, every))
+        file = read_ratings(path, keep_timeless=True)
+        beside, every = read_edition_facts(path.parent, file.user_ids, file.item_ids), file.interactions
+        return RatingProblem(
+            name,
+            lambda seed: tuple(_with_features(fold, beside) for fold in RatingFolds().split(every, seed=seed)),
+            {**_said(files, every), **_said_beside(beside)},
+        )
     # A global cut needs every time; the last one out can learn from users whose order is unknown.
     file = read_ratings(path, keep_timeless=name != "temporal")
     protocols: dict[str, RankingProtocol] = {
@@ -79,30 +86,40 @@ def read_problem(
         "strong-generalisation": StrongGeneralisation(),
     }
     protocol, rows = protocols[name], file.interactions
-    texts = read_item_texts(path.parent, file.item_ids)
-    facts = _facts(files, rows) | {"users_with_unknown_times": file.users_left_out, "item_texts": texts is not None}
+    beside = read_edition_facts(path.parent, file.user_ids, file.item_ids)
+    said = {**_said(files, rows), **_said_beside(beside), "users_with_unknown_times": file.users_left_out}
 
     def cut(seed: int) -> RankingTask:
-        return with_texts(protocol.split(rows, seed=seed), texts)
+        task = protocol.split(rows, seed=seed)
+        return task if beside is None else beside.tell(task)
 
-    return RankingProblem(protocol, cut, facts)
-
-
-def with_texts(task: RankingTask, texts: tuple[str, ...] | None) -> RankingTask:
-    """The task with the items' texts for those who read them; a validation of the same fit has them already."""
-    if texts is None or task.features is not None:
-        return task
-    return replace(task, features=TrainingFeatures.of_texts(texts, len(task.fit)))
+    return RankingProblem(protocol, cut, said)
 
 
-def _facts(files: Mapping[str, Path], rows: Interactions) -> dict[str, Any]:
+def _with_features(fold: RatingTask, beside: EditionFacts | None) -> RatingTask:
+    return fold if beside is None else replace(fold, features=beside.known_to(fold.fit))
+
+
+def _said_beside(beside: EditionFacts | None) -> dict[str, Any]:
+    """Which files beside the ratings were read, whether they say who the users are, and their digest."""
+    if beside is None:
+        return {"beside": [], "user_features": False}
+    names = [path.name for path in beside.files]
+    return {"beside": names, "user_features": bool(beside.user_names), "beside_sha256": _digest(beside.files)}
+
+
+def _digest(files: Iterable[Path]) -> str:
+    """One file's own digest, so that anyone can compare it; of several that of their digests."""
     digests = []
-    for path in files.values():
+    for path in files:
         with path.open("rb") as stream:
             digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _said(files: Mapping[str, Path], rows: Interactions) -> dict[str, Any]:
     return {
-        # One file's own digest, so that anyone can compare it; of several that of their digests.
-        "sha256": digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest(),
+        "sha256": _digest(files.values()),
         "files": {kind: path.name for kind, path in files.items()},
         "users": rows.n_users,
         "items": rows.n_items,

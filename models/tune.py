@@ -16,7 +16,7 @@ import numpy as np
 import optuna
 
 from models.cells import Recipe
-from models.problems import FILES, RATING_PROTOCOLS, RankingProblem, read_problem, with_texts
+from models.problems import FILES, RATING_PROTOCOLS, RankingProblem, read_problem
 from models.protocols.contract import RankingProtocol, RankingTask
 from models.protocols.judging import judge
 from models.recommender import RecommenderError
@@ -62,8 +62,6 @@ def tune(
         raise RecommenderError(f"{name}: has nothing to tune; choose one of {', '.join(SPACES)}")
     task = problem.cut(seed)
     watched = problem.protocol.validation(task, seed=seed)
-    if task.features is not None:
-        watched = with_texts(watched, task.features.item_texts)
     storage.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         study_name=study_name(problem, name, seed),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.features import FeatureHistory, TrainingFeatures
 from models.interactions import Interactions
+from models.item_content import ItemContent, film_words
 
 ITEMS_FILE = "items.parquet"
 USERS_FILE = "users.parquet"
@@ -63,6 +64,12 @@ def _history(folder: Path, view: str, items: pl.DataFrame) -> FeatureHistory:
     )
 
 
+def _content(items: pl.DataFrame) -> ItemContent:
+    """Genres, decade and title: what holds whenever a film is asked for."""
+    words = film_words(items.with_row_index("item"))
+    return ItemContent.of(words, items["year"].cast(pl.Float32).fill_null(float("nan")).to_numpy())
+
+
 def load_training_data(folder: Path) -> TrainingData:
     """Read the files under ``$MARQUEE_HOME/features``. Raises ``ValueError`` for a rating of an unknown film."""
     items, users = pl.read_parquet(folder / ITEMS_FILE), pl.read_parquet(folder / USERS_FILE)
@@ -87,5 +94,6 @@ def load_training_data(folder: Path) -> TrainingData:
         user_values=rows.select(pl.col(names).cast(pl.Float32).fill_null(float("nan"))).to_numpy(),
         user_names=tuple(names),
         item_histories=tuple(_history(folder, view, items) for view in _ITEM_VIEWS),
+        item_content=_content(items),
     )
     return TrainingData(items, users, interactions, features)

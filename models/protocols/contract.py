@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,12 @@ class RankingTask:
     recommender is told of each user, ``history_times`` int64[nnz] when. ``relevant`` csr[Q, n_items]: what should be
     found, at least one item a user. ``hidden`` csr[Q, n_items]: what is left out of the ranking; the history unless
     given. ``candidates`` int32[Q, C]: the target and its sampled negatives (-1: none left), for the metrics that rank
-    only these. ``apart`` bool[Q]: users who are reported by themselves and are not in the means. ``features``: one row
-    an interaction of ``fit``; item texts are read from it too.
+    only these. ``apart`` bool[Q]: users who are reported by themselves and are not in the means. ``identities``
+    int64[Q]: each user's index in what was split, also where he is held out.
+
+    Beside the ratings, all None where nothing is known: ``features``, one row an interaction of ``fit``, with the
+    items' content; ``user_features`` float32[Q, Fu], the users' when they are asked for; ``moments`` int64[Q], when
+    that is: the items' histories in ``features`` are read as of it; ``facts``, where all this came from.
     """
 
     fit: Interactions
@@ -39,19 +43,35 @@ class RankingTask:
     hidden: csr_array | None = None
     candidates: NDArray[np.int32] | None = None
     apart: NDArray[np.bool_] | None = None
+    identities: NDArray[np.int64] | None = None
     features: TrainingFeatures | None = None
+    user_features: NDArray[np.float32] | None = None
+    moments: NDArray[np.int64] | None = None
+    facts: Facts | None = None
 
     def __len__(self) -> int:
         """The number of users asked for."""
         return len(self.users)
 
 
+class Facts(Protocol):
+    """What is known of items and users beside the ratings, and what of it may be known with a fit."""
+
+    def tell(self, task: RankingTask) -> RankingTask:
+        """The task with the features of its fit and of the users that it asks for."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RatingTask:
-    """Stars to predict for the pairs of ``test`` after a fit on ``fit``, over the same index spaces."""
+    """Stars to predict for the pairs of ``test`` after a fit on ``fit``, over the same index spaces.
+
+    ``features``: one row an interaction of ``fit``, with the items' content; None where nothing is known.
+    """
 
     fit: Interactions
     test: Interactions
+    features: TrainingFeatures | None = None
 
 
 class RankingProtocol(ABC):
@@ -72,7 +92,12 @@ class RankingProtocol(ABC):
         """The task; ``ProtocolError`` where nobody is left to ask for."""
 
     def validation(self, task: RankingTask, *, seed: int) -> RankingTask:
-        """A task for choosing, never for reporting: the same protocol once more, on what may be learnt from."""
+        """A task for choosing, never for reporting, with the facts that its own smaller fit may know."""
+        watched = self._validation(task, seed=seed)
+        return watched if task.facts is None else task.facts.tell(watched)
+
+    def _validation(self, task: RankingTask, *, seed: int) -> RankingTask:
+        """The same protocol once more, on what may be learnt from."""
         return self.split(task.fit, seed=seed)
 
 
@@ -153,6 +178,7 @@ def task_of(
         hidden=unranked,
         candidates=candidates,
         apart=None if known.all() else ~known,
+        identities=users,
     )
 
 

@@ -37,7 +37,7 @@ class Random811(RankingProtocol):
         part = (places[:, None] >= ends).sum(axis=1)
         return task_of(rows.take(part == 0), rows.take(part == 2), hidden=rows.take(part == 1))
 
-    def validation(self, task: RankingTask, *, seed: int) -> RankingTask:
+    def _validation(self, task: RankingTask, *, seed: int) -> RankingTask:
         """The protocol's own validation part: the same fit, asked for what the test's ranking leaves out."""
         if task.hidden is None:
             return self.split(task.fit, seed=seed)
@@ -48,4 +48,11 @@ class Random811(RankingProtocol):
         if len(asked) == 0:
             raise ProtocolError("nobody has a validation row")
         history, times = Histories.of(task.fit).of_users(task.users[asked])
-        return RankingTask(task.fit, task.users[asked], history, times, csr_array(held[asked]), features=task.features)
+        return RankingTask(
+            task.fit,
+            task.users[asked],
+            history,
+            times,
+            csr_array(held[asked]),
+            identities=None if task.identities is None else task.identities[asked],
+        )

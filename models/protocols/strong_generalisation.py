@@ -47,4 +47,5 @@ class StrongGeneralisation(RankingProtocol):
             history,
             times,
             matrix_of(interactions.take(of_held & ~told), held),
+            identities=held,
         )

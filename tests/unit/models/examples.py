@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 
 from models.features import FeatureHistory, TrainingFeatures
 from models.interactions import Interactions
+from models.item_content import ItemContent
 from models.recommender import UserBatch
 
 TASTES, PER_TASTE, USERS = 2, 10, 60
@@ -50,7 +52,7 @@ def liked_tastes() -> tuple[Interactions, np.ndarray]:
 
 
 def features_of(interactions: Interactions, seed: int = 0) -> TrainingFeatures:
-    """Two user features (the second sometimes unknown), two item histories of random values, and texts."""
+    """Two user features (the second sometimes unknown), two item histories of random values, and words."""
     rng = np.random.default_rng(seed)
     user = rng.normal(size=(len(interactions), 2)).astype(np.float32)
     user[rng.random(len(interactions)) < 0.3, 1] = np.nan
@@ -58,8 +60,16 @@ def features_of(interactions: Interactions, seed: int = 0) -> TrainingFeatures:
     static = FeatureHistory.of(np.arange(n), np.full(n, -1), rng.normal(size=(n, 1)), ["length"])
     keys, days = np.repeat(np.arange(n), 3), np.tile([2, 5, 8], n)
     moving = FeatureHistory.of(keys, days * 86_400, rng.integers(1, 500, size=(3 * n, 1)), ["count"])
-    texts = tuple(f"taste{item // PER_TASTE} film{item}" for item in range(n))
-    return TrainingFeatures(user, ("age", "mood"), (moving, static), texts)
+    return TrainingFeatures(user, ("age", "mood"), (moving, static), content_of_tastes(n))
+
+
+def content_of_tastes(n_items: int) -> ItemContent:
+    """Each film has its taste as a genre and a tag that no other film has; the films of a taste are of one decade."""
+    items = np.arange(n_items)
+    tastes = [f"genre:taste{item // PER_TASTE}" for item in items]
+    own = [f"tag:film{item}" for item in items]
+    words = pl.DataFrame({"item": np.tile(items, 2), "word": tastes + own})
+    return ItemContent.of(words, (1980 + 10 * (items // PER_TASTE)).astype(np.float32))
 
 
 def batch_of(interactions: Interactions, users: np.ndarray, features: TrainingFeatures | None = None) -> UserBatch:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from models.evaluate import main, recipes_of
-from models.item_texts import read_item_texts
 from models.ratings_file import RatingsFileError, read_rating_parts, read_ratings
 
 ROWS = [(7, 30, 4, 100), (7, 10, 3, 200), (2, 10, 5, 300), (2, 20, 1, 250), (9, 20, 2, 50), (9, 30, 4, 60)]
@@ -83,22 +82,6 @@ def test_two_parts_of_a_data_set_share_their_indices(tmp_path: Path) -> None:
     assert (train.interactions.users.tolist(), train.interactions.items.tolist()) == ([0, 2], [0, 2])
     assert (test.interactions.users.tolist(), test.interactions.items.tolist()) == ([1, 2], [2, 1])
     assert train.interactions.n_items == test.interactions.n_items == 3
-
-
-def test_the_words_of_a_film_come_from_the_files_beside_the_ratings(tmp_path: Path) -> None:
-    (tmp_path / "movies.csv").write_text(
-        'movieId,title,genres\n3,"War, The (1994)",Drama|War\n8,Unknown,(no genres listed)\n'
-    )
-    (tmp_path / "tags.csv").write_text("userId,movieId,tag,timestamp\n1,3,Slow Burn,5\n2,3,war,6\n")
-    texts = read_item_texts(tmp_path, np.array([8, 3, 99]))
-    assert texts is not None
-    assert set(texts[1].split()) == {"g:Drama", "g:War", "d:199", "t:war", "t:the", "#slow_burn", "#war"}
-    assert "t:unknown" in texts[0]
-    assert texts[2] == ""
-
-
-def test_no_films_file_gives_no_words(tmp_path: Path) -> None:
-    assert read_item_texts(tmp_path, np.array([1])) is None
 
 
 @pytest.fixture

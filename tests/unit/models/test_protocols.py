@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from models.features import FeatureHistory, ItemsAsOf, TrainingFeatures
 from models.interactions import Interactions
 from models.protocols.contract import Histories, ProtocolError, RankingProtocol, RankingTask
 from models.protocols.judging import judge, report
@@ -215,3 +217,26 @@ class TestJudging:
         found = report(judge(Recording(table), task, ("hr_10",)), task, "hr_10")
         assert (found["hr_10"], found["test_users"]) == (1.0, 1)
         assert found["new_users"] == {"hr_10": 0.0, "test_users": 1}
+
+    def test_a_recommender_is_given_the_features_of_those_it_is_asked_for(self) -> None:
+        rows = Interactions.of([0, 0, 0, 0, 1], [0, 1, 2, 3, 4], timestamps=[1, 2, 3, 9, 9], n_items=40)
+        counts = FeatureHistory.of([3, 3], [2, 5], [[1.0], [2.0]], ["count"])
+        features = TrainingFeatures(np.empty((3, 1), dtype=np.float32), ("age",), (counts,))
+        task = replace(
+            Temporal(share=0.6).split(rows, seed=0),
+            features=features,
+            user_features=np.array([[20.0], [30.0]], dtype=np.float32),
+            moments=np.array([4, 6]),
+        )
+        table = Recording(np.zeros((2, 40), dtype=np.float32))
+        judge(table, task, ("hr_10",))
+        told = {
+            int(batch.users[0]): (batch.user_features, batch.item_features)
+            for batch in table.asked  # the known user and the new one apart
+        }
+        for user, age, count in ((0, 20.0, 1.0), (-1, 30.0, 2.0)):
+            users, items = told[user]
+            assert users is not None
+            assert users.tolist() == [[age]]
+            assert isinstance(items, ItemsAsOf)
+            assert counts.values[items.rows(counts)[0, 3]] == count
