@@ -16,6 +16,7 @@ _CLASSES = {
     "content": ("models.content", "ContentBased"),
     "ease": ("models.ease", "Ease"),
     "ials": ("models.als", "Ials"),
+    "hybrid": ("models.hybrid", "Hybrid"),
     "bpr": ("models.bpr", "Bpr"),
     "neumf": ("models.neumf", "NeuMF"),
     "svd": ("models.svd", "Svd"),

@@ -36,6 +36,10 @@ SPACES: dict[str, _Suggest] = {
         "regularization": trial.suggest_float("regularization", 1e-3, 0.1, log=True),
         "unobserved": trial.suggest_float("unobserved", 0.01, 1.0, log=True),
     },
+    "hybrid": lambda trial: {
+        "weight": trial.suggest_float("weight", 0.0, 0.6),
+        "settings": {"l2": trial.suggest_float("l2", 10.0, 5_000.0, log=True)},
+    },
     "bpr": lambda trial: {
         "factors": trial.suggest_categorical("factors", [32, 64, 128]),
         "learning_rate": trial.suggest_float("learning_rate", 1e-3, 2e-2, log=True),

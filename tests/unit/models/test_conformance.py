@@ -15,6 +15,7 @@ from models.als import Als, AlsConfig, Ials, IalsConfig
 from models.bpr import Bpr, BprConfig
 from models.content import ContentBased
 from models.ease import Ease, EaseConfig
+from models.hybrid import Hybrid, HybridConfig
 from models.interactions import Interactions
 from models.itemknn import ItemKnn, ItemKnnConfig
 from models.neumf import NeuMF, NeuMFConfig
@@ -37,6 +38,10 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
     "itemknn": lambda: ItemKnn(ItemKnnConfig(neighbours=9, shrinkage=1.0)),
     "content": ContentBased,
     "ials": lambda: Ials(IalsConfig(factors=8, regularization=0.05)),
+    "hybrid": lambda: Hybrid(HybridConfig(settings={"l2": 5.0}, weight=0.3)),
+    "hybrid of ials": lambda: Hybrid(
+        HybridConfig(collaborative="ials", settings={"factors": 8, "regularization": 0.05}, weight=0.3)
+    ),
     "bpr": lambda: Bpr(BprConfig(factors=8, epochs=60, batch_size=128, learning_rate=0.03, weight_decay=0.2)),
     "neumf": lambda: NeuMF(NeuMFConfig(**_SMALL)),
     "neumf without features": lambda: NeuMF(NeuMFConfig(**_SMALL, use_features=False)),
