@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.choosing import choose
 from models.intervals import paired_interval
@@ -85,6 +86,7 @@ def run_cell(
             "figure": problem.protocol.primary,
             # JSON has no NaN: None is a user whom the recommender could not answer, or who is reported apart.
             "values": [None if math.isnan(value) else value for value in _inside(judgement, task, problem)],
+            **({} if task.segments is None else {"segments": _segment_of(task.segments)}),
         },
         **({"chosen_on_validation": chosen, "validation": tried} if recipe.grid else {}),
     }
@@ -94,6 +96,12 @@ def _inside(judgement: Judgement, task: RankingTask, problem: RankingProblem) ->
     values = judgement.by_user[problem.protocol.primary]
     shown = values if task.apart is None else np.where(task.apart, np.nan, values)
     return [float(value) for value in shown]
+
+
+def _segment_of(segments: Mapping[str, NDArray[np.bool_]]) -> list[str]:
+    """The segment of each user: a task's segments have nobody in common."""
+    names = np.array(list(segments))
+    return [str(name) for name in names[np.argmax(np.stack(list(segments.values())), axis=0)]]
 
 
 def _rating_row(problem: RatingProblem, recipe: Recipe, seed: int, threads: int, memory_limit: int) -> dict[str, Any]:
@@ -133,7 +141,7 @@ def _rating_row(problem: RatingProblem, recipe: Recipe, seed: int, threads: int,
 def paired_rows(rows: Sequence[Mapping[str, Any]], against: str) -> list[dict[str, Any]]:
     """Each recommender less ``against`` on the same users of the same seed: mean, and its paired 95 % interval.
 
-    Empty for the rating protocols, or where ``against`` has no row.
+    One pair a segment where the task has some. Empty for the rating protocols, or where ``against`` has no row.
     """
     bars = {row["seed"]: row["by_user"] for row in rows if row["recommender"] == against and "by_user" in row}
     found = []
@@ -144,17 +152,21 @@ def paired_rows(rows: Sequence[Mapping[str, Any]], against: str) -> list[dict[st
             np.array([np.nan if value is None else value for value in by_user["values"]])
             for by_user in (row["by_user"], bars[row["seed"]])
         )
-        both = ~np.isnan(ours) & ~np.isnan(theirs)
-        found.append(
-            {
-                "recommender": row["recommender"],
-                "seed": row["seed"],
-                "against": against,
-                "figure": row["by_user"]["figure"],
-                "difference": float((ours - theirs)[both].mean()),
-                "interval": list(paired_interval(ours[both], theirs[both])),
-            }
-        )
+        answered = ~np.isnan(ours) & ~np.isnan(theirs)
+        segments = row["by_user"].get("segments")
+        for segment in [None] if segments is None else dict.fromkeys(segments):
+            both = answered if segment is None else answered & (np.array(segments) == segment)
+            if both.any():
+                found.append(
+                    {
+                        "recommender": row["recommender"],
+                        "seed": row["seed"],
+                        "against": against,
+                        "figure": row["by_user"]["figure"] + ("" if segment is None else f"_{segment}"),
+                        "difference": float((ours - theirs)[both].mean()),
+                        "interval": list(paired_interval(ours[both], theirs[both])),
+                    }
+                )
     return found
 
 

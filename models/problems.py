@@ -10,6 +10,7 @@ from typing import Any
 
 from models.edition_facts import EditionFacts, read_edition_facts
 from models.interactions import Interactions
+from models.protocols.cold_start import ColdStart
 from models.protocols.contract import RankingProtocol, RankingTask, RatingTask
 from models.protocols.leave_last_out import LeaveLastOut
 from models.protocols.ncf_split import NcfSplit, read_ncf_files
@@ -28,6 +29,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "random-75-25": ("ratings",),
     "temporal": ("ratings",),
     "strong-generalisation": ("ratings",),
+    "cold-start": ("ratings",),
     "rating": ("train", "test"),
     "rating-5-fold": ("ratings",),
 }
@@ -78,12 +80,14 @@ def read_problem(
         )
     # A global cut needs every time; the last one out can learn from users whose order is unknown.
     file = read_ratings(path, keep_timeless=name != "temporal")
+    in_time = None if file.known_times.all() else file.known_times
     protocols: dict[str, RankingProtocol] = {
-        "leave-last-out": LeaveLastOut(judged=None if file.known_times.all() else file.known_times),
+        "leave-last-out": LeaveLastOut(judged=in_time),
         "random-8-1-1": Random811(min_rating=min_rating),
         "random-75-25": Random7525(),
         "temporal": Temporal(share=share),
         "strong-generalisation": StrongGeneralisation(),
+        "cold-start": ColdStart(judged=in_time),
     }
     protocol, rows = protocols[name], file.interactions
     beside = read_edition_facts(path.parent, file.user_ids, file.item_ids)

@@ -28,7 +28,9 @@ class RankingTask:
     found, at least one item a user. ``hidden`` csr[Q, n_items]: what is left out of the ranking; the history unless
     given. ``candidates`` int32[Q, C]: the target and its sampled negatives (-1: none left), for the metrics that rank
     only these. ``apart`` bool[Q]: users who are reported by themselves and are not in the means. ``identities``
-    int64[Q]: each user's index in what was split, also where he is held out.
+    int64[Q]: each user's index in what was split, also where he is held out. ``pools`` bool[P, n_items] and ``pool_of``
+    int64[Q]: the items that are ranked for each user, all unless given. ``segments`` name -> bool[Q], for a task of
+    several questions: each has its own figures, and there are none of all of them together.
 
     Beside the ratings, all None where nothing is known: ``features``, one row an interaction of ``fit``, with the
     items' content; ``user_features`` float32[Q, Fu], the users' when they are asked for; ``moments`` int64[Q], when
@@ -44,6 +46,9 @@ class RankingTask:
     candidates: NDArray[np.int32] | None = None
     apart: NDArray[np.bool_] | None = None
     identities: NDArray[np.int64] | None = None
+    pools: NDArray[np.bool_] | None = None
+    pool_of: NDArray[np.int64] | None = None
+    segments: Mapping[str, NDArray[np.bool_]] | None = None
     features: TrainingFeatures | None = None
     user_features: NDArray[np.float32] | None = None
     moments: NDArray[np.int64] | None = None

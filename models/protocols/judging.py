@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,6 +111,8 @@ def judge(recommender: Recommender, task: RankingTask, names: Sequence[str]) -> 
         relevant = task.relevant[block]
         rows = np.repeat(np.arange(relevant.shape[0]), np.diff(relevant.indptr))
         ranking = mask_seen(scores, (task.history if task.hidden is None else task.hidden)[block])
+        if task.pools is not None and task.pool_of is not None:
+            ranking[~task.pools[task.pool_of[block]]] = -np.inf
         ranking[rows, relevant.indices] = np.nextafter(ranking[rows, relevant.indices], np.float32(-np.inf))
         best = top_k(ranking, depth)[0]
         hits[block], lists[block] = metrics.list_hits(best, relevant), best[:, :LIST]
@@ -146,7 +148,12 @@ def _batch(recommender: Recommender, task: RankingTask, rows: slice | NDArray[np
 
 
 def report(judgement: Judgement, task: RankingTask, primary: str) -> dict[str, Any]:
-    """The figures as plain JSON values: means with 95 % intervals, beyond accuracy, and the primary one by segment."""
+    """The figures as plain JSON values: means with 95 % intervals, beyond accuracy, and the primary one by segment.
+
+    Of a task of several questions the figures of each, as ``ndcg_10_users_1``.
+    """
+    if task.segments is not None:
+        return _report_of_segments(judgement, task, task.segments)
     inside = ~np.isnan(judgement.by_user[primary])
     if task.apart is not None:
         inside &= ~task.apart
@@ -168,6 +175,49 @@ def report(judgement: Judgement, task: RankingTask, primary: str) -> dict[str, A
     if judgement.unanswered is not None:
         found["unanswered"] = judgement.unanswered
     return found
+
+
+def _report_of_segments(
+    judgement: Judgement, task: RankingTask, segments: Mapping[str, NDArray[np.bool_]]
+) -> dict[str, Any]:
+    """Means and intervals of each segment; ``by_chance`` is NDCG@10 of a random order of the items that are ranked."""
+    found: dict[str, Any] = {}
+    intervals: dict[str, list[float]] = {}
+    answered: dict[str, int] = {}
+    for segment, part in segments.items():
+        for name, values in judgement.by_user.items():
+            own = values[part & ~np.isnan(values)]
+            answered[segment] = len(own)
+            if len(own):
+                found[f"{name}_{segment}"] = float(own.mean())
+                intervals[f"{name}_{segment}"] = list(bootstrap_interval(own))
+    chance = _chance(task)
+    return found | {
+        "intervals": intervals,
+        "test_users": answered,
+        "score_seconds": round(judgement.score_seconds, 3),
+        "by_chance": {segment: float(chance[part].mean()) for segment, part in segments.items()},
+        **({} if judgement.unanswered is None else {"unanswered": judgement.unanswered}),
+    }
+
+
+def _chance(task: RankingTask) -> NDArray[np.float64]:
+    """float64[Q]: NDCG@10 to be expected of a random order, in which each place is relevant with the same chance."""
+    hidden = task.history if task.hidden is None else task.hidden
+    ranked = np.full(len(task), task.fit.n_items)
+    if task.pools is not None and task.pool_of is not None:
+        rows = np.repeat(task.pool_of, np.diff(hidden.indptr))
+        inside = np.bincount(
+            np.repeat(np.arange(len(task)), np.diff(hidden.indptr)),
+            weights=task.pools[rows, hidden.indices],
+            minlength=len(task),
+        )
+        ranked = task.pools.sum(axis=1)[task.pool_of] - inside.astype(np.int64)
+    else:
+        ranked -= np.diff(hidden.indptr)
+    relevant = np.diff(task.relevant.indptr).astype(np.int64)
+    every = metrics.list_ndcg(np.ones((len(task), 10), dtype=bool), relevant, 10)
+    return np.asarray(every * relevant / ranked, dtype=np.float64)
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:

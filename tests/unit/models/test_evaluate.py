@@ -138,6 +138,22 @@ def test_every_ranking_protocol_reports_its_own_figures(
         assert sum(part["users"] for name, part in _activity(row).items()) == row["test_users"]
 
 
+def test_cold_start_reports_each_question_by_itself_beside_what_it_is_compared_with(
+    ratings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["cold-start", "--ratings", str(ratings), "--seeds", "3", "--against", "popularity"]
+    assert main([*arguments, "--model", "popularity", "itemknn", "bpr", "--set", "bpr.epochs=1"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    popular, knn, bpr = report["rows"]
+    for name in ("users_1", "users_2", "users_5", "films"):
+        assert 0 <= knn[f"ndcg_10_{name}"] <= 1
+        pair = next(p for p in report["paired"] if p["figure"] == f"ndcg_10_{name}" and p["recommender"] == "itemknn")
+        assert pair["difference"] == pytest.approx(knn[f"ndcg_10_{name}"] - popular[f"ndcg_10_{name}"])
+    # It knows its users by their index, and can be asked about the films alone.
+    assert "ndcg_10_users_1" not in bpr
+    assert bpr["test_users"] == {**popular["test_users"], "users_1": 0, "users_2": 0, "users_5": 0}
+
+
 def _activity(row: dict[str, Any]) -> dict[str, Any]:
     (key,) = [name for name in row if name.endswith("_by_activity")]
     return row[key]

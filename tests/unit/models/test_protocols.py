@@ -8,6 +8,8 @@ import pytest
 
 from models.features import FeatureHistory, ItemsAsOf, TrainingFeatures
 from models.interactions import Interactions
+from models.popularity import Popularity
+from models.protocols.cold_start import ColdStart
 from models.protocols.contract import Histories, ProtocolError, RankingProtocol, RankingTask
 from models.protocols.judging import judge, report
 from models.protocols.leave_last_out import LeaveLastOut
@@ -25,6 +27,7 @@ PROTOCOLS: tuple[RankingProtocol, ...] = (
     LeaveLastOut(),
     Temporal(),
     StrongGeneralisation(),
+    ColdStart(),
 )
 
 
@@ -43,11 +46,9 @@ def _pairs(matrix: Any, users: np.ndarray) -> set[tuple[int, int]]:
     return set(zip(rows.tolist(), matrix.indices.tolist(), strict=True))
 
 
-def _known_users(rows: Interactions, task: RankingTask) -> np.ndarray:
-    """The true index of each user asked for: the one who met exactly what the user is told by and should find."""
-    met = rows.matrix().toarray() > 0
-    own = (task.relevant.toarray() > 0) | (task.history.toarray() > 0)
-    return np.array([np.flatnonzero((met == row).all(axis=1))[0] for row in own])
+def _asked(task: RankingTask) -> np.ndarray:
+    assert task.identities is not None
+    return task.identities
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda one: one.name)
@@ -56,7 +57,10 @@ class TestEveryRankingProtocol:
     def test_nothing_that_is_to_be_found_is_learnt_told_or_hidden(self, protocol: RankingProtocol, seed: int) -> None:
         rows = _random(seed)
         task = protocol.split(rows, seed=seed)
-        users = task.users if (task.users >= 0).all() else _known_users(rows, task)
+        users = _asked(task)
+        assert (users == task.users)[task.users >= 0].all()
+        met = rows.matrix().toarray() > 0
+        assert met[users][task.history.toarray() > 0].all()
         relevant = _pairs(task.relevant, users)
         learnt = set(zip(task.fit.users.tolist(), task.fit.items.tolist(), strict=True))
         assert relevant
@@ -131,11 +135,89 @@ def test_strong_generalisation_learns_nothing_at_all_of_the_users_it_asks_for() 
     rows = _random(2)
     task = StrongGeneralisation().split(rows, seed=5)
     assert (task.users == -1).all()
-    held = _known_users(rows, task)
+    held = _asked(task)
     assert not np.isin(task.fit.users, held).any()
     told, sought = np.diff(task.history.indptr), np.diff(task.relevant.indptr)
     assert (told + sought).tolist() == rows.user_counts()[held].tolist()
     np.testing.assert_array_equal(told, np.rint(0.8 * rows.user_counts()[held]))
+
+
+class TestColdStart:
+    def test_held_users_and_films_are_in_no_row_of_the_fit(self) -> None:
+        task = ColdStart().split(_random(2), seed=5)
+        assert task.pools is not None
+        assert task.pool_of is not None
+        warm, new = task.pools
+        assert not (warm & new).any()
+        assert not new[task.fit.items].any()
+        assert not np.isin(task.fit.users, _asked(task)[task.users < 0]).any()
+        # Nor is anybody told by a held film, or asked for one among the others.
+        assert not new[task.history.indices].any()
+        pools = task.pools[task.pool_of]
+        assert pools[task.relevant.toarray() > 0].all()
+
+    def test_a_held_user_is_told_by_his_earliest_ratings_and_should_find_the_same_whatever_is_told(self) -> None:
+        rows = _random(2)
+        task = ColdStart().split(rows, seed=5)
+        assert task.segments is not None
+        assert list(task.segments) == ["users_1", "users_2", "users_5", "films"]
+        sizes = {name: np.diff(task.history[np.flatnonzero(part)].indptr) for name, part in task.segments.items()}
+        assert [set(sizes[f"users_{n}"].tolist()) for n in (1, 2, 5)] == [{1}, {2}, {5}]
+        sought = [task.relevant[np.flatnonzero(task.segments[f"users_{n}"])].toarray() for n in (1, 2, 5)]
+        np.testing.assert_array_equal(sought[0], sought[1])
+        np.testing.assert_array_equal(sought[0], sought[2])
+        times = np.zeros((rows.n_users, rows.n_items))
+        times[rows.users, rows.items] = rows.timestamps
+        stops = task.history.indptr
+        for place in np.flatnonzero(task.segments["users_5"]):
+            told = task.history_times[stops[place] : stops[place + 1]]
+            later = times[_asked(task)[place]][task.relevant[[place]].indices]
+            assert told.max() <= later.min()
+
+    def test_users_whose_times_are_unknown_are_not_held_out(self) -> None:
+        rows = _random(2)
+        known = np.arange(rows.n_users) % 2 == 0
+        task = ColdStart(judged=known).split(rows, seed=1)
+        assert known[_asked(task)[task.users < 0]].all()
+
+    def test_new_films_are_ranked_among_one_another_and_the_first_ratings_of_a_new_user_never(self) -> None:
+        rows = _random(2)
+        task = ColdStart().split(rows, seed=5)
+        assert task.segments is not None
+        assert task.pools is not None
+        assert task.hidden is not None
+        flat = Recording(np.ones((rows.n_users, rows.n_items), dtype=np.float32))
+        lists = judge(flat, task, ("ndcg_10",)).lists
+        films = lists[task.segments["films"]]
+        assert task.pools[1][films[films >= 0]].all()
+        for name in ("users_1", "users_2", "users_5"):
+            for place in np.flatnonzero(task.segments[name]):
+                shown = lists[place][lists[place] >= 0]
+                assert task.pools[0][shown].all()
+                assert not np.isin(shown, task.hidden[[place]].indices).any()
+
+    def test_each_question_has_its_own_figures_and_pairs(self) -> None:
+        task = ColdStart().split(_random(2), seed=5)
+        assert task.segments is not None
+        popular = Popularity().fit(task.fit)
+        judgement = judge(popular, task, ("ndcg_10", "hr_10"))
+        found = report(judgement, task, "ndcg_10")
+        for name, part in task.segments.items():
+            assert found[f"ndcg_10_{name}"] == pytest.approx(judgement.by_user["ndcg_10"][part].mean())
+            assert found["test_users"][name] == part.sum()
+        # Nobody rated the films: all alike, and the relevant ones last.
+        assert found["ndcg_10_films"] < found["by_chance"]["films"]
+
+    def test_chance_is_what_random_orders_come_to(self) -> None:
+        task = ColdStart(film_share=0.3).split(_random(2), seed=5)
+        rng = np.random.default_rng(0)
+        figures = []
+        for _ in range(60):
+            table = rng.random((task.fit.n_users, task.fit.n_items)).astype(np.float32)
+            random = Recording(table)
+            figures.append(report(judge(random, task, ("ndcg_10",)), task, "ndcg_10"))
+        for name, expected in figures[0]["by_chance"].items():
+            assert np.mean([one[f"ndcg_10_{name}"] for one in figures]) == pytest.approx(expected, rel=0.15)
 
 
 def test_last_ones_whose_time_is_unknown_are_learnt_from_and_not_asked_for() -> None:

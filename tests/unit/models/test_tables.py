@@ -48,7 +48,7 @@ def test_the_tables_say_what_was_run_and_what_is_left_out(
     assert "8:1:1, ML-1M, ratings of 3 and more is left out: no " in said
     report = json.loads((reports / "evaluation.json").read_text())
     protocols = [table["protocol"] for table in report["tables"]]
-    assert protocols == ["random-75-25", "rating-5-fold", "leave-last-out", "temporal"]
+    assert protocols == ["random-75-25", "rating-5-fold", "leave-last-out", "temporal", "cold-start"]
 
 
 def test_a_finished_cell_is_read_again(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
