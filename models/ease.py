@@ -70,11 +70,22 @@ class Ease(Recommender):
         scores[:, self._items] = known @ self._weights
         return scores
 
+    def contributions(self, batch: UserBatch, items: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The weight of each entry for each item: the score is their sum."""
+        self._explains(batch)
+        met, known = self._places(np.asarray(batch.history.indices, dtype=np.int64))
+        asked, answered = self._places(items)
+        weights = self._weights[np.ix_(met, asked)].T
+        return np.where(answered[:, None] & known, weights, np.float32(0.0))
+
+    def _places(self, items: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The rows of ``items`` in the weights, and which of them are there at all."""
+        places = np.minimum(np.searchsorted(self._items, items), max(len(self._items) - 1, 0))
+        return places, np.asarray(self._items[places] == items)
+
     def similarities(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
         """The weights that an item in the history gives to the others; all 0 for one that was never met."""
-        places = np.searchsorted(self._items, items)
-        places = np.minimum(places, max(len(self._items) - 1, 0))
-        known = self._items[places] == items
+        places, known = self._places(items)
         found = np.zeros((len(items), self.n_items), dtype=np.float32)
         found[np.ix_(known, self._items)] = self._weights[places[known]]
         return found

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models.content import ContentBased, ContentConfig
 from models.features import TrainingFeatures
 from models.interactions import Interactions
-from models.recommender import Progress, ProgressCallback, Recommender, RecommenderError, UserBatch
+from models.recommender import Progress, ProgressCallback, Recommender, RecommenderError, UserBatch, WordWeights
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,27 @@ class Hybrid(Recommender):
     def score(self, batch: UserBatch) -> NDArray[np.float32]:
         """The blend; 0 for everything where a user has no history."""
         return self._blend(self.collaborative.score(batch), self.content.score(batch))
+
+    def contributions(self, batch: UserBatch, items: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Those of both parts in the user's present units: his mean and deviation are taken to stay as they are."""
+        self._explains(batch)
+        collaborative, content = self._units(batch)
+        of_items = (
+            self.collaborative.contributions(batch, items) * np.where(self._met[items], collaborative, 0.0)[:, None]
+        )
+        return np.asarray(of_items + content * self.content.contributions(batch, items), dtype=np.float32)
+
+    def word_weights(self, batch: UserBatch, items: NDArray[np.int64]) -> WordWeights:
+        """Those of the content, in the units of the blend."""
+        words = self.content.word_weights(batch, items)
+        return WordWeights(words.weights * np.float32(self._units(batch)[1]), words.names)
+
+    def _units(self, batch: UserBatch) -> tuple[float, float]:
+        """What a score of each part counts in the blend: its weight over the deviation of the user's scores."""
+        collaborative = moments(self.collaborative.score(batch)[:, self._met])[1][0]
+        content = moments(self.content.score(batch))[1][0]
+        weight = float(self.config.weight)
+        return (1.0 - weight) / float(collaborative), weight / float(content)
 
     def similarities(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
         """The blend of both parts' likeness."""

@@ -85,6 +85,11 @@ class ItemKnn(Recommender):
         )
         return np.asarray((ones @ self._likeness.T).toarray(), dtype=np.float32)
 
+    def contributions(self, batch: UserBatch, items: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The likeness of each entry to each item: the score is their sum."""
+        self._explains(batch)
+        return np.asarray(self._likeness[items][:, batch.history.indices].toarray(), dtype=np.float32)
+
     def similarities(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
         """The likeness to the neighbours, 0 to all others."""
         return np.asarray(self._likeness[items].toarray(), dtype=np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -18,6 +18,9 @@ from models.interactions import Interactions
 
 #: The layout of a saved recommender; a loader refuses any other.
 SCHEMA_VERSION = 1
+
+#: Entries of a history that are left out one by one to explain a score, where the weights do not tell.
+LEFT_OUT = 64
 
 _MANIFEST = "recommender.json"
 _WEIGHTS = "weights.npz"
@@ -83,6 +86,14 @@ class UserBatch:
             features.take(rows) if isinstance(features, ItemsAsOf) else features,
             None if self.history_times is None else self.history_times[bounds],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class WordWeights:
+    """What the words of k items give to their scores: ``weights`` float32[k, n], and the n names of the columns."""
+
+    weights: NDArray[np.float32]
+    names: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +165,31 @@ class Recommender(ABC):
         Raises ``UnknownUser`` where an index of -1 cannot be answered.
         """
 
+    def contributions(self, batch: UserBatch, items: NDArray[np.int64]) -> NDArray[np.float32]:
+        """float32[len(items), h]: what each item's score would lose without each of the h entries of the history.
+
+        For a batch of one user. Here the scores are made once more without each of the :data:`LEFT_OUT` newest entries
+        (the others get 0): exact, for so many users' time. A model that can tell it from its weights does.
+        Raises ``RecommenderError`` for several users, or a model whose scores do not come from the history.
+        """
+        self._explains(batch)
+        entries = _newest(batch, LEFT_OUT)
+        found = np.zeros((len(items), batch.history.nnz), dtype=np.float32)
+        if len(entries):
+            whole = self.score(batch)[0, items]
+            found[:, entries] = whole[:, None] - self.score(_without_each(batch, entries))[:, items].T
+        return found
+
+    def word_weights(self, batch: UserBatch, items: NDArray[np.int64]) -> WordWeights | None:
+        """What the words that each item shares with the history give to its score; None where words do not count."""
+        return None
+
+    def _explains(self, batch: UserBatch) -> None:
+        if len(batch) != 1:
+            raise RecommenderError(f"{self.name}: explains to one user at a time, not to {len(batch)}")
+        if not self.uses_history:
+            raise RecommenderError(f"{self.name}: its scores do not come from the history")
+
     @abstractmethod
     def similarities(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
         """float32[len(items), n_items]: how alike every item is to each given one; the higher the more."""
@@ -215,6 +251,34 @@ class Recommender(ABC):
     @abstractmethod
     def _restore(self, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take over what :meth:`_state` gave."""
+
+
+def _newest(batch: UserBatch, count: int) -> NDArray[np.int64]:
+    """The entries of the one user's history that are the newest, at most so many; the last where no time is known."""
+    times = np.zeros(batch.history.nnz) if batch.history_times is None else batch.history_times
+    return np.sort(np.argsort(times, kind="stable")[-count:]).astype(np.int64)
+
+
+def _without_each(batch: UserBatch, entries: NDArray[np.int64]) -> UserBatch:
+    """The one user as many times as there are ``entries`` of his history, each time without one of them."""
+    n, length = len(entries), batch.history.nnz
+    kept = np.arange(length)[None, :] != entries[:, None]
+    history = csr_array(
+        (
+            np.tile(batch.history.data, (n, 1))[kept],
+            np.tile(batch.history.indices, (n, 1))[kept],
+            np.arange(n + 1) * (length - 1),
+        ),
+        shape=(n, batch.history.shape[1]),
+    )
+    items = batch.item_features
+    return UserBatch(
+        np.repeat(batch.users, n),
+        history,
+        None if batch.user_features is None else np.repeat(batch.user_features, n, axis=0),
+        ItemsAsOf(items.histories, np.repeat(items.times, n), items.n_items) if isinstance(items, ItemsAsOf) else items,
+        None if batch.history_times is None else np.tile(batch.history_times, (n, 1))[kept],
+    )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
