@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from models.features import TrainingFeatures
+from models.features import ItemsAsOf, TrainingFeatures
 from models.interactions import Interactions
 
 
@@ -33,8 +33,8 @@ class RankingTask:
     several questions: each has its own figures, and there are none of all of them together.
 
     Beside the ratings, all None where nothing is known: ``features``, one row an interaction of ``fit``, with the
-    items' content; ``user_features`` float32[Q, Fu], the users' when they are asked for; ``moments`` int64[Q], when
-    that is: the items' histories in ``features`` are read as of it; ``facts``, where all this came from.
+    items' content; ``user_features`` float32[Q, Fu], the users' at the moment of asking; ``asked_at`` int64[Q]
+    (epoch seconds), as of which the items' features are read from their histories; ``facts``, where all this came from.
     """
 
     fit: Interactions
@@ -51,12 +51,22 @@ class RankingTask:
     segments: Mapping[str, NDArray[np.bool_]] | None = None
     features: TrainingFeatures | None = None
     user_features: NDArray[np.float32] | None = None
-    moments: NDArray[np.int64] | None = None
+    asked_at: NDArray[np.int64] | None = None
     facts: Facts | None = None
 
     def __len__(self) -> int:
         """The number of users asked for."""
         return len(self.users)
+
+    def item_features(self, rows: NDArray[np.int64]) -> ItemsAsOf | NDArray[np.float32] | None:
+        """All items' features as of the moments of some users, one table where they are one; None: unknown."""
+        if self.features is None or self.asked_at is None or not self.features.item_histories:
+            return None
+        times = self.asked_at[rows]
+        if len(times) and (times == times[0]).all():
+            items = np.arange(self.fit.n_items)
+            return self.features.items_as_of(items, np.full(len(items), times[0]))
+        return ItemsAsOf(self.features.item_histories, times, self.fit.n_items)
 
 
 class Facts(Protocol):

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 
 from models import metrics
-from models.features import ItemsAsOf
 from models.interactions import Interactions
 from models.intervals import bootstrap_interval, bootstrap_ratio_interval
 from models.protocols.contract import Judgement, RankingTask, RatingTask
@@ -139,12 +138,8 @@ def _batch(recommender: Recommender, task: RankingTask, rows: slice | NDArray[np
     starts, lengths = task.history.indptr[wanted], np.diff(task.history.indptr)[wanted]
     offsets = np.repeat(starts - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
     times = task.history_times[np.arange(lengths.sum()) + offsets]
-    items: ItemsAsOf | None = None
-    if task.features is not None and task.features.item_histories and task.moments is not None:
-        items = ItemsAsOf(task.features.item_histories, task.moments[rows], task.fit.n_items)
-    return UserBatch(
-        task.users[rows], history, None if task.user_features is None else task.user_features[rows], items, times
-    )
+    user_features = None if task.user_features is None else task.user_features[rows]
+    return UserBatch(task.users[rows], history, user_features, task.item_features(wanted), times)
 
 
 def report(judgement: Judgement, task: RankingTask, primary: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.features import FeatureHistory, ItemsAsOf, TrainingFeatures
+from models.features import FeatureHistory, TrainingFeatures
 from models.interactions import Interactions
 from models.popularity import Popularity
 from models.protocols.cold_start import ColdStart
@@ -308,7 +308,7 @@ class TestJudging:
             Temporal(share=0.6).split(rows, seed=0),
             features=features,
             user_features=np.array([[20.0], [30.0]], dtype=np.float32),
-            moments=np.array([4, 6]),
+            asked_at=np.array([4, 6]),
         )
         table = Recording(np.zeros((2, 40), dtype=np.float32))
         judge(table, task, ("hr_10",))
@@ -320,5 +320,7 @@ class TestJudging:
             users, items = told[user]
             assert users is not None
             assert users.tolist() == [[age]]
-            assert isinstance(items, ItemsAsOf)
-            assert counts.values[items.rows(counts)[0, 3]] == count
+            # Each is asked for apart, so that there is one moment and one table.
+            assert isinstance(items, np.ndarray)
+            assert items[3].tolist() == [count]
+            assert np.isnan(items[2]).all()
