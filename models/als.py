@@ -58,6 +58,18 @@ class Ials(Recommender):
         super().__init__(config)
         self._items: NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
 
+    @classmethod
+    def of_factors(cls, item_factors: NDArray[np.float32], config: IalsConfig) -> Ials:
+        """A fitted one with item factors float32[n_items, f] that are known: it has nothing else."""
+        fitted = cls(config)
+        fitted._items, fitted.n_items = item_factors, len(item_factors)
+        return fitted
+
+    @property
+    def item_factors(self) -> NDArray[np.float32]:
+        """float32[n_items, f]."""
+        return self._items
+
     def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """The factors of both sides, the matrix by rows and by columns, and the equations of one part."""
         f = int(self.config.factors)

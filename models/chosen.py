@@ -10,14 +10,17 @@ from typing import Any
 _FILE = Path(__file__).with_name("chosen.toml")
 
 
-def chosen_settings(name: str, n_interactions: int) -> dict[str, Any]:
+def chosen_settings(name: str, n_interactions: int, protocol: str = "") -> dict[str, Any]:
     """The settings of a recommender for so many interactions: those of the smallest size that holds them.
 
+    A table within them is for the protocol of its name, in whose data the order or the question is another one.
     Empty where nothing was chosen, and beyond the largest size, for which nothing was measured.
     """
     for size, settings in _sizes():
         if n_interactions <= size:
-            return dict(settings.get(name, {}))
+            values = settings.get(name, {})
+            own = {key: value for key, value in values.items() if not isinstance(value, dict)}
+            return own | values.get(protocol, {})
     return {}
 
 

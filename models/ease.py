@@ -59,7 +59,7 @@ class Ease(Recommender):
         ranked = np.lexsort((np.arange(len(counts)), -counts))[: self.config.max_items]
         self._items = np.sort(ranked[counts[ranked] > 0]).astype(np.int64)
         x = interactions.matrix()[:, self._items]
-        self._weights = _weights(x, float(self.config.l2))
+        self._weights = ease_weights(x, float(self.config.l2))
         progress(Progress(1, 1, {}))
 
     def score(self, batch: UserBatch) -> NDArray[np.float32]:
@@ -99,8 +99,8 @@ class Ease(Recommender):
         self._items, self._weights = arrays["items"], arrays["weights"]
 
 
-def _weights(x: csr_array, l2: float) -> NDArray[np.float32]:
-    """float32[n, n]: B of the class's docstring, from csr x[users, n]."""
+def ease_weights(x: csr_array, l2: float) -> NDArray[np.float32]:
+    """float32[n, n]: B of the docstring of :class:`Ease`, from csr x[users, n]."""
     n_users, n_items = x.shape
     if n_users < n_items:
         # Woodbury: P = (I - Xᵀ (XXᵀ + λI)⁻¹ X) / λ. The same numbers from the smaller of two inverses; the factor

@@ -19,6 +19,7 @@ _CLASSES = {
     "hybrid": ("models.hybrid", "Hybrid"),
     "bpr": ("models.bpr", "Bpr"),
     "neumf": ("models.neumf", "NeuMF"),
+    "flagship": ("models.flagship", "Flagship"),
     "svd": ("models.svd", "Svd"),
     "svdpp": ("models.svd", "Svdpp"),
     "als": ("models.als", "Als"),

@@ -134,7 +134,7 @@ def _rows(
     """The rows of a table, read where they are finished, and who was refused with the reason."""
     rows, refused = [], {}
     for name in names:
-        recipe = Recipe(name, chosen_settings(name, problem.data["interactions"]))
+        recipe = Recipe(name, chosen_settings(name, problem.data["interactions"], table.protocol))
         for seed in seeds:
             cell = reports / "cells" / f"{cell_key(problem, table.protocol, recipe, seed)}.json"
             if cell.is_file():

@@ -15,6 +15,7 @@ from models.als import Als, AlsConfig, Ials, IalsConfig
 from models.bpr import Bpr, BprConfig
 from models.content import ContentBased
 from models.ease import Ease, EaseConfig
+from models.flagship import Flagship, FlagshipConfig
 from models.hybrid import Hybrid, HybridConfig
 from models.interactions import Interactions
 from models.itemknn import ItemKnn, ItemKnnConfig
@@ -30,6 +31,11 @@ _SMALL = {
     "threads": 1,
 }  # fmt: skip
 
+_FLAGSHIP = {
+    "l2": 5.0, "next_l2": 5.0, "factors": 8, "hidden": 16, "epochs": 15, "batch_size": 64, "min_items": 1,
+    "learning_rate": 0.02,
+}  # fmt: skip
+
 _STARS = {"factors": 8, "epochs": 150, "learning_rate": 0.05, "batch_size": 100}
 
 MAKERS: dict[str, Callable[[], Recommender]] = {
@@ -42,6 +48,8 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
     "hybrid of ials": lambda: Hybrid(
         HybridConfig(collaborative="ials", settings={"factors": 8, "regularization": 0.05}, weight=0.3)
     ),
+    "flagship": lambda: Flagship(FlagshipConfig(**_FLAGSHIP)),
+    "flagship of sets": lambda: Flagship(FlagshipConfig(**_FLAGSHIP, task="any", encoders=2)),
     "bpr": lambda: Bpr(BprConfig(factors=8, epochs=60, batch_size=128, learning_rate=0.03, weight_decay=0.2)),
     "neumf": lambda: NeuMF(NeuMFConfig(**_SMALL)),
     "neumf without features": lambda: NeuMF(NeuMFConfig(**_SMALL, use_features=False)),

@@ -1,0 +1,471 @@
+"""The flagship: an inductive recommender of two stages, whose user is the history and nothing else.
+
+First stage, one pass over all items by five parts: what goes with the history, with its newer entries, what comes next
+after them (all linear, in closed form), and a neural encoder over items, stars and time. Second stage: a small network
+that ranks by what the parts, the items' popularity and the features say. ADR 20 says what was tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, diags_array
+
+from models.als import Ials, IalsConfig
+from models.ease import ease_memory
+from models.features import ItemsAsOf, Standardizer, TrainingFeatures
+from models.history_encoder import EncoderConfig, HistoryEncoder, Words, train
+from models.interactions import Interactions
+from models.item_content import DECADE, GENRE, TAG, ItemContent
+from models.linear_parts import ItemWeights, comes_next, goes_with
+from models.neumf import torch_threads
+from models.ranker import Ranker, RankerConfig, ranker_arrays, restored_ranker, train_ranker
+from models.recommender import Progress, ProgressCallback, Recommender, RecommenderError, UserBatch
+from models.timelines import Pasts, Timelines
+
+#: Words of the items that the encoder reads: what a title's words say of taste is noise.
+_KINDS = (GENRE, DECADE, TAG)
+#: Lists that the ranker learns from at most, and what is in each: the best by the plain blend, and some of the others.
+_LISTS, _BEST, _OTHERS = 20_000, 200, 200
+#: Users whose scores are held at a time while the ranker's lists are made.
+_USERS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class FlagshipConfig:
+    """The recipe; defaults are for data of some hundred thousand ratings, ``chosen.toml`` has those of other sizes."""
+
+    #: What is to be found: the ``next`` item of a history in time, or ``any`` other item of one without an order.
+    task: str = "next"
+    #: Weight of the ridge regression of what goes with what.
+    l2: float = 300.0
+    #: Entries after which one counts a third, for the part that looks at the newer ones.
+    recent: float = 20.0
+    #: Ridge weight, decay and window of the regression of what comes next.
+    next_l2: float = 300.0
+    next_decay: float = 5.0
+    next_window: int = 30
+    #: Rows that it is made of at most: a million determine the weights of twelve thousand items.
+    next_rows: int = 1_000_000
+    #: Items with linear weights, the most rated ones: 12,000 take 3 GB while they are fitted. The encoder has all.
+    max_items: int = 12_000
+    #: The factors of ``any``, which sees neither order nor time, have iALS beside them: its weights.
+    latent_regularization: float = 0.03
+    latent_unobserved: float = 0.1
+    factors: int = 64
+    hidden: int = 256
+    dropout: float = 0.3
+    epochs: int = 30
+    cuts: int = 8
+    batch_size: int = 256
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    word_share: float = 0.1
+    #: A word of fewer items is not read.
+    min_items: int = 5
+    #: Encoders that are trained with seeds of their own; the ranker sees the mean of their scores.
+    encoders: int = 1
+    #: Rows of each user that the ranker learns from; for ``any`` it is a fifth of them.
+    held_rows: int = 3
+    ranker_hidden: int = 16
+    ranker_epochs: int = 40
+    ranker_weight_decay: float = 0.5
+    #: Rank by the features too, where there are some.
+    use_features: bool = True
+    threads: int = 1
+
+    @property
+    def encoder(self) -> EncoderConfig:
+        """The part of it that the encoder takes."""
+        return EncoderConfig(**{f.name: getattr(self, f.name) for f in fields(EncoderConfig) if hasattr(self, f.name)})
+
+    @property
+    def latent(self) -> IalsConfig:
+        """The part of it that iALS takes."""
+        return IalsConfig(
+            regularization=self.latent_regularization, unobserved=self.latent_unobserved, threads=self.threads
+        )
+
+    @property
+    def ranker(self) -> RankerConfig:
+        """The part of it that the ranker takes."""
+        return RankerConfig(hidden=self.ranker_hidden, epochs=self.ranker_epochs, weight_decay=self.ranker_weight_decay)
+
+
+@dataclass(frozen=True, slots=True)
+class FirstStage:
+    """The fitted parts. ``popularity`` float32[n_items, 2]: how much items are met, in all time and of late."""
+
+    together: ItemWeights
+    following: ItemWeights | None
+    latent: Ials | None
+    encoders: tuple[HistoryEncoder, ...]
+    vectors: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    popularity: NDArray[np.float32]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the columns of :meth:`scores` are."""
+        ordered = ("recent", "next", "newest") if self.following else ()
+        return ("together", *ordered, *(("latent",) if self.latent else ()), "encoder")
+
+    def scores(self, pasts: Pasts, config: FlagshipConfig) -> NDArray[np.float32]:
+        """float32[B, n_items, parts]: the parts' scores, each with mean 0 and deviation 1 within its row."""
+        n_items = self.together.n_items
+        parts: list[NDArray[np.float32]] = [self.together.score(pasts.matrix(n_items))]
+        if self.following is not None:
+            parts.append(self.together.score(pasts.matrix(n_items, decay=config.recent)))
+            window = config.next_window
+            # The second one looks at hardly more than the last entry: what is watched in one evening.
+            decays = (config.next_decay, config.next_decay / 3)
+            parts += [self.following.score(pasts.matrix(n_items, decay=decay, longest=window)) for decay in decays]
+        if self.latent is not None:
+            nobody = np.full(len(pasts), -1, dtype=np.int64)
+            parts.append(self.latent.score(UserBatch(nobody, pasts.matrix(n_items))))
+        short = pasts.newest(config.encoder.longest)
+        logits = [encoder.score(short, *vectors) for encoder, vectors in zip(self.encoders, self.vectors, strict=True)]
+        parts.append(np.asarray(np.mean(logits, axis=0), dtype=np.float32))
+        return np.stack([_standard(part) for part in parts], axis=-1)
+
+
+def _standard(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each row less its mean and by its deviation; a row without any difference is 0."""
+    centred = scores - scores.mean(axis=1, keepdims=True)
+    spread = centred.std(axis=1, keepdims=True)
+    return np.asarray(centred / np.where(spread > 1e-9, spread, 1.0), dtype=np.float32)
+
+
+class Flagship(Recommender):
+    """See the module. Nothing of a user is kept: a new user, a new rating and a new film count without a fit."""
+
+    name: ClassVar[str] = "flagship"
+    config_class: ClassVar[type[Any]] = FlagshipConfig
+    uses_history: ClassVar[bool] = True
+
+    def __init__(self, config: FlagshipConfig | None = None) -> None:
+        super().__init__(config)
+        self._stage: FirstStage | None = None
+        self._ranker: Ranker | None = None
+        self._words: csr_array | None = None
+        self._scaling: tuple[Standardizer, Standardizer] | None = None
+
+    @property
+    def _in_order(self) -> bool:
+        return bool(self.config.task == "next")
+
+    def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
+        """The larger of the closed forms' matrices and the ranker's lists, beside encoders and sorted rows."""
+        config: FlagshipConfig = self.config
+        linear = (2 if self._in_order else 1) * ease_memory(min(n_items, config.max_items))
+        encoder = 5 * 4 * n_items * (2 * config.factors + 1) + 4 * config.batch_size * n_items * 6
+        lists = min(_LISTS, n_users * config.held_rows) * (_BEST + _OTHERS) * 4 * (10 if self._in_order else 6) * 2
+        return max(linear, lists) + linear // 3 + config.encoders * encoder + 80 * n_interactions + 200 * 2**20
+
+    def _fit(
+        self, interactions: Interactions, features: TrainingFeatures | None, seed: int, progress: ProgressCallback
+    ) -> None:
+        config: FlagshipConfig = self.config
+        if config.task not in ("next", "any"):
+            raise RecommenderError(f"flagship: task {config.task!r} is neither 'next' nor 'any'")
+        self._words = _words_of(features, config.min_items)
+        useful = features if config.use_features and self._in_order else None
+        self._scaling = None if useful is None else _scaling(interactions, useful)
+        total = 2 * config.epochs * config.encoders
+        done = 0
+
+        def tell(loss: float) -> None:
+            nonlocal done
+            done += 1
+            figures = {"epoch": float(done), "train_loss": loss}
+            if done > total // 2:
+                self.learning_curve.append({"epoch": float(done - total // 2), "train_loss": loss})
+            progress(Progress(done, total, figures))
+
+        with torch_threads(config.threads):
+            timelines = Timelines(interactions, seed=seed)
+            held = self._held(timelines, seed)
+            kept = np.ones(len(interactions), dtype=bool)
+            kept[timelines.order[held]] = False
+            inner = interactions.take(kept) if kept.any() else interactions
+            self._ranker = None
+            if len(held):
+                self._stage = self._first_stage(inner, seed, tell)
+                lists = self._lists(timelines, held, useful, seed)
+                self._ranker, self.ranker_curve = train_ranker(
+                    *lists, config.ranker, parts=len(self._stage.names), seed=seed
+                )
+            self._stage = self._first_stage(interactions, seed, tell)
+
+    def _first_stage(self, interactions: Interactions, seed: int, tell: Any) -> FirstStage:
+        config: FlagshipConfig = self.config
+        together = goes_with(interactions, l2=config.l2, max_items=config.max_items)
+        following = None
+        if self._in_order:
+            following = comes_next(
+                Timelines(interactions, seed=seed),
+                interactions,
+                l2=config.next_l2,
+                decay=config.next_decay,
+                window=config.next_window,
+                max_items=config.max_items,
+                max_rows=config.next_rows,
+                seed=seed,
+            )
+        latent = None
+        if not self._in_order:
+            latent = Ials(self.config.latent).fit(interactions, seed=seed)
+        encoders = tuple(
+            train(
+                interactions,
+                config.encoder,
+                self._words,
+                in_order=self._in_order,
+                seed=seed + 1_000 * number,
+                tell=lambda _, loss: tell(loss),
+            )
+            for number in range(config.encoders)
+        )
+        return FirstStage(together, following, latent, encoders, _vectors(encoders), _popularity(interactions))
+
+    def _held(self, timelines: Timelines, seed: int) -> NDArray[np.int64]:
+        """The rows, in the timelines' order, that the ranker learns from: the last of each user, or a random fifth."""
+        if not self._in_order:
+            lots = np.random.default_rng(seed).random(len(timelines))
+            return np.flatnonzero(lots < 0.2)
+        rows = timelines.with_past()
+        users = timelines.users[rows]
+        after = np.append(np.flatnonzero(np.diff(users)) + 1, len(users))
+        left = np.repeat(after, np.diff(np.concatenate([[0], after]))) - np.arange(len(users))
+        # A quarter of what a user has at most, so that a short history is not all held out.
+        most = np.maximum(1, np.diff(timelines.starts)[users] // 4)
+        held: NDArray[np.int64] = rows[left <= np.minimum(self.config.held_rows, most)]
+        return held
+
+    def _lists(
+        self, timelines: Timelines, held: NDArray[np.int64], features: TrainingFeatures | None, seed: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
+        """What :func:`train_ranker` takes: inputs float32[Q, C, F], relevant bool[Q, C], offsets float32[Q, C]."""
+        generator = np.random.default_rng(seed)
+        kept = np.ones(len(timelines), dtype=bool)
+        kept[held] = False
+        asked = held if self._in_order else np.unique(timelines.users[held])
+        if len(asked) > _LISTS:
+            asked = np.sort(generator.choice(asked, _LISTS, replace=False))
+        parts = []
+        for start in range(0, len(asked), _USERS):
+            block = asked[start : start + _USERS]
+            if self._in_order:
+                pasts, of, targets = timelines.before(block), np.arange(len(block)), timelines.items[block]
+            else:
+                pasts, rest = timelines.subsets(block, kept)
+                of, targets = rest.rows, rest.items
+            values = None
+            if features is not None:
+                rows = timelines.order[block]
+                times = timelines.times[block]
+                items = ItemsAsOf(features.item_histories, times, self.n_items)
+                values = (features.user_values[rows], items)
+            inputs = self._inputs(pasts, values)
+            parts.append(self._candidates(inputs, pasts, of, targets, generator))
+        inputs, relevant, offsets = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return inputs, relevant, offsets
+
+    def _candidates(
+        self,
+        inputs: NDArray[np.float32],
+        pasts: Pasts,
+        of: NDArray[np.int64],
+        targets: NDArray[np.int64],
+        generator: np.random.Generator,
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
+        """The targets, the best others by the plain blend, and some drawn from the rest, of each list."""
+        stage = self._fitted()
+        size = min(self.n_items, _BEST + _OTHERS)
+        best = min(size, _BEST)
+        order = inputs[..., : len(stage.names)].sum(axis=-1)
+        order[pasts.rows, pasts.items] = -np.inf
+        wanted = np.zeros(order.shape, dtype=bool)
+        wanted[of, targets] = True
+        order[wanted] = np.inf
+        first = np.argpartition(-order, best - 1, axis=1)[:, :best]
+        lots = generator.random(order.shape, dtype=np.float32)
+        lots[np.isneginf(order)] = -1.0
+        np.put_along_axis(lots, first, np.float32(2.0), axis=1)
+        chosen = np.argpartition(-lots, size - 1, axis=1)[:, :size]
+        rows = np.arange(len(chosen))[:, None]
+        rest = np.maximum((~np.isneginf(order)).sum(axis=1, keepdims=True) - best, 0)
+        drawn = lots[rows, chosen] <= 1.0
+        shares = np.log(np.maximum(rest, 1) / np.maximum(np.minimum(rest, size - best), 1))
+        offsets = np.where(drawn, shares, 0.0) + np.where(np.isneginf(order[rows, chosen]), -np.inf, 0.0)
+        return inputs[rows, chosen], wanted[rows, chosen], offsets.astype(np.float32)
+
+    def _inputs(self, pasts: Pasts, values: tuple[NDArray[np.float32] | None, Any] | None) -> NDArray[np.float32]:
+        """float32[B, n_items, F]: parts, popularity, length of the history, and the scaled features of both sides."""
+        stage = self._fitted()
+        scores = stage.scores(pasts, self.config)
+        shape = scores.shape[:2]
+        length = (np.log1p(pasts.lengths) - 4.0).astype(np.float32)
+        columns = [
+            scores,
+            np.broadcast_to(stage.popularity, (*shape, stage.popularity.shape[1])),
+            np.broadcast_to(length[:, None, None], (*shape, 1)),
+        ]
+        if self._scaling is not None:
+            users, items = values if values is not None else (None, None)
+            columns += self._scaled(shape, users, items)
+        return np.concatenate(columns, axis=-1, dtype=np.float32)
+
+    def _scaled(
+        self, shape: tuple[int, int], users: NDArray[np.float32] | None, items: Any
+    ) -> list[NDArray[np.float32]]:
+        """The features of both sides as columns of the inputs; what a batch does not bring is unknown."""
+        if self._scaling is None:
+            return []
+        of_users, of_items = self._scaling
+        known = np.full((shape[0], len(of_users.mean)), np.nan, np.float32) if users is None else users
+        if isinstance(items, ItemsAsOf):
+            every = np.arange(self.n_items)[None, :]
+            tables = [history.as_of(every, items.times[:, None]) for history in items.histories]
+            facts = np.concatenate([np.empty((*shape, 0), np.float32), *tables], axis=-1)
+        else:
+            facts = np.full((self.n_items, len(of_items.mean)), np.nan, np.float32) if items is None else items
+        scaled = of_items.transform(facts)
+        return [
+            np.broadcast_to(scaled, (*shape, scaled.shape[-1])),
+            np.broadcast_to(of_users.transform(known)[:, None, :], (*shape, of_users.width)),
+        ]
+
+    def score(self, batch: UserBatch) -> NDArray[np.float32]:
+        """The ranker's scores of all items; the plain blend of the parts where there was nothing to train it on."""
+        pasts = Pasts.of_batch(batch, in_order=self._in_order)
+        inputs = self._inputs(pasts, (batch.user_features, batch.item_features))
+        if self._ranker is None:
+            return np.asarray(inputs[..., : len(self._fitted().names)].sum(axis=-1), dtype=np.float32)
+        return self._ranker.score(inputs)
+
+    def similarities(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The weights that go from an item to the others, and the cosine of the encoder's vectors, on one scale."""
+        stage = self._fitted()
+        one = csr_array(
+            (np.ones(len(items), np.float32), items, np.arange(len(items) + 1)), shape=(len(items), self.n_items)
+        )
+        vectors = np.mean([asked[:, :-1].numpy() for _, asked in stage.vectors], axis=0)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        units = vectors / np.where(lengths > 0, lengths, 1.0)
+        return _standard(stage.together.score(one)) + _standard((units[items] @ units.T).astype(np.float32))
+
+    def _fitted(self) -> FirstStage:
+        if self._stage is None:
+            raise RecommenderError("flagship: is not fitted")
+        return self._stage
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        stage = self._fitted()
+        arrays: dict[str, NDArray[Any]] = {
+            "popularity": stage.popularity,
+            "together.items": stage.together.items,
+            "together.weights": stage.together.weights,
+        }
+        if stage.following is not None:
+            arrays |= {"following.items": stage.following.items, "following.weights": stage.following.weights}
+        if stage.latent is not None:
+            arrays["latent.items"] = stage.latent.item_factors
+        for number, encoder in enumerate(stage.encoders):
+            arrays |= {f"encoder.{number}.{name}": value.numpy() for name, value in encoder.state_dict().items()}
+        arrays["rated"] = stage.encoders[0].rated.numpy()[:, 0] > 0
+        if self._words is not None:
+            arrays |= {f"words.{name}": getattr(self._words, name) for name in ("data", "indices", "indptr")}
+        if self._ranker is not None:
+            arrays |= ranker_arrays(self._ranker)
+        for side, scale in zip(("user", "item"), self._scaling or (), strict=False):
+            arrays |= {f"scaling.{side}.{f.name}": getattr(scale, f.name) for f in fields(Standardizer)}
+        return {"words": None if self._words is None else int(self._words.shape[1])}, arrays
+
+    def _restore(self, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        config: FlagshipConfig = self.config
+        if len(arrays["rated"]) != self.n_items:
+            raise RecommenderError(f"flagship: weights of {len(arrays['rated'])} items, not of {self.n_items}")
+        if facts["words"] is not None:
+            self._words = csr_array(
+                tuple(arrays[f"words.{name}"] for name in ("data", "indices", "indptr")),
+                shape=(self.n_items, int(facts["words"])),
+            )
+        words = None if self._words is None else Words.of(self._words)
+        encoders = []
+        for number in range(config.encoders):
+            encoder = HistoryEncoder(config.encoder, torch.from_numpy(arrays["rated"]), words, in_order=self._in_order)
+            start = f"encoder.{number}."
+            encoder.load_state_dict(
+                {name.removeprefix(start): torch.from_numpy(arrays[name]) for name in arrays if name.startswith(start)}
+            )
+            encoders.append(encoder.eval())
+        following = None
+        if "following.items" in arrays:
+            following = ItemWeights(arrays["following.items"], arrays["following.weights"], self.n_items)
+        latent = None
+        if "latent.items" in arrays:
+            latent = Ials.of_factors(arrays["latent.items"], config.latent)
+        self._stage = FirstStage(
+            ItemWeights(arrays["together.items"], arrays["together.weights"], self.n_items),
+            following,
+            latent,
+            tuple(encoders),
+            _vectors(tuple(encoders)),
+            arrays["popularity"],
+        )
+        self._ranker = restored_ranker(arrays, config.ranker) if "ranker.change" in arrays else None
+        if "scaling.user.mean" in arrays:
+            user, item = (
+                Standardizer(**{f.name: arrays[f"scaling.{side}.{f.name}"] for f in fields(Standardizer)})
+                for side in ("user", "item")
+            )
+            self._scaling = (user, item)
+
+
+def _words_of(features: TrainingFeatures | None, min_items: int) -> csr_array | None:
+    """csr float32[n_items, F]: the items' words by TF-IDF, rows of unit length; None where there are none."""
+    content: ItemContent | None = None if features is None else features.item_content
+    if content is None:
+        return None
+    counts = content.kinds(_KINDS).counts
+    met = np.asarray((counts > 0).sum(axis=0)).ravel()
+    counts = csr_array(counts[:, np.flatnonzero(met >= min_items)])
+    if counts.shape[1] == 0:
+        return None
+    rarity = np.log(counts.shape[0] / met[met >= min_items]) + 1.0
+    weighted = csr_array((1.0 + np.log(counts.data), counts.indices, counts.indptr), shape=counts.shape)
+    weighted = csr_array(weighted @ diags_array(rarity))
+    lengths = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())
+    return csr_array(diags_array(1.0 / np.where(lengths > 0, lengths, 1.0)) @ weighted).astype(np.float32)
+
+
+def _scaling(interactions: Interactions, features: TrainingFeatures) -> tuple[Standardizer, Standardizer] | None:
+    """The features' scaling as of the training's rows; None where there is no feature on either side."""
+    if not features.user_names and not features.item_names:
+        return None
+    return (
+        Standardizer.fit(features.user_values),
+        Standardizer.fit(features.items_as_of(interactions.items, interactions.timestamps)),
+    )
+
+
+def _popularity(interactions: Interactions) -> NDArray[np.float32]:
+    """float32[n_items, 2]: logarithms of the counts in all time and in the newest tenth of the rows, standardised."""
+    known = interactions.timestamps[interactions.timestamps > 0]
+    cut = np.quantile(known, 0.9) if len(known) else 0
+    recent = interactions.items[interactions.timestamps > cut]
+    counts = np.stack([interactions.item_counts(), np.bincount(recent, minlength=interactions.n_items)], axis=1)
+    logs = np.log1p(counts)
+    spread = logs.std(axis=0)
+    return np.asarray((logs - logs.mean(axis=0)) / np.where(spread > 0, spread, 1.0), dtype=np.float32)
+
+
+@torch.inference_mode()
+def _vectors(encoders: tuple[HistoryEncoder, ...]) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
+    """The vectors of all items, made once: [n_items, factors] as given and [n_items, factors + 1] as asked for."""
+    return tuple((encoder.given_vectors(), encoder.item_vectors()) for encoder in encoders)

@@ -1,0 +1,268 @@
+"""The neural part of the flagship: a history in, a vector out, that is held against the vectors of all items.
+
+There is no vector of a user: who the user is, is what the history says. An item's vector is one of its own plus one
+made of its words, so that a film that nobody rated has its place too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.interactions import Interactions
+from models.timelines import Pasts, Timelines
+
+#: A history is pooled once a scale: weights ``exp(-rank / scale)``, then ``exp(-age / scale)`` with seconds.
+RANK_SCALES = (1.5, 5.0, 20.0, float("inf"))
+AGE_SCALES = (3_600.0, 3 * 86_400.0)
+#: Half stars from 0 to 5.
+_STARS = 11
+#: Users whose scores are held at a time.
+_USERS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderConfig:
+    """How large the encoder is and how it is trained; the defaults were chosen on validations of ml-100k and ml-1m."""
+
+    factors: int = 64
+    hidden: int = 256
+    dropout: float = 0.3
+    epochs: int = 30
+    #: Pasts that are cut of each user in an epoch, at random moments.
+    cuts: int = 8
+    batch_size: int = 256
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    #: Newest entries of a history that are read.
+    longest: int = 200
+    #: Share of the items whose own vector is left out in a step, so that the words learn to stand alone.
+    word_share: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The words of all items as bags: word ``places[e]`` with weight ``weights[e]``, item i's from ``bounds[i]`` on."""
+
+    places: Tensor
+    weights: Tensor
+    bounds: Tensor
+    size: int
+
+    @classmethod
+    def of(cls, words: csr_array) -> Words:
+        """Of csr[n_items, F]."""
+        return cls(
+            torch.from_numpy(words.indices.astype(np.int64)),
+            torch.from_numpy(words.data.astype(np.float32)),
+            torch.from_numpy(words.indptr[:-1].astype(np.int64)),
+            int(words.shape[1]),
+        )
+
+
+def _with_words(vectors: Tensor, words: Words | None, embedding: nn.Embedding | None) -> Tensor:
+    """[n_items, d]: the items' own vectors and the sums of their words'."""
+    if words is None or embedding is None:
+        return vectors
+    return vectors + functional.embedding_bag(
+        words.places, embedding.weight, words.bounds, mode="sum", per_sample_weights=words.weights
+    )
+
+
+class HistoryEncoder(nn.Module):
+    """Pools the vectors of a history's items and stars at several scales, and makes of them one vector of ``factors``.
+
+    ``words`` are bags of words (see :class:`Words`) or None; ``rated`` bool[n_items]: items without a row keep no
+    vector of their own.
+    """
+
+    def __init__(self, config: EncoderConfig, rated: Tensor, words: Words | None, *, in_order: bool) -> None:
+        super().__init__()
+        n_items, width = len(rated), config.factors
+        self.in_order = in_order
+        self.scales = len(RANK_SCALES) + len(AGE_SCALES) if in_order else 1
+        self.given = nn.Embedding(n_items, width)
+        self.asked = nn.Embedding(n_items, width + 1)
+        self.stars = nn.Embedding(_STARS, width)
+        self.words = words
+        self.words_given = None if words is None else nn.Embedding(words.size, width)
+        self.words_asked = None if words is None else nn.Embedding(words.size, width + 1)
+        self.dropout = nn.Dropout(config.dropout)
+        self.straight = nn.Linear(self.scales * width, width, bias=False)
+        self.bent = nn.Sequential(
+            nn.Linear(self.scales * width + 1, config.hidden),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden, width),
+        )
+        self.rated = rated.float()[:, None]
+        for embedding, spread in ((self.given, 0.05), (self.asked, 0.05), (self.stars, 0.02)):
+            nn.init.normal_(embedding.weight, std=spread)
+        for words_of in (self.words_given, self.words_asked):
+            if words_of is not None:
+                nn.init.normal_(words_of.weight, std=0.02)
+
+    def item_vectors(self, own: Tensor | None = None) -> Tensor:
+        """[n_items, factors + 1], the last one the bias; ``own`` [n_items, 1] of 0 and 1 leaves some out."""
+        vectors = self.asked.weight * (self.rated if own is None else self.rated * own)
+        return _with_words(vectors, self.words, self.words_asked)
+
+    def given_vectors(self) -> Tensor:
+        """[n_items, factors]: what an item of the history adds to its pools."""
+        vectors = self.given.weight * self.rated
+        return _with_words(vectors, self.words, self.words_given)
+
+    def encode(self, pasts: Pasts, given: Tensor) -> Tensor:
+        """[B, factors] of B pasts; an empty one has zeros in its pools."""
+        items, bounds = torch.from_numpy(pasts.items), torch.from_numpy(pasts.bounds[:-1])
+        stars = torch.from_numpy(np.clip(np.rint(pasts.stars * 2), 0, _STARS - 1).astype(np.int64))
+        rows = torch.from_numpy(pasts.rows)
+        pools = []
+        for weight in self._weights(pasts):
+            pool = functional.embedding_bag(items, given, bounds, mode="sum", per_sample_weights=weight)
+            pool = pool + functional.embedding_bag(
+                stars, self.stars.weight, bounds, mode="sum", per_sample_weights=weight
+            )
+            mass = torch.zeros(len(pasts)).index_add_(0, rows, weight)
+            # The root, not the mass: that five films were met says more than that one was.
+            pools.append(pool / (mass.sqrt() + 0.1)[:, None])
+        pooled = self.dropout(torch.cat(pools, dim=1))
+        length = torch.from_numpy(np.log1p(pasts.lengths).astype(np.float32))[:, None]
+        vector: Tensor = self.dropout(self.straight(pooled) + self.bent(torch.cat([pooled, length], dim=1)))
+        return vector
+
+    def _weights(self, pasts: Pasts) -> Iterator[Tensor]:
+        if not self.in_order:
+            yield torch.ones(len(pasts.items))
+            return
+        for scale in RANK_SCALES:
+            yield torch.from_numpy(np.exp(-pasts.ranks / np.float32(scale)).astype(np.float32))
+        for scale in AGE_SCALES:
+            yield torch.from_numpy(np.exp(-pasts.ages / np.float32(scale)).astype(np.float32))
+
+    @torch.inference_mode()
+    def score(self, pasts: Pasts, given: Tensor, asked: Tensor) -> NDArray[np.float32]:
+        """float32[B, n_items]: logits, for vectors that were made of the items once."""
+        vector = self.encode(pasts, given)
+        return np.asarray((vector @ asked[:, :-1].T + asked[:, -1]).numpy(), dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """One step's pasts and what came then: entry e of ``targets`` int64[T] belongs to the past ``of`` int64[T]."""
+
+    pasts: Pasts
+    targets: NDArray[np.int64]
+    of: NDArray[np.int64]
+
+
+def train(
+    interactions: Interactions,
+    config: EncoderConfig,
+    words: csr_array | None,
+    *,
+    in_order: bool,
+    seed: int,
+    tell: Callable[[int, float], None],
+) -> HistoryEncoder:
+    """An encoder trained with the softmax over all rated items of what comes next, or of what was held out at random.
+
+    ``tell(epoch, loss)`` after each epoch. The loss of an example with several targets is divided by the root of their
+    number, so that long histories count for more, but not in proportion.
+    """
+    generator = np.random.default_rng(seed)
+    # The global generator of torch feeds initial weights and dropout; it is given back as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        counts = interactions.item_counts()
+        rated = torch.from_numpy(counts > 0)
+        encoder = HistoryEncoder(config, rated, None if words is None else Words.of(words), in_order=in_order)
+        with torch.no_grad():
+            encoder.asked.weight[:, -1] = torch.from_numpy(np.log((counts + 1.0) / (counts + 1.0).sum())).float()
+        timelines = Timelines(interactions, seed=seed)
+        source = _next_examples if in_order else _held_examples
+        steps = source(timelines, config, np.random.default_rng(seed)).size
+        optimizer = torch.optim.AdamW(encoder.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, config.learning_rate, total_steps=max(2, config.epochs * steps + 1), pct_start=0.1
+        )
+        place = torch.from_numpy(np.cumsum(counts > 0) - 1)
+        for epoch in range(1, config.epochs + 1):
+            encoder.train()
+            total, seen = 0.0, 0
+            for examples in source(timelines, config, generator):
+                loss = _loss(encoder, examples, config, rated, place)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
+                optimizer.step()
+                schedule.step()
+                total, seen = total + loss.item() * len(examples.pasts), seen + len(examples.pasts)
+            tell(epoch, total / max(seen, 1))
+    return encoder.eval()
+
+
+def _loss(encoder: HistoryEncoder, examples: Examples, config: EncoderConfig, rated: Tensor, place: Tensor) -> Tensor:
+    own = (torch.rand(len(rated), 1) >= config.word_share).float() if encoder.words_asked is not None else None
+    # What nobody rated is never a target: it would learn only that its words are unwanted.
+    asked = encoder.item_vectors(own)[rated]
+    logits = encoder.encode(examples.pasts, encoder.given_vectors()) @ asked[:, :-1].T + asked[:, -1]
+    of, targets = torch.from_numpy(examples.of), place[torch.from_numpy(examples.targets)]
+    if not encoder.in_order:
+        known = torch.zeros(logits.shape, dtype=torch.bool)
+        known[torch.from_numpy(examples.pasts.rows), place[torch.from_numpy(examples.pasts.items)]] = True
+        logits = logits.masked_fill(known, -1e9)
+    chances = functional.log_softmax(logits, dim=1)[of, targets]
+    root = torch.bincount(of, minlength=len(examples.pasts)).clamp(min=1).sqrt()
+    return -(chances / root[of]).sum() / root.sum()
+
+
+class _Steps:
+    """The steps of one epoch: iterates over examples; ``size`` is how many there are at most."""
+
+    def __init__(self, size: int, make: Callable[[int], Examples]) -> None:
+        self.size = size
+        self._make = make
+
+    def __iter__(self) -> Iterator[Examples]:
+        return (self._make(step) for step in range(self.size))
+
+
+def _next_examples(timelines: Timelines, config: EncoderConfig, generator: np.random.Generator) -> _Steps:
+    """``cuts`` rows of each user that has an order, each the target of what came before it."""
+    rows = timelines.with_past()
+    users, counts = np.unique(timelines.users[rows], return_counts=True)
+    firsts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
+    drawn = np.repeat(np.arange(len(users)), config.cuts)
+    generator.shuffle(drawn)
+    chosen = rows[firsts[drawn] + np.floor(generator.random(len(drawn)) * counts[drawn]).astype(np.int64)]
+
+    def make(step: int) -> Examples:
+        part = chosen[step * config.batch_size : (step + 1) * config.batch_size]
+        return Examples(
+            timelines.before(part, longest=config.longest), timelines.items[part], np.arange(len(part), dtype=np.int64)
+        )
+
+    return _Steps(-(-len(chosen) // config.batch_size), make)
+
+
+def _held_examples(timelines: Timelines, config: EncoderConfig, generator: np.random.Generator) -> _Steps:
+    """Every user with two rows once, of whose rows a random tenth to half is held out."""
+    users = np.flatnonzero(np.diff(timelines.starts) >= 2).astype(np.int64)
+    generator.shuffle(users)
+    share = generator.uniform(0.1, 0.5, size=len(timelines.starts) - 1).astype(np.float32)
+    kept = generator.random(len(timelines), dtype=np.float32) >= share[timelines.users]
+
+    def make(step: int) -> Examples:
+        part = users[step * config.batch_size : (step + 1) * config.batch_size]
+        pasts, held = timelines.subsets(part, kept)
+        return Examples(pasts, held.items, held.rows)
+
+    return _Steps(-(-len(users) // config.batch_size), make)
