@@ -19,8 +19,9 @@ def chosen_settings(name: str, n_interactions: int, protocol: str = "") -> dict[
     for size, settings in _sizes():
         if n_interactions <= size:
             values = settings.get(name, {})
-            own = {key: value for key, value in values.items() if not isinstance(value, dict)}
-            return own | values.get(protocol, {})
+            own: dict[str, Any] = {key: value for key, value in values.items() if not isinstance(value, dict)}
+            own.update(values.get(protocol, {}))
+            return own
     return {}
 
 
