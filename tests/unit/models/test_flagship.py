@@ -1,0 +1,166 @@
+"""The flagship: its closed forms against equations, what its ranker learns, and that a new rating or film counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from models.flagship import Flagship, FlagshipConfig
+from models.interactions import Interactions
+from models.linear_parts import comes_next, goes_with
+from models.neumf import torch_threads
+from models.ranker import RankerConfig, train_ranker
+from models.recommender import RecommenderError, UserBatch
+from models.timelines import Timelines
+from tests.unit.models.examples import content_of_tastes, features_of, two_tastes
+
+_SMALL = FlagshipConfig(
+    l2=5.0, next_l2=1.0, factors=8, hidden=16, epochs=15, batch_size=64, min_items=1, learning_rate=0.02
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small steps are slower on several threads, the more so beside other tests."""
+    with torch_threads(1):
+        yield
+
+
+def chains(n_users: int = 80, n_items: int = 12, length: int = 6, seed: int = 0) -> Interactions:
+    """Users who meet items in a ring, each one after the one before it, from a random start."""
+    starts = np.random.default_rng(seed).integers(0, n_items, n_users)
+    steps = np.arange(length)
+    items = (starts[:, None] + steps) % n_items
+    return Interactions.of(
+        np.repeat(np.arange(n_users), length),
+        items.ravel(),
+        None,
+        np.tile(steps * 3_600 + 1_000_000, n_users),
+        n_items=n_items,
+    )
+
+
+def histories(items: list[list[int]], n_items: int) -> UserBatch:
+    """Users met by nobody before, who met these items an hour apart."""
+    lengths = [len(one) for one in items]
+    order = np.concatenate([np.argsort(one) for one in items]).astype(np.int64)
+    times = np.concatenate([np.arange(length) for length in lengths])
+    bounds = np.concatenate([[0], np.cumsum(lengths)])
+    flat = np.concatenate([np.sort(one) for one in items])
+    history = csr_array((np.ones(len(flat)), flat, bounds), shape=(len(items), n_items))
+    stamps = 1_000_000 + 3_600 * (times[np.repeat(bounds[:-1], lengths) + order])
+    return UserBatch(np.full(len(items), -1), history, history_times=stamps)
+
+
+def test_what_comes_next_solves_the_normal_equations() -> None:
+    rows = Interactions.of([0, 0, 0, 1, 1], [0, 1, 2, 1, 2], None, [1, 2, 3, 1, 2])
+    found = comes_next(
+        Timelines(rows, seed=0), rows, l2=2.0, decay=1.0, window=5, max_items=9, max_rows=99, seed=0
+    ).weights
+    e = np.exp(-1.0)
+    past, target = np.array([[1, 0, 0], [e, 1, 0], [0, 1, 0]]), np.array([[0, 1, 0], [0, 0, 1], [0, 0, 1]])
+    assert found == pytest.approx(np.linalg.solve(past.T @ past + 2 * np.eye(3), past.T @ target), abs=1e-5)
+
+
+def test_only_the_most_rated_items_have_weights_and_the_others_score_nothing() -> None:
+    rows = Interactions.of([0, 0, 1, 1, 2], [0, 1, 0, 1, 2], n_items=4)
+    weights = goes_with(rows, l2=1.0, max_items=2)
+    assert weights.items.tolist() == [0, 1]
+    scores = weights.score(csr_array(np.array([[1.0, 0, 1, 0]])))
+    assert scores[0, 1] > 0
+    assert scores[0, 2:].tolist() == [0, 0]
+
+
+def test_it_finds_what_comes_next_where_what_goes_together_cannot_tell() -> None:
+    rows = chains()
+    fitted = Flagship(_SMALL).fit(rows, seed=1)
+    batch = histories([[3, 4, 5], [5, 4, 3]], rows.n_items)
+    assert fitted.recommend(batch, 1)[0][0].tolist() == [6]
+    assert fitted.score(batch)[0].tolist() != fitted.score(batch)[1].tolist()
+
+
+def test_a_new_rating_changes_the_next_recommendations_without_a_fit() -> None:
+    rows = chains()
+    fitted = Flagship(_SMALL).fit(rows, seed=1)
+    before, after = (fitted.recommend(histories([items], rows.n_items), 3)[0][0] for items in ([2, 3], [2, 3, 8]))
+    assert 9 in after.tolist()
+    assert before.tolist() != after.tolist()
+
+
+def test_a_film_that_nobody_rated_is_placed_by_its_words() -> None:
+    rows, _ = two_tastes()
+    # One more film of the second taste, which nobody met, and one of the first.
+    wide = Interactions.of(
+        rows.users, rows.items, rows.ratings, rows.timestamps, n_users=rows.n_users, n_items=rows.n_items + 2
+    )
+    content = content_of_tastes(rows.n_items)
+    names = list(content.names)
+    extra = np.zeros((2, len(names)), dtype=np.float32)
+    extra[0, names.index("genre:taste1")] = extra[1, names.index("genre:taste0")] = 1
+    counts = csr_array(np.vstack([content.counts.toarray(), extra]))
+    features = replace(
+        features_of(wide), item_content=replace(content, counts=counts, years=np.append(content.years, [1990, 1990]))
+    )
+    fitted = Flagship(replace(_SMALL, use_features=False, word_share=0.3, min_items=2)).fit(wide, features, seed=1)
+    batch = UserBatch(np.array([-1, -1]), wide.matrix()[[0, 1]])
+    scores = fitted.score(batch)
+    first, second = rows.n_items + 1, rows.n_items
+    assert scores[0, first] > scores[0, second]
+    assert scores[1, second] > scores[1, first]
+
+
+def test_the_ranker_learns_which_part_to_believe() -> None:
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(300, 20, 2)).astype(np.float32)
+    relevant = inputs[..., 1] == inputs[..., 1].max(axis=1, keepdims=True)
+    ranker, curve = train_ranker(inputs, relevant, np.zeros((300, 20), np.float32), RankerConfig(), parts=2, seed=1)
+    found = ranker.score(inputs).argmax(axis=1) == relevant.argmax(axis=1)
+    assert found.mean() > 0.9
+    assert curve[-1]["watched_loss"] < curve[0]["watched_loss"]
+
+
+def test_a_drawn_candidate_counts_for_all_that_it_stands_for() -> None:
+    # Of a hundred and fifty items with a high input three are drawn; the three with a low one are all there.
+    inputs = np.zeros((400, 6, 1), dtype=np.float32)
+    inputs[:, 3:, 0] = 1.0
+    relevant = np.zeros((400, 6), dtype=bool)
+    which = np.random.default_rng(0).integers(0, 6, 400)
+    relevant[np.arange(400), which] = True
+    plain, weighted = np.zeros((400, 6), np.float32), np.zeros((400, 6), np.float32)
+    weighted[:, 3:] = np.log(50.0)
+    asked = np.array([[0.0], [1.0]], dtype=np.float32)
+    gaps = []
+    for offsets in (plain, weighted):
+        ranker, _ = train_ranker(inputs, relevant, offsets, RankerConfig(epochs=60), parts=1, seed=1)
+        scores = ranker.score(asked)
+        gaps.append(scores[1] - scores[0])
+    assert gaps[1] < gaps[0] - 2.0
+
+
+def test_with_nothing_to_hold_out_the_plain_blend_ranks(tmp_path: Path) -> None:
+    one_each = Interactions.of([0, 1, 2], [0, 1, 1], None, [5, 6, 7], n_items=3)
+    fitted = Flagship(_SMALL).fit(one_each, seed=1)
+    fitted.save(tmp_path)
+    batch = histories([[0]], 3)
+    assert np.isfinite(fitted.score(batch)).all()
+    assert Flagship.load(tmp_path).score(batch) == pytest.approx(fitted.score(batch))
+
+
+def test_an_unknown_task_is_refused() -> None:
+    with pytest.raises(RecommenderError, match="neither 'next' nor 'any'"):
+        Flagship(replace(_SMALL, task="all")).fit(chains(), seed=1)
+
+
+def test_a_user_without_a_history_gets_what_is_popular() -> None:
+    rows, _ = two_tastes()
+    popular = Interactions.of(
+        np.append(rows.users, np.arange(40)), np.append(rows.items, np.zeros(40)), n_users=60, n_items=rows.n_items
+    )
+    fitted = Flagship(replace(_SMALL, task="any")).fit(popular, seed=1)
+    nobody = UserBatch(np.array([-1]), csr_array((1, rows.n_items)))
+    assert np.isfinite(fitted.score(nobody)).all()
