@@ -15,7 +15,7 @@ from torch import Tensor
 from models.features import TrainingFeatures
 from models.interactions import Interactions
 from models.neumf import torch_threads
-from models.rating import Factors, RatingRecommender, cosines
+from models.rating import FactorRecommender, Factors, cosines
 from models.recommender import Progress, ProgressCallback, Recommender, RecommenderError, UserBatch
 
 #: Cells of the padded histories, times the factors, that are solved at a time (float32: 64 MB).
@@ -156,7 +156,7 @@ class AlsConfig:
     threads: int = 1
 
 
-class Als(RatingRecommender):
+class Als(FactorRecommender):
     """Biases by damped means, then factors of what they leave over: each side in turn, in closed form."""
 
     name: ClassVar[str] = "als"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, ndtri
 
 from models.features import TrainingFeatures
 from models.interactions import Interactions
@@ -25,10 +26,46 @@ class Factors:
     item_factors: NDArray[np.float32]
 
 
-class RatingRecommender(Recommender):
-    """A recommender whose score is the number of stars that a user would give.
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Stars that are expected and how far off they may be: the mean and standard deviation, float32 of any one shape.
 
-    The stars are a mean, a bias of the user, one of the item and a product of factors::
+    What is foretold is the rating itself, so that the deviation holds the user's whims beside what is not known of his
+    taste. Neither is cut to the scale.
+    """
+
+    mean: NDArray[np.float32]
+    deviation: NDArray[np.float32]
+
+    def interval(self, level: float = 0.8) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Two bounds between which the rating is with probability ``level``, as likely above as below."""
+        reach = np.float32(ndtri(0.5 + level / 2)) * self.deviation
+        return self.mean - reach, self.mean + reach
+
+    def chance_of(self, stars: float) -> NDArray[np.float32]:
+        """The probability of so many stars or more, on a scale without steps."""
+        return np.asarray(ndtr((self.mean - np.float32(stars)) / self.deviation), dtype=np.float32)
+
+
+class RatingRecommender(Recommender):
+    """A recommender whose score is the number of stars that a user would give, and that can be asked for pairs."""
+
+    @abstractmethod
+    def predict(self, users: ArrayLike, items: ArrayLike) -> NDArray[np.float32]:
+        """float32[N]: the stars of pairs; user -1 is a stranger. Not cut to the scale."""
+
+    def _pairs(self, users: ArrayLike, items: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The pairs as int64[N]; ``RecommenderError`` for an index outside the training's."""
+        u, i = np.asarray(users, dtype=np.int64), np.asarray(items, dtype=np.int64)
+        if len(u) and (u.max() >= self.n_users or i.min() < 0 or i.max() >= self.n_items):
+            raise RecommenderError(f"{self.name}: a user or item index outside {self.n_users} and {self.n_items}")
+        return u, i
+
+
+class FactorRecommender(RatingRecommender):
+    """Stars from a mean, a bias of the user, one of the item and a product of factors.
+
+    ::
 
         r(u, i) = mean + user_bias[u] + item_bias[i] + user_factors[u] · item_factors[i]
 
@@ -64,9 +101,7 @@ class RatingRecommender(Recommender):
 
     def predict(self, users: ArrayLike, items: ArrayLike) -> NDArray[np.float32]:
         """float32[N]: the stars of pairs; user -1 is a stranger. Not cut to the scale."""
-        u, i = np.asarray(users, dtype=np.int64), np.asarray(items, dtype=np.int64)
-        if len(u) and (u.max() >= self.n_users or i.min() < 0 or i.max() >= self.n_items):
-            raise RecommenderError(f"{self.name}: a user or item index outside {self.n_users} and {self.n_items}")
+        u, i = self._pairs(users, items)
         known, place = u >= 0, np.maximum(u, 0)
         personal = self._user_bias[place] + np.einsum("nf,nf->n", self._user_factors[place], self._item_factors[i])
         return np.asarray(self._mean + self._item_bias[i] + np.where(known, personal, 0.0), dtype=np.float32)

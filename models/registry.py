@@ -23,12 +23,13 @@ _CLASSES = {
     "svd": ("models.svd", "Svd"),
     "svdpp": ("models.svd", "Svdpp"),
     "als": ("models.als", "Als"),
+    "bmf": ("models.bayesian_mf", "BayesianMF"),
 }
 
 #: Every name that :func:`recommender_class` knows, in the order of the tables.
 RECOMMENDERS = tuple(_CLASSES)
 #: Those that predict stars: subclasses of ``models.rating.RatingRecommender``.
-RATING_RECOMMENDERS = ("svd", "svdpp", "als")
+RATING_RECOMMENDERS = ("svd", "svdpp", "als", "bmf")
 #: Those that the ranking protocols compare.
 RANKING_RECOMMENDERS = tuple(name for name in RECOMMENDERS if name not in RATING_RECOMMENDERS)
 

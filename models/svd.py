@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 
 from models.interactions import Interactions
-from models.rating import Factors, RatingRecommender
+from models.rating import FactorRecommender, Factors
 from models.recommender import Progress, ProgressCallback, RecommenderError
 
 
@@ -57,7 +57,7 @@ class _Step:
         return np.asarray(self._sums @ values, dtype=np.float32)
 
 
-class Svd(RatingRecommender):
+class Svd(FactorRecommender):
     """Biases and factors that shrink the squared error of each rating plus ``regularization`` times their squares."""
 
     name: ClassVar[str] = "svd"
@@ -92,7 +92,7 @@ class Svd(RatingRecommender):
         return Factors(bu, bi, p, q)
 
 
-class Svdpp(RatingRecommender):
+class Svdpp(FactorRecommender):
     """SVD whose user factors also have a part of every item that the user rated, whatever the stars.
 
     ``p[u] + |N(u)|^-1/2 * sum of y[j] for j in N(u)`` stands where SVD has ``p[u]``; kept is the whole.

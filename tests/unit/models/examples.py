@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+from scipy.sparse import csr_array
 
 from models.features import FeatureHistory, TrainingFeatures
 from models.interactions import Interactions
@@ -73,8 +74,10 @@ def content_of_tastes(n_items: int) -> ItemContent:
 
 
 def batch_of(interactions: Interactions, users: np.ndarray, features: TrainingFeatures | None = None) -> UserBatch:
-    """The given users with their history and, where there are features, of their first row and the films' last."""
-    history = interactions.matrix()[np.maximum(users, 0)]
+    """The given users with their stars and, where there are features, of their first row and the films' last."""
+    shape = (interactions.n_users, interactions.n_items)
+    stars = csr_array((interactions.ratings, (interactions.users, interactions.items)), shape=shape)
+    history = stars[np.maximum(users, 0)]
     if features is None:
         return UserBatch(users.astype(np.int64), history)
     first = np.searchsorted(np.sort(interactions.users), np.maximum(users, 0))
