@@ -307,7 +307,7 @@ class BayesianMF(RatingRecommender):
         return _Solved(solved[..., 0], roots, noise)
 
     def _gathered(self, history: csr_array, counts: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-        """Each history's films [b, draws, L, d], the stars less mean and film's bias, and their weights [b, draws, L]."""
+        """Each history's films [b, draws, L, d], what is left of its stars, and the weights of both [b, draws, L]."""
         places = np.arange(max(1, int(counts.max(initial=0))))[None, :]
         filled = places < counts[:, None]
         cells = np.where(filled, history.indptr[:-1][:, None] + places, 0)
