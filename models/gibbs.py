@@ -133,6 +133,9 @@ class Rated:
         """
         n, d = expected.shape
         upper = np.triu_indices(d)
+        places = np.zeros((d, d), dtype=np.int64)
+        places[upper] = np.arange(len(upper[0]))
+        whole = torch.from_numpy(np.maximum(places, places.T).reshape(-1))
         design = others.astype(np.float32)
         design[:, 0] = 1.0
         weighted = design * other_weights[:, None].astype(np.float32)
@@ -148,9 +151,7 @@ class Rated:
         step = max(1, _CELLS // (d * d))
         for start in range(0, n, step):
             part = slice(start, start + step)
-            system = torch.empty(len(flat[part]), d, d)
-            system[:, upper[0], upper[1]] = flat[part] * own[part, None]
-            system[:, upper[1], upper[0]] = flat[part] * own[part, None]
+            system = (flat[part] * own[part, None])[:, whole].reshape(-1, d, d)
             root = torch.linalg.cholesky(system + precision)
             half = torch.linalg.solve_triangular(root, right[part, :, None], upper=False)
             solved = torch.linalg.solve_triangular(root.mT, half + noise[part, :, None], upper=True)
