@@ -44,3 +44,11 @@ def test_svd_and_svdpp_meet_surprises_table_on_five_folds_of_ml_100k(name: str, 
     row = run_cell(problem, Recipe(name), seed=1)
     assert row["rmse"] == pytest.approx(rmse, abs=0.01)
     assert row["mae"] == pytest.approx(mae, abs=0.01)
+
+
+def test_bmf_predicts_the_stars_of_u1_as_measured_and_beyond_the_published_rows() -> None:
+    problem = read_problem("rating", {"train": real_file("ml-100k/u1.base"), "test": real_file("ml-100k/u1.test")})
+    row = run_cell(problem, Recipe("bmf"), seed=1)
+    assert row["rmse"] == pytest.approx(0.8825, abs=0.003)
+    # GHRS, the best published row of this split.
+    assert row["rmse"] < 0.887
