@@ -25,7 +25,16 @@ from models.item_content import DECADE, GENRE, TAG, ItemContent
 from models.linear_parts import ItemWeights, comes_next, goes_with
 from models.neumf import torch_threads
 from models.ranker import Ranker, RankerConfig, ranker_arrays, restored_ranker, train_ranker
-from models.recommender import Progress, ProgressCallback, Recommender, RecommenderError, UserBatch
+from models.recommender import (
+    LEFT_OUT,
+    Progress,
+    ProgressCallback,
+    Recommender,
+    RecommenderError,
+    UserBatch,
+    newest_entries,
+    without_each,
+)
 from models.timelines import Pasts, Timelines
 
 #: Words of the items that the encoder reads: what a title's words say of taste is noise.
@@ -34,6 +43,8 @@ _KINDS = (GENRE, DECADE, TAG)
 _LISTS, _BEST, _OTHERS = 20_000, 200, 200
 #: Users whose scores are held at a time while the ranker's lists are made.
 _USERS = 128
+#: A deviation below this is rounding.
+_FLAT = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,30 +125,50 @@ class FirstStage:
         ordered = ("recent", "next", "newest") if self.following else ()
         return ("together", *ordered, *(("latent",) if self.latent else ()), "encoder")
 
-    def scores(self, pasts: Pasts, config: FlagshipConfig) -> NDArray[np.float32]:
-        """float32[B, n_items, parts]: the parts' scores, each with mean 0 and deviation 1 within its row."""
+    def scores(
+        self, pasts: Pasts, config: FlagshipConfig, wanted: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """float32[B, n_items, parts]: the parts' own scores of all items, or of the ``wanted`` ones alone."""
         n_items = self.together.n_items
-        parts: list[NDArray[np.float32]] = [self.together.score(pasts.matrix(n_items))]
+        parts: list[NDArray[np.float32]] = [self.together.score(pasts.matrix(n_items), wanted)]
         if self.following is not None:
-            parts.append(self.together.score(pasts.matrix(n_items, decay=config.recent)))
+            parts.append(self.together.score(pasts.matrix(n_items, decay=config.recent), wanted))
             window = config.next_window
             # The second one looks at hardly more than the last entry: what is watched in one evening.
-            decays = (config.next_decay, config.next_decay / 3)
-            parts += [self.following.score(pasts.matrix(n_items, decay=decay, longest=window)) for decay in decays]
+            parts += [
+                self.following.score(pasts.matrix(n_items, decay=decay, longest=window), wanted)
+                for decay in (config.next_decay, config.next_decay / 3)
+            ]
         if self.latent is not None:
             nobody = np.full(len(pasts), -1, dtype=np.int64)
-            parts.append(self.latent.score(UserBatch(nobody, pasts.matrix(n_items))))
+            every = self.latent.score(UserBatch(nobody, pasts.matrix(n_items)))
+            parts.append(every if wanted is None else every[:, wanted])
         short = pasts.newest(config.encoder.longest)
-        logits = [encoder.score(short, *vectors) for encoder, vectors in zip(self.encoders, self.vectors, strict=True)]
+        places = slice(None) if wanted is None else torch.from_numpy(wanted)
+        logits = [
+            encoder.score(short, given, asked[places])
+            for encoder, (given, asked) in zip(self.encoders, self.vectors, strict=True)
+        ]
         parts.append(np.asarray(np.mean(logits, axis=0), dtype=np.float32))
-        return np.stack([_standard(part) for part in parts], axis=-1)
+        return np.stack(parts, axis=-1)
 
 
-def _standard(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each row less its mean and by its deviation; a row without any difference is 0."""
-    centred = scores - scores.mean(axis=1, keepdims=True)
-    spread = centred.std(axis=1, keepdims=True)
-    return np.asarray(centred / np.where(spread > 1e-9, spread, 1.0), dtype=np.float32)
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Mean and deviation of each part's scores over all items, float32[B, 1, parts]: what puts them on one scale."""
+
+    mean: NDArray[np.float32]
+    deviation: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, scores: NDArray[np.float32]) -> Moments:
+        """Of float32[B, n_items, parts]; a part that tells no item from another has deviation 1."""
+        spread = scores.std(axis=1, keepdims=True)
+        return cls(scores.mean(axis=1, keepdims=True), np.where(spread > _FLAT, spread, np.float32(1.0)))
+
+    def scaled(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The scores less the mean, by the deviation."""
+        return np.asarray((scores - self.mean) / self.deviation, dtype=np.float32)
 
 
 class Flagship(Recommender):
@@ -308,16 +339,28 @@ class Flagship(Recommender):
         """float32[B, n_items, F]: parts, popularity, length of the history, and the scaled features of both sides."""
         stage = self._fitted()
         scores = stage.scores(pasts, self.config)
-        shape = scores.shape[:2]
+        return self._beside(Moments.of(scores).scaled(scores), pasts, values)
+
+    def _beside(
+        self,
+        scaled: NDArray[np.float32],
+        pasts: Pasts,
+        values: tuple[NDArray[np.float32] | None, Any] | None,
+        wanted: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.float32]:
+        """The scaled parts float32[B, n_items, parts] with the other inputs, of all items or of the wanted ones."""
+        shape = scaled.shape[:2]
+        popularity = self._fitted().popularity
         length = (np.log1p(pasts.lengths) - 4.0).astype(np.float32)
         columns = [
-            scores,
-            np.broadcast_to(stage.popularity, (*shape, stage.popularity.shape[1])),
+            scaled,
+            np.broadcast_to(popularity if wanted is None else popularity[wanted], (*shape, popularity.shape[1])),
             np.broadcast_to(length[:, None, None], (*shape, 1)),
         ]
         if self._scaling is not None:
             users, items = values if values is not None else (None, None)
-            columns += self._scaled(shape, users, items)
+            features = self._scaled((len(pasts), self.n_items), users, items)
+            columns += features if wanted is None else [column[:, wanted] for column in features]
         return np.concatenate(columns, axis=-1, dtype=np.float32)
 
     def _scaled(
@@ -340,13 +383,40 @@ class Flagship(Recommender):
             np.broadcast_to(of_users.transform(known)[:, None, :], (*shape, of_users.width)),
         ]
 
-    def score(self, batch: UserBatch) -> NDArray[np.float32]:
-        """The ranker's scores of all items; the plain blend of the parts where there was nothing to train it on."""
-        pasts = Pasts.of_batch(batch, in_order=self._in_order)
-        inputs = self._inputs(pasts, (batch.user_features, batch.item_features))
+    def contributions(self, batch: UserBatch, items: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What the scores lose without each of the newest entries, on the scale that the whole history has.
+
+        Only the asked items are scored again, which is what makes a reason cheap: the parts' means and deviations over
+        all items are those of the whole history, which one entry hardly moves.
+        """
+        self._explains(batch)
+        entries = newest_entries(batch, LEFT_OUT)
+        found = np.zeros((len(items), batch.history.nnz), dtype=np.float32)
+        if len(entries):
+            stage, config = self._fitted(), self.config
+            whole = Pasts.of_batch(batch, in_order=self._in_order)
+            moments = Moments.of(stage.scores(whole, config))
+            without = without_each(batch, entries)
+            totals = []
+            for asked in (batch, without):
+                pasts = Pasts.of_batch(asked, in_order=self._in_order)
+                scaled = moments.scaled(stage.scores(pasts, config, items))
+                totals.append(
+                    self._total(self._beside(scaled, pasts, (asked.user_features, asked.item_features), items))
+                )
+            found[:, entries] = (totals[0] - totals[1]).T
+        return found
+
+    def _total(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The ranker's scores float32[B, n]; the plain blend of the parts where there was nothing to train it on."""
         if self._ranker is None:
             return np.asarray(inputs[..., : len(self._fitted().names)].sum(axis=-1), dtype=np.float32)
         return self._ranker.score(inputs)
+
+    def score(self, batch: UserBatch) -> NDArray[np.float32]:
+        """The ranker's scores of all items."""
+        pasts = Pasts.of_batch(batch, in_order=self._in_order)
+        return self._total(self._inputs(pasts, (batch.user_features, batch.item_features)))
 
     def similarities(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
         """The weights that go from an item to the others, and the cosine of the encoder's vectors, on one scale."""
@@ -357,7 +427,8 @@ class Flagship(Recommender):
         vectors = np.mean([asked[:, :-1].numpy() for _, asked in stage.vectors], axis=0)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         units = vectors / np.where(lengths > 0, lengths, 1.0)
-        return _standard(stage.together.score(one)) + _standard((units[items] @ units.T).astype(np.float32))
+        both = np.stack([stage.together.score(one), (units[items] @ units.T).astype(np.float32)], axis=-1)
+        return np.asarray(Moments.of(both).scaled(both).sum(axis=-1), dtype=np.float32)
 
     def _fitted(self) -> FirstStage:
         if self._stage is None:

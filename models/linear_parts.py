@@ -29,12 +29,17 @@ class ItemWeights:
     weights: NDArray[np.float32]
     n_items: int
 
-    def score(self, history: csr_array) -> NDArray[np.float32]:
-        """float32[B, n_items] of histories csr[B, n_items] with the weight of each entry."""
+    def score(self, history: csr_array, wanted: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """float32[B, n_items] of histories csr[B, n_items] with the weight of each entry; or of some items alone."""
+        known = history if len(self.items) == self.n_items else csr_array(history[:, self.items])
+        if wanted is not None:
+            places = np.minimum(np.searchsorted(self.items, wanted), max(len(self.items) - 1, 0))
+            columns = np.where(self.items[places] == wanted, self.weights[:, places], np.float32(0.0))
+            return np.asarray(known @ columns, dtype=np.float32)
         if len(self.items) == self.n_items:
-            return np.asarray(history @ self.weights, dtype=np.float32)
+            return np.asarray(known @ self.weights, dtype=np.float32)
         scores = np.zeros((history.shape[0], self.n_items), dtype=np.float32)
-        scores[:, self.items] = csr_array(history[:, self.items]) @ self.weights
+        scores[:, self.items] = known @ self.weights
         return scores
 
 

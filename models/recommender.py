@@ -173,11 +173,11 @@ class Recommender(ABC):
         Raises ``RecommenderError`` for several users, or a model whose scores do not come from the history.
         """
         self._explains(batch)
-        entries = _newest(batch, LEFT_OUT)
+        entries = newest_entries(batch, LEFT_OUT)
         found = np.zeros((len(items), batch.history.nnz), dtype=np.float32)
         if len(entries):
             whole = self.score(batch)[0, items]
-            found[:, entries] = whole[:, None] - self.score(_without_each(batch, entries))[:, items].T
+            found[:, entries] = whole[:, None] - self.score(without_each(batch, entries))[:, items].T
         return found
 
     def word_weights(self, batch: UserBatch, items: NDArray[np.int64]) -> WordWeights | None:
@@ -253,13 +253,13 @@ class Recommender(ABC):
         """Take over what :meth:`_state` gave."""
 
 
-def _newest(batch: UserBatch, count: int) -> NDArray[np.int64]:
+def newest_entries(batch: UserBatch, count: int) -> NDArray[np.int64]:
     """The entries of the one user's history that are the newest, at most so many; the last where no time is known."""
     times = np.zeros(batch.history.nnz) if batch.history_times is None else batch.history_times
     return np.sort(np.argsort(times, kind="stable")[-count:]).astype(np.int64)
 
 
-def _without_each(batch: UserBatch, entries: NDArray[np.int64]) -> UserBatch:
+def without_each(batch: UserBatch, entries: NDArray[np.int64]) -> UserBatch:
     """The one user as many times as there are ``entries`` of his history, each time without one of them."""
     n, length = len(entries), batch.history.nnz
     kept = np.arange(length)[None, :] != entries[:, None]
