@@ -32,6 +32,14 @@ _EXAMPLE_ITEM: JsonDict = {
     "link": "https://www.imdb.com/title/tt0111161/",
     "link_kind": "imdb_title",
     "source": "collaborative",
+    "reason": {
+        "text": "Because you rated Pulp Fiction and The Usual Suspects; genre Crime.",
+        "films": [
+            {"movie_id": 296, "title": "Pulp Fiction", "weight": 0.21},
+            {"movie_id": 50, "title": "The Usual Suspects", "weight": 0.17},
+        ],
+        "words": [{"kind": "genre", "word": "Crime", "weight": 0.04}],
+    },
 }
 _EXAMPLE_PROVENANCE: JsonDict = {
     "model_version": "neumf-0a1b2c3d4e5f",
@@ -83,6 +91,33 @@ class SimilarRequest(BaseModel):
     )
 
 
+class ReasonFilm(BaseModel):
+    """A film that the user rated, and what it weighs in a recommendation."""
+
+    movie_id: int = Field(description="The edition's own id of the film.")
+    title: str = Field(description="Title without the year.")
+    weight: float = Field(
+        description="How much this rating raises the film's score: for a model that reads the history what the score"
+        " would lose without it. Comparable within one answer."
+    )
+
+
+class ReasonWord(BaseModel):
+    """A word that a recommended film shares with what the user rated."""
+
+    kind: str = Field(description="`genre`, `decade` of release, `title` or `tag`.")
+    word: str = Field(description="The word itself.")
+    weight: float = Field(description="What the word gives to the score; comparable within one answer.")
+
+
+class Reason(BaseModel):
+    """Why a film is recommended, computed from the model that scored it: as a sentence and as data."""
+
+    text: str = Field(description="The reason as a sentence.")
+    films: list[ReasonFilm] = Field(description="What of the user's ratings weighed most, heaviest first.")
+    words: list[ReasonWord] = Field(description="The content that weighed most, where the model reads content.")
+
+
 class Item(BaseModel):
     """One film of an answer."""
 
@@ -102,6 +137,11 @@ class Item(BaseModel):
     )
     source: Literal["collaborative", "popular", "similar"] = Field(
         description="Why the film is here: the user's taste, popularity, or likeness to the film asked for."
+    )
+    reason: Reason | None = Field(
+        default=None,
+        description="What of the user's history and of the film's content weighed most; null where the model's scores"
+        " do not tell.",
     )
 
 

@@ -13,6 +13,8 @@ from bento.store.history import AppHistory
 from models.bundle import Bundle
 from models.interactions import Interactions
 from models.neumf import NeuMF, NeuMFConfig
+from models.popularity import Popularity
+from models.recommender import UnknownUser, UserBatch
 from tests.unit.bento.conftest import MET, TITLES, RecordingReader, features_of
 
 
@@ -207,3 +209,53 @@ def test_a_user_whom_such_a_model_does_not_know_gets_films_like_those_he_rated_a
     assert {item.source for item in answer.items} == {"similar"}
     assert answer.fallback is not None
     assert (answer.fallback.used, answer.fallback.cause) == ("likeness", "new_user")
+
+
+def test_a_recommended_film_says_which_of_the_users_films_weighed_and_removing_it_lowers_the_score(
+    bundle: Bundle,
+) -> None:
+    served = Served.of(bundle, None)
+    told = _told({900: 5.0, 901: 4.0})
+    (gamma,) = [item for item in _ask_with(served, 1_000_000_001, told).items if item.title == "Gamma"]
+    assert gamma.reason is not None
+    heaviest = gamma.reason.films[0]
+    assert gamma.reason.text.startswith(f"Because you rated {heaviest.title}")
+    assert heaviest.weight > 0
+    kept = {key: stars for key, stars in ((900, 5.0), (901, 4.0)) if key != heaviest.movie_id + 800}
+    without = {item.title: item.score for item in _ask_with(served, 1_000_000_001, _told(kept)).items}
+    assert without["Gamma"] == pytest.approx(gamma.score - heaviest.weight, abs=1e-6)
+
+
+def test_popular_films_say_how_many_rated_them(bundle: Bundle) -> None:
+    alpha = _ask(Served.of(bundle, None), 999, k=1).items[0]
+    assert alpha.reason is not None
+    assert (alpha.reason.text, alpha.reason.films, alpha.reason.words) == ("Rated by 3 users.", [], [])
+
+
+class _ByIndex(Popularity):
+    """Knows users by their index alone; its likeness is a table: Beta and Gamma are like Alpha, Epsilon like Delta."""
+
+    name = "by index"
+
+    def score(self, batch: UserBatch) -> np.ndarray:
+        if (batch.users < 0).any():
+            raise UnknownUser("by index")
+        return super().score(batch)
+
+    def similarities(self, items: np.ndarray) -> np.ndarray:
+        alike = np.array([[0, 3, 1, -1, 0], [3, 0, 1, 0, 0], [1, 1, 0, 0, 0], [-1, 0, 0, 0, 2], [0, 0, 0, 2, 0]])
+        return alike[items].astype(np.float32)
+
+
+def test_a_user_whom_the_model_does_not_know_hears_which_of_his_ratings_the_films_are_like(bundle: Bundle) -> None:
+    rows = [(user, item) for user, met in MET.items() for item in met]
+    users, items = zip(*rows, strict=True)
+    interactions = Interactions.of(users, items, n_users=len(MET), n_items=len(TITLES))
+    served = Served.of(replace(bundle, recommender=_ByIndex().fit(interactions)), None)
+    answer = _ask_with(served, 1_000_000_001, _told({900: 5.0, 903: 0.5}))
+    assert {item.source for item in answer.items} == {"similar"}
+    films = {item.title: item.reason and [film.title for film in item.reason.films] for item in answer.items}
+    # He did not like Delta, so that it is a reason for nothing.
+    assert films == {"Beta": ["Alpha"], "Gamma": ["Alpha"], "Epsilon": None}
+    # Without a rating in the app nothing tells what of the history a known user's scores come from.
+    assert {item.reason for item in _ask(served, 11).items} == {None}
