@@ -24,14 +24,18 @@ class HybridConfig:
     settings: Mapping[str, Any] = field(default_factory=dict)
     #: The weight of the content's scores, between 0 and 1; the collaborative ones have the rest.
     weight: float = 0.1
+    #: What popularity adds to the collaborative scores, in their own units, a standard deviation of the logarithm of
+    #: the ratings. Those scores grow with the history, so that it counts for who has rated little and fades.
+    popularity: float = 0.0
     content: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Hybrid(Recommender):
     """Scores with ``(1 - weight) * z(collaborative) + weight * z(content)``, z a user's scores in standard deviations.
 
-    Mean and deviation of the collaborative scores are of the films that somebody met in the fit: the others have no
-    such score and get 0, the mean, so that an unrated film is placed by its content.
+    To the collaborative scores some popularity may be added first. Their mean and deviation are of the films that
+    somebody met in the fit: the others have no such score and get 0, the mean, so that an unrated film is placed by
+    its content.
     """
 
     name: ClassVar[str] = "hybrid"
@@ -44,8 +48,10 @@ class Hybrid(Recommender):
             raise RecommenderError(f"hybrid: the weight {self.config.weight} is not between 0 and 1")
         self.collaborative = _collaborative(self.config)
         self.content = ContentBased(ContentConfig(**self.config.content))
-        #: bool[n_items]: met by somebody in the fit.
+        #: bool[n_items]: met by somebody in the fit; float32[n_items]: how often, as deviations of the logarithm.
         self._met: NDArray[np.bool_] = np.empty(0, dtype=bool)
+        self._popularity: NDArray[np.float32] = np.empty(0, dtype=np.float32)
+        self._counts: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """That of both parts."""
@@ -58,11 +64,18 @@ class Hybrid(Recommender):
         for step, part in enumerate((self.content, self.collaborative), start=1):
             part.fit(interactions, features, seed=seed)
             progress(Progress(step, 2, {}))
-        self._met = interactions.item_counts() > 0
+        self._take(interactions.item_counts())
+
+    def _take(self, counts: NDArray[np.int64]) -> None:
+        self._counts, self._met = counts, counts > 0
+        self._popularity = standardized(np.log1p(counts)[None].astype(np.float32), self._met)[0]
 
     def score(self, batch: UserBatch) -> NDArray[np.float32]:
-        """The blend; 0 for everything where a user has no history."""
-        return self._blend(self.collaborative.score(batch), self.content.score(batch))
+        """The blend; for a user without a history that of popularity alone."""
+        return self._blend(self._collaborative_scores(batch), self.content.score(batch))
+
+    def _collaborative_scores(self, batch: UserBatch) -> NDArray[np.float32]:
+        return self.collaborative.score(batch) + np.float32(self.config.popularity) * self._popularity
 
     def contributions(self, batch: UserBatch, items: NDArray[np.int64]) -> NDArray[np.float32]:
         """Those of both parts in the user's present units: his mean and deviation are taken to stay as they are."""
@@ -80,7 +93,7 @@ class Hybrid(Recommender):
 
     def _units(self, batch: UserBatch) -> tuple[float, float]:
         """What a score of each part counts in the blend: its weight over the deviation of the user's scores."""
-        collaborative = moments(self.collaborative.score(batch)[:, self._met])[1][0]
+        collaborative = moments(self._collaborative_scores(batch)[:, self._met])[1][0]
         content = moments(self.content.score(batch))[1][0]
         weight = float(self.config.weight)
         return (1.0 - weight) / float(collaborative), weight / float(content)
@@ -95,16 +108,16 @@ class Hybrid(Recommender):
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         facts: dict[str, Any] = {}
-        arrays: dict[str, NDArray[Any]] = {"met": self._met}
+        arrays: dict[str, NDArray[Any]] = {"counts": self._counts}
         for name, part in (("collaborative", self.collaborative), ("content", self.content)):
             facts[name], of_part = part._state()
             arrays |= {f"{name}.{key}": values for key, values in of_part.items()}
         return facts, arrays
 
     def _restore(self, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-        if arrays["met"].shape != (self.n_items,):
-            raise RecommenderError(f"hybrid: {arrays['met'].shape} marks for {self.n_items} items")
-        self._met = arrays["met"]
+        if arrays["counts"].shape != (self.n_items,):
+            raise RecommenderError(f"hybrid: {arrays['counts'].shape} counts for {self.n_items} items")
+        self._take(arrays["counts"])
         for name, part in (("collaborative", self.collaborative), ("content", self.content)):
             part.n_users, part.n_items = self.n_users, self.n_items
             part._restore(

@@ -45,7 +45,7 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
     "itemknn": lambda: ItemKnn(ItemKnnConfig(neighbours=9, shrinkage=1.0)),
     "content": ContentBased,
     "ials": lambda: Ials(IalsConfig(factors=8, regularization=0.05)),
-    "hybrid": lambda: Hybrid(HybridConfig(settings={"l2": 5.0}, weight=0.3)),
+    "hybrid": lambda: Hybrid(HybridConfig(settings={"l2": 5.0}, weight=0.3, popularity=0.02)),
     "hybrid of ials": lambda: Hybrid(
         HybridConfig(collaborative="ials", settings={"factors": 8, "regularization": 0.05}, weight=0.3)
     ),

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from models.ease import Ease, EaseConfig
 from models.hybrid import Hybrid, HybridConfig, standardized
@@ -46,6 +47,20 @@ def test_a_film_that_nobody_met_is_placed_by_its_content() -> None:
     np.testing.assert_allclose(scores[:, new], 0.4 * content[:, new], rtol=1e-5)
     # Users 0 and 2 like the first taste, 1 and 3 the other.
     assert scores[[0, 2], new].min() > scores[[1, 3], new].max()
+
+
+def test_popularity_orders_for_who_rated_nothing_and_fades_for_who_rated_much() -> None:
+    rows, _ = two_tastes()
+    # Film 1 is what most people met, film 19 what few did; user 0 likes the first taste.
+    uneven = rows.take(~((rows.items == 19) & (rows.users > 10)))
+    config = HybridConfig(settings={"l2": 5.0}, weight=0.0, popularity=0.05)
+    hybrid = Hybrid(config).fit(uneven, features_of(uneven), seed=1)
+    nobody = UserBatch(np.array([-1]), csr_array((1, ITEMS), dtype=np.float32))
+    assert hybrid.recommend(nobody, 1)[0][0, 0] == uneven.item_counts().argmax()
+    assert hybrid.score(nobody)[0].argmin() == 19
+    alone = Hybrid(replace(config, popularity=0.0)).fit(uneven, features_of(uneven), seed=1)
+    known = UserBatch(np.array([0]), uneven.matrix()[[0]])
+    np.testing.assert_array_equal(hybrid.recommend(known, 1)[0], alone.recommend(known, 1)[0])
 
 
 def test_equal_scores_stay_equal() -> None:
