@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from models.problems import FILES
+
 _FILE = Path(__file__).with_name("chosen.toml")
 
 
@@ -19,9 +21,8 @@ def chosen_settings(name: str, n_interactions: int, protocol: str = "") -> dict[
     for size, settings in _sizes():
         if n_interactions <= size:
             values = settings.get(name, {})
-            own: dict[str, Any] = {key: value for key, value in values.items() if not isinstance(value, dict)}
-            own.update(values.get(protocol, {}))
-            return own
+            own: dict[str, Any] = {key: value for key, value in values.items() if key not in FILES}
+            return {**own, **values.get(protocol, {})}
     return {}
 
 

@@ -115,3 +115,9 @@ def test_the_peak_is_what_was_held_since_the_reset() -> None:
     before = peak_memory()
     big = np.ones(20_000_000)
     assert peak_memory() > before + 0.9 * big.nbytes
+
+
+def test_a_setting_that_is_a_table_itself_is_not_taken_for_that_of_a_protocol() -> None:
+    assert chosen_settings("hybrid", 100_000)["settings"] == {"l2": 500.0}
+    assert chosen_settings("hybrid", 100_000)["weight"] == 0.1
+    assert chosen_settings("hybrid", 100_000, "random-75-25")["weight"] == 0.2
