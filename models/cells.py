@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.choosing import choose
+from models.code_hash import code_hash
 from models.intervals import paired_interval
 from models.memory import peak_memory, reset_peak_memory
 from models.problems import RankingProblem, RatingProblem
@@ -204,31 +203,6 @@ def cell_key(problem: RankingProblem | RatingProblem, protocol: str, recipe: Rec
     facts = [protocol, settings, data, repr(recipe), seed]
     code = [code_hash(module) for module in (__name__, "models.problems", module_of(recipe.name))]
     return hashlib.sha256(repr((facts, code)).encode()).hexdigest()
-
-
-def code_hash(module: str) -> str:
-    """The hash of a module's file and of every module of ours that it imports, and they import.
-
-    The registry is passed over: it names every recommender, and a change of one says nothing of the others.
-    """
-    root = Path(__file__).parent.parent
-    seen: dict[str, bytes] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        path = root / (name.replace(".", "/") + ".py")
-        if name in seen or name == "models.registry" or not path.is_file():
-            continue
-        seen[name] = path.read_bytes()
-        waiting += [
-            node.module
-            for node in ast.walk(ast.parse(seen[name]))
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("models")
-        ]
-    digest = hashlib.sha256()
-    for name in sorted(seen):
-        digest.update(name.encode() + b"\0" + hashlib.sha256(seen[name]).digest())
-    return digest.hexdigest()
 
 
 def _base(recipe: Recipe, threads: int) -> dict[str, Any]:

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from models.checkpoints import Checkpoint, fit_key
+from models.code_hash import code_hash
 from models.features import ItemsAsOf, TrainingFeatures
 from models.interactions import Interactions
 
@@ -122,6 +124,8 @@ class Recommender(ABC):
         self.n_items = 0
         #: One row a step of the fit (epoch, loss, validation metrics); empty for a closed form.
         self.learning_curve: list[dict[str, float]] = []
+        #: Where the states of the fit are kept; whoever has saved a fitted recommender removes it.
+        self.checkpoint = Checkpoint()
 
     def fit(
         self,
@@ -130,10 +134,13 @@ class Recommender(ABC):
         *,
         seed: int = 0,
         progress: ProgressCallback | None = None,
+        checkpoints: Path | None = None,
     ) -> Self:
         """Learn from all rows of ``interactions`` (one row a user and item); the same seed gives the same scores.
 
-        Raises ``RecommenderError`` for no rows at all, or missing features where the recommender uses them.
+        ``checkpoints`` is a folder for the states of fits. One that was killed goes on when it is asked for again with
+        the same recipe, code, data and seed, and ends with the same scores; a recommender that is fitted in a moment
+        keeps none. Raises ``RecommenderError`` for no rows at all, or missing features where the recommender uses them.
         """
         if len(interactions) == 0:
             raise RecommenderError(f"{self.name}: there is no interaction to learn from")
@@ -145,8 +152,22 @@ class Recommender(ABC):
             )
         self.n_users, self.n_items = interactions.n_users, interactions.n_items
         self.learning_curve = []
+        self.checkpoint = Checkpoint()
+        if checkpoints is not None:
+            self.checkpoint = Checkpoint.of(checkpoints, self._key(interactions, features, seed))
         self._fit(interactions, features, seed, progress or _ignore)
         return self
+
+    def _key(self, interactions: Interactions, features: TrainingFeatures | None, seed: int) -> str:
+        """What tells this fit from all others: recipe, code, seed and data."""
+        facts: list[object] = [self.name, self.config, seed, code_hash(type(self).__module__)]
+        columns = (interactions.users, interactions.items, interactions.ratings, interactions.timestamps)
+        facts += [*columns, interactions.n_users, interactions.n_items]
+        if features is not None:
+            facts += [features.user_values, features.user_names, features.item_texts]
+            for history in features.item_histories:
+                facts += [history.keys, history.times, history.values, history.names]
+        return fit_key(facts)
 
     @abstractmethod
     def _fit(

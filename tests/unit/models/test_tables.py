@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from models import cells
-from models.cells import Recipe, cell_key, code_hash
+from models.cells import Recipe, cell_key
 from models.chosen import chosen_settings
+from models.code_hash import code_hash
 from models.memory import peak_memory, reset_peak_memory
 from models.problems import read_problem
 from models.registry import RECOMMENDERS, configured
