@@ -186,6 +186,11 @@ class Settings(BaseSettings):
         return self.home / "evaluation"
 
     @property
+    def checkpoints(self) -> Path:
+        """States of fits that are under way or were killed, one folder a recipe, data and seed."""
+        return self.evaluation / "checkpoints"
+
+    @property
     def models(self) -> Path:
         """Immutable bundles, one folder a version."""
         return self.home / "models"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -18,10 +17,11 @@ from models.code_hash import code_hash
 from models.intervals import paired_interval
 from models.memory import peak_memory, reset_peak_memory
 from models.problems import RankingProblem, RatingProblem
+from models.progress_bar import shown_progress
 from models.protocols.contract import Judgement, RankingTask
 from models.protocols.judging import judge, judge_ratings, report
 from models.rating import RatingRecommender
-from models.recommender import Progress, Recommender, RecommenderError
+from models.recommender import Recommender, RecommenderError
 from models.registry import RATING_RECOMMENDERS, configured, module_of, recommender_class
 
 #: What a fit may hold: 12 GB, on which every edition has to fit.
@@ -69,7 +69,8 @@ def run_cell(
     stated = _stated_memory(recommender, task.fit.n_users, task.fit.n_items, len(task.fit), memory_limit)
     reset_peak_memory()
     start = time.perf_counter()
-    recommender.fit(task.fit, task.features, seed=seed, progress=_tell(recipe.name))
+    with shown_progress(recipe.name) as progress:
+        recommender.fit(task.fit, task.features, seed=seed, progress=progress)
     seconds = time.perf_counter() - start
     judgement = judge(recommender, task, problem.protocol.metrics)
     peak = peak_memory()
@@ -114,7 +115,8 @@ def _rating_row(problem: RatingProblem, recipe: Recipe, seed: int, threads: int,
         recommender = recipe.make({}, threads)
         stated = _stated_memory(recommender, task.fit.n_users, task.fit.n_items, len(task.fit), memory_limit)
         start = time.perf_counter()
-        recommender.fit(task.fit, task.features, seed=seed, progress=_tell(recipe.name))
+        with shown_progress(recipe.name) as progress:
+            recommender.fit(task.fit, task.features, seed=seed, progress=progress)
         seconds += time.perf_counter() - start
         if not isinstance(recommender, RatingRecommender):
             raise RecommenderError(f"{recipe.name}: predicts no stars")
@@ -221,11 +223,3 @@ def _stated_memory(recommender: Recommender, n_users: int, n_items: int, n_rows:
             f"{recommender.name}: a fit would hold {stated / 2**30:.1f} GB, the limit is {limit / 2**30:.1f} GB"
         )
     return stated
-
-
-def _tell(name: str) -> Callable[[Progress], None]:
-    def tell(step: Progress) -> None:
-        facts = " ".join(f"{key}={value:.4f}" for key, value in step.metrics.items() if key != "epoch")
-        print(f"{name}: {step.step} of at most {step.total} {facts}", file=sys.stderr)
-
-    return tell

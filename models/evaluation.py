@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,12 +67,19 @@ class LeaveLastOutEvaluation:
         negatives = distinct_negatives(interactions, interactions.users[split.test], NEGATIVES, seed=seed)
         return cls(interactions, features, split, negatives)
 
-    def fit(self, recommender: Recommender, *, seed: int, progress: Callable[[Progress], None] | None = None) -> float:
-        """Fit on everything but the test and return the seconds it took."""
+    def fit(
+        self,
+        recommender: Recommender,
+        *,
+        seed: int,
+        progress: Callable[[Progress], None] | None = None,
+        checkpoints: Path | None = None,
+    ) -> float:
+        """Fit on everything but the test and return the seconds it took; ``checkpoints`` as of ``Recommender.fit``."""
         rows = self.split.fit
         features = None if self.features is None else self.features.take(rows)
         start = time.perf_counter()
-        recommender.fit(self.interactions.take(rows), features, seed=seed, progress=progress)
+        recommender.fit(self.interactions.take(rows), features, seed=seed, progress=progress, checkpoints=checkpoints)
         return time.perf_counter() - start
 
     def judge(self, recommender: Recommender, *, fit_seconds: float = float("nan")) -> EvaluationRow:

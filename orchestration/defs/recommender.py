@@ -102,7 +102,7 @@ def recipe(name: str, settings: Settings) -> Recommender:
 
     if name != "neumf":
         return make_recommender(name)
-    from models.neumf import NeuMFConfig
+    from models.neumf_network import NeuMFConfig
 
     return make_recommender(
         name,
@@ -148,9 +148,15 @@ def _candidate(name: str, description: str) -> dg.AssetsDefinition:
         data = load_training_data(settings.features)
         protocol = LeaveLastOutEvaluation.prepare(data.interactions, data.features, seed=settings.seed)
         fitted = recipe(name, settings)
-        seconds = protocol.fit(fitted, seed=settings.seed, progress=teller(context.log.info))
+        seconds = protocol.fit(
+            fitted,
+            seed=settings.seed,
+            progress=teller(context.log.info),
+            checkpoints=settings.checkpoints,
+        )
         folder = settings.evaluation / name
         save_whole(fitted, folder, fit_seconds=seconds)
+        fitted.checkpoint.remove()
         return dg.MaterializeResult(
             data_version=dg.DataVersion(folder_digest(folder)),
             metadata={
@@ -272,11 +278,16 @@ def fitted_model(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
     data = load_training_data(settings.features)
     started = time.monotonic()
     fitted = recipe(SERVED, settings).fit(
-        data.interactions, data.features, seed=settings.seed, progress=teller(context.log.info)
+        data.interactions,
+        data.features,
+        seed=settings.seed,
+        progress=teller(context.log.info),
+        checkpoints=settings.checkpoints,
     )
     seconds = time.monotonic() - started
     folder = fitted_folder(settings)
     save_whole(fitted, folder, fit_seconds=seconds)
+    fitted.checkpoint.remove()
     return dg.MaterializeResult(
         data_version=dg.DataVersion(folder_digest(folder)),
         metadata={"interactions": len(data.interactions), **_fitted_metadata(settings, fitted, folder, seconds)},

@@ -184,7 +184,7 @@ def _runs_that_say_what_is_current(instance: object) -> set[str]:
 
 
 def _leftovers(settings: Settings, now: datetime) -> Iterator[Removal]:
-    """What a kill left half written, what an edition left behind, and what dbt wrote for one call only."""
+    """What a kill left half written or fitted, what an edition left behind, what dbt wrote for one call only."""
     age = _leftover_age(settings)
     home = read_home(settings.home)
     aside = [settings.home / name for name in _HOMES_ASIDE]
@@ -197,7 +197,12 @@ def _leftovers(settings: Settings, now: datetime) -> Iterator[Removal]:
     for path in [*sorted(calls), *sorted((settings.home / "dbt" / "logs").glob("*"))]:
         if _age(path, now) > age:
             yield _removal(f"dbt/{path.relative_to(settings.home / 'dbt')}", path)
-    for path in _half_written(settings.home, skipped={*aside, settings.dagster, settings.sample_dir}):
+    for path in sorted(settings.checkpoints.glob("*")):
+        if _age(path, now) > age:
+            yield _removal(f"{path.relative_to(settings.home)}/, of a fit that was not asked for again", path)
+    for path in _half_written(
+        settings.home, skipped={*aside, settings.dagster, settings.sample_dir, settings.checkpoints}
+    ):
         if _age(path, now) > age:
             yield _removal(f"{path.relative_to(settings.home)}, half written", path)
 

@@ -12,7 +12,8 @@ from bento.schemas import RecommendRequest, RecommendResponse, SimilarRequest
 from bento.store.history import AppHistory
 from models.bundle import Bundle
 from models.interactions import Interactions
-from models.neumf import NeuMF, NeuMFConfig
+from models.neumf import NeuMF
+from models.neumf_network import NeuMFConfig
 from models.popularity import Popularity
 from models.recommender import UnknownUser, UserBatch
 from tests.unit.bento.conftest import MET, TITLES, RecordingReader, features_of

@@ -18,7 +18,8 @@ from models.bundle import (
     write_bundle,
     write_pointer,
 )
-from models.neumf import NeuMF, NeuMFConfig
+from models.neumf import NeuMF
+from models.neumf_network import NeuMFConfig
 from models.popularity import Popularity
 from models.recommender import RecommenderError, UserBatch
 from tests.unit.models.examples import ITEMS, USERS, features_of, two_tastes

@@ -20,7 +20,8 @@ from models.flagship import Flagship, FlagshipConfig
 from models.hybrid import Hybrid, HybridConfig
 from models.interactions import Interactions
 from models.itemknn import ItemKnn, ItemKnnConfig
-from models.neumf import NeuMF, NeuMFConfig
+from models.neumf import NeuMF
+from models.neumf_network import NeuMFConfig
 from models.popularity import Popularity
 from models.recommender import Progress, Recommender, RecommenderError, UnknownUser, UserBatch
 from models.registry import RATING_RECOMMENDERS, RECOMMENDERS, load_recommender, make_recommender

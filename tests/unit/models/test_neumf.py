@@ -11,7 +11,8 @@ import torch
 from models.features import FeatureHistory, ItemsAsOf, TrainingFeatures
 from models.interactions import Interactions
 from models.negatives import NegativeSampler
-from models.neumf import NeuMF, NeuMFConfig
+from models.neumf import NeuMF
+from models.neumf_network import NeuMFConfig
 from models.recommender import Progress, RecommenderError, UserBatch
 from models.splits import last_rows
 from tests.unit.models.examples import ITEMS, USERS, batch_of, features_of, two_tastes
@@ -161,7 +162,7 @@ class _RecordingSampler(NegativeSampler):
 def test_the_validation_is_cut_from_the_training_and_not_trained_on(
     interactions: Interactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.neumf.NegativeSampler", _RecordingSampler)
+    monkeypatch.setattr("models.neumf_training.NegativeSampler", _RecordingSampler)
     _RecordingSampler.trained_on.clear()
     NeuMF(replace(SMALL, use_features=False, epochs=1)).fit(interactions, seed=0)
     (rows,) = _RecordingSampler.trained_on
@@ -252,7 +253,7 @@ def test_hidden_features_reach_the_training(interactions: Interactions, features
 def test_a_refit_trains_on_the_validations_rows_too(
     interactions: Interactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.neumf.NegativeSampler", _RecordingSampler)
+    monkeypatch.setattr("models.neumf_training.NegativeSampler", _RecordingSampler)
     _RecordingSampler.trained_on.clear()
     NeuMF(replace(SMALL, use_features=False, epochs=2, refit=True)).fit(interactions, seed=0)
     assert [len(rows) for rows in _RecordingSampler.trained_on] == [len(interactions) - USERS, len(interactions)]
@@ -263,7 +264,7 @@ def test_without_patience_all_epochs_are_run_on_all_rows(
 ) -> None:
     # How a final fit repeats what an evaluation chose: its best epoch, no validation, nothing held back.
     chosen = NeuMF(replace(SMALL, use_features=False)).fit(interactions, seed=0).best_epoch
-    monkeypatch.setattr("models.neumf.NegativeSampler", _RecordingSampler)
+    monkeypatch.setattr("models.neumf_training.NegativeSampler", _RecordingSampler)
     _RecordingSampler.trained_on.clear()
     final = NeuMF(replace(SMALL, use_features=False, epochs=chosen, patience=0)).fit(interactions, seed=0)
     assert [len(rows) for rows in _RecordingSampler.trained_on] == [len(interactions)]

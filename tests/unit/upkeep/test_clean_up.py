@@ -89,6 +89,7 @@ def test_a_model_just_put_into_the_store_stays_although_no_bento_holds_it_yet(tm
         "published/.marquee.duckdb.part",
         "downloads/imdb/.title.basics.tsv.gz.17.partial",
         "models/.writing-abc/items.parquet",
+        "evaluation/checkpoints/0a1b/train.npz",
         "bentoml/.build-abc/settings.py",
         "dbt/logs/dbt.log.1",
         "dbt/target/dbt_models-2053021-c20e96f/run_results.json",

@@ -1,0 +1,52 @@
+"""A process that fits NeuMF and stands still when a given state has been written, so that it can be killed there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from models import recommender
+from models.checkpoints import Checkpoint
+from models.neumf import NeuMF
+from models.neumf_network import NeuMFConfig
+from tests.unit.models.examples import features_of, two_tastes
+
+HALTED = "halted"
+
+RECIPE = NeuMFConfig(
+    batch_size=64, epochs=5, patience=5, threads=1, learning_rate=0.02, weight_decay=0.05, negatives=4, dropout=0.2
+)
+
+
+def recipe(*, pretrain: bool) -> NeuMFConfig:
+    """Drop-out, features that are hidden at random, early stopping and a refit: every generator is used."""
+    return replace(RECIPE, pretrain=pretrain, pretrain_learning_rate=0.01)
+
+
+def fit(checkpoints: Path | None, *, pretrain: bool) -> NeuMF:
+    """The fit that is killed, and that nobody disturbs."""
+    interactions, _ = two_tastes()
+    return NeuMF(recipe(pretrain=pretrain)).fit(
+        interactions, features_of(interactions), seed=7, checkpoints=checkpoints
+    )
+
+
+def main(checkpoints: str, pretrain: str, stage: str, epoch: str) -> None:
+    """Fit until the state of an epoch is written, say so, and wait for the end of stdin, which never comes."""
+
+    class HaltingCheckpoint(Checkpoint):
+        def save(self, stage_: str, state: Mapping[str, Any]) -> None:
+            super().save(stage_, state)
+            if (stage_, state["epoch"]) == (stage, int(epoch)):
+                print(HALTED, flush=True)
+                sys.stdin.read()
+
+    recommender.Checkpoint = HaltingCheckpoint  # type: ignore[misc]
+    fit(Path(checkpoints), pretrain=pretrain == "True")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
