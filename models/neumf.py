@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from models.features import ItemsAsOf, Standardizer, TrainingFeatures
 from models.interactions import Interactions
-from models.neumf_network import BRANCHES, Network, NeuMFConfig
+from models.neumf_network import BRANCHES, PRECISIONS, Network, NeuMFConfig
 from models.neumf_training import Scaling, Task, Trained, train
 from models.recommender import Progress, ProgressCallback, Recommender, RecommenderError, UnknownUser, UserBatch
 from models.splits import last_rows
@@ -41,6 +41,7 @@ class NeuMF(Recommender):
 
     name: ClassVar[str] = "neumf"
     config_class: ClassVar[type[Any]] = NeuMFConfig
+    fitted_by_teams: ClassVar[bool] = True
 
     def __init__(self, config: NeuMFConfig | None = None) -> None:
         super().__init__(config)
@@ -66,6 +67,8 @@ class NeuMF(Recommender):
         self, interactions: Interactions, features: TrainingFeatures | None, seed: int, progress: ProgressCallback
     ) -> None:
         config: NeuMFConfig = self.config
+        if config.precision not in PRECISIONS:
+            raise RecommenderError(f"neumf: precision {config.precision!r} is none of {', '.join(PRECISIONS)}")
         known = features if self.uses_features else None
         everything = np.arange(len(interactions))
         held = last_rows(interactions) if config.patience else everything[:0]

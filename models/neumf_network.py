@@ -13,6 +13,8 @@ _CHUNK = 1_000_000
 
 #: What may be trained alone, before both together.
 BRANCHES = ("gmf", "mlp")
+#: What the matrix products may be computed in.
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,8 @@ class Recommender(ABC):
     uses_features: bool = False
     #: Whether the scores depend on the batch's history, so that a new rating counts without a fit.
     uses_history: ClassVar[bool] = False
+    #: Whether several processes can fit it together (``torchrun``, see ``models.team``).
+    fitted_by_teams: ClassVar[bool] = False
 
     def __init__(self, config: Any | None = None) -> None:
         self.config: Any = self.config_class() if config is None else config

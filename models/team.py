@@ -38,7 +38,7 @@ class Team:
         """The network that is called in a step: its gradients are averaged over the team before they are used."""
         if self.size == 1:
             return network
-        return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
+        return nn.parallel.DistributedDataParallel(network)
 
     def total(self, value: Tensor) -> Tensor:
         """The sum of a tensor over the team."""
@@ -61,7 +61,7 @@ class Team:
         for name, value in state.items():
             digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
         own = torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
-        first = own.to(team_device())
+        first = own.to(team_device(), copy=True)
         distributed.broadcast(first, 0)
         differ = torch.tensor([float(not torch.equal(first.cpu(), own))], device=team_device())
         if self.total(differ).item():

@@ -55,6 +55,10 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
     "bpr": lambda: Bpr(BprConfig(factors=8, epochs=60, batch_size=128, learning_rate=0.03, weight_decay=0.2)),
     "neumf": lambda: NeuMF(NeuMFConfig(**_SMALL)),
     "neumf without features": lambda: NeuMF(NeuMFConfig(**_SMALL, use_features=False)),
+    "neumf with pretraining": lambda: NeuMF(
+        NeuMFConfig(**_SMALL, use_features=False, pretrain=True, pretrain_learning_rate=0.01)
+    ),
+    "neumf in half precision": lambda: NeuMF(NeuMFConfig(**_SMALL, precision="bfloat16")),
     "svd": lambda: Svd(SvdConfig(**_STARS)),
     "svdpp": lambda: Svdpp(SvdppConfig(**{**_STARS, "learning_rate": 0.01, "init_std": 0.2})),
     "als": lambda: Als(AlsConfig(factors=4)),

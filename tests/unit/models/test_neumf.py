@@ -2,17 +2,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 
+from models.checkpoints import Checkpoint
 from models.features import FeatureHistory, ItemsAsOf, TrainingFeatures
 from models.interactions import Interactions
 from models.negatives import NegativeSampler
 from models.neumf import NeuMF
-from models.neumf_network import NeuMFConfig
+from models.neumf_network import Network, NeuMFConfig
 from models.recommender import Progress, RecommenderError, UserBatch
 from models.splits import last_rows
 from tests.unit.models.examples import ITEMS, USERS, batch_of, features_of, two_tastes
@@ -270,3 +271,47 @@ def test_without_patience_all_epochs_are_run_on_all_rows(
     assert [len(rows) for rows in _RecordingSampler.trained_on] == [len(interactions)]
     assert final.best_epoch == chosen
     assert [row["epoch"] for row in final.learning_curve] == list(range(1, chosen + 1))
+
+
+def test_both_branches_start_as_the_mean_of_what_each_learnt_alone(interactions: Interactions) -> None:
+    config = replace(SMALL, use_features=False)
+    torch.manual_seed(0)
+    gmf, mlp, both = (Network(config, USERS, ITEMS, 0, 0, branch) for branch in ("gmf", "mlp", "both"))
+    with torch.no_grad():
+        for network in (gmf, mlp):
+            for parameter in network.parameters():
+                parameter.normal_()
+    both.start_from(gmf, mlp, alpha=0.3)
+    users, items = torch.arange(5), torch.randint(0, ITEMS, (5, 4))
+    with torch.inference_mode():
+        alone = [network(users, items, None, None) for network in (gmf, mlp)]
+        together = both(users, items, None, None)
+    torch.testing.assert_close(together, 0.3 * alone[0] + 0.7 * alone[1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_branch_that_is_trained_alone_leaves_the_other_alone(interactions: Interactions, tmp_path: Path) -> None:
+    stages = {}
+
+    def watch(self: Checkpoint, stage: str, state: dict[str, Any]) -> None:
+        stages[stage] = {name: value.clone() for name, value in state["network"].items()}
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Checkpoint, "save", watch)
+        NeuMF(replace(SMALL, use_features=False, pretrain=True)).fit(interactions, seed=1)
+    assert list(stages) == ["train-gmf", "train-mlp", "train"]
+    # Both drew the same start; what one of them did not touch still has it.
+    gmf, mlp = stages["train-gmf"], stages["train-mlp"]
+    for name in gmf:
+        if name == "item_bias":
+            continue
+        if gmf[name].numel():
+            assert not torch.equal(gmf[name], mlp[name]), name
+    torch.manual_seed(1)
+    start = dict(Network(replace(SMALL, use_features=False), USERS, ITEMS, 0, 0).named_parameters())
+    assert torch.equal(gmf["mlp_user.weight"], start["mlp_user.weight"])
+    assert torch.equal(mlp["gmf_user.weight"], start["gmf_user.weight"])
+
+
+def test_a_precision_that_is_not_known_is_refused(interactions: Interactions) -> None:
+    with pytest.raises(RecommenderError, match="precision 'float8' is none of float32, bfloat16"):
+        NeuMF(replace(SMALL, use_features=False, precision="float8")).fit(interactions)
