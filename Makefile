@@ -65,8 +65,13 @@ else
 		$(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(MODEL),--model $(MODEL)) $(if $(SEEDS),--seeds $(SEEDS))
 endif
 
-bench: $(INSTALLED) ## The pipeline at three sizes beside a hand-written script; BENCH="--ratings 200000" for a small one
+bench: $(INSTALLED) ## The pipeline at three sizes beside a hand-written script, and the models; BENCH="--ratings 200000" for a small one; ONLY=pipeline, ONLY=models
+ifneq ($(ONLY),models)
 	@$(PY) -m orchestration.bench $(BENCH)
+endif
+ifneq ($(ONLY),pipeline)
+	@$(PY) -m models.bench --reports "$(EVALUATE_REPORTS)" $(if $(ONLY),$(BENCH))
+endif
 
 clean-up: $(INSTALLED) ## Remove what the retention settings let go, saying what it frees; DRY_RUN=1 only says it
 	@$(PY) -m orchestration.upkeep clean-up $(if $(DRY_RUN),--dry-run)

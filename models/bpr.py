@@ -50,8 +50,8 @@ class Bpr(Recommender):
         self._bias: NDArray[np.float32] = np.empty(0, dtype=np.float32)
 
     def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """Parameters, gradients and two moments of each, and an epoch's triples with the sampler's codes."""
-        return 4 * 4 * (n_users + n_items) * (int(self.config.factors) + 1) + 5 * 8 * n_interactions
+        """Parameters, gradients, two moments and a step's copies, and an epoch's triples while they are drawn."""
+        return 5 * 4 * (n_users + n_items) * (int(self.config.factors) + 1) + 100 * n_interactions
 
     def _fit(
         self, interactions: Interactions, features: TrainingFeatures | None, seed: int, progress: ProgressCallback

@@ -15,6 +15,9 @@ from models.features import TrainingFeatures
 from models.interactions import Interactions
 from models.recommender import Progress, ProgressCallback, Recommender, RecommenderError, UserBatch
 
+#: Cells of the Gram matrix that are made, or mirrored, at a time (float32: 64 MB).
+_CELLS = 16_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class EaseConfig:
@@ -23,13 +26,19 @@ class EaseConfig:
     #: The L2 weight: 300 to 500 was best on ml-100k and ml-1m; it grows with the number of users.
     l2: float = 300.0
     #: Only the most rated items get weights, for memory grows with their square (see :func:`ease_memory`); the others
-    #: score 0. 12,000 items are 2 GB at the peak: every edition up to ml-10m fits whole.
+    #: score 0. 12,000 items are 1 GB at the peak: every edition up to ml-10m fits whole.
     max_items: int = 12_000
 
 
-def ease_memory(n_items: int) -> int:
-    """Bytes that a fit over this many items needs at its peak: Gram matrix and weights, float32, and a working copy."""
-    return 3 * 4 * n_items * n_items
+def ease_memory(n_users: int, n_items: int) -> int:
+    """Bytes that a fit over this many items holds at its peak beside the interactions' matrix.
+
+    The weights are made where the Gram matrix was. With fewer users than items (see :func:`_weights`) the matrix is
+    there in full twice, beside the users' kernel.
+    """
+    if n_users < n_items:
+        return 4 * (n_items * n_items + 2 * n_users * n_items + 2 * n_users * n_users)
+    return 4 * n_items * n_items + 16 * min(_CELLS, n_items * n_items)
 
 
 class Ease(Recommender):
@@ -49,8 +58,8 @@ class Ease(Recommender):
         self._weights: NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
 
     def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """That of the items it takes in (:func:`ease_memory`), and the matrix in two copies."""
-        return ease_memory(min(n_items, self.config.max_items)) + 2 * 12 * n_interactions
+        """That of the items it takes in (:func:`ease_memory`), and the matrix while it is made and turned."""
+        return ease_memory(n_users, min(n_items, self.config.max_items)) + 48 * n_interactions
 
     def _fit(
         self, interactions: Interactions, features: TrainingFeatures | None, seed: int, progress: ProgressCallback
@@ -110,18 +119,36 @@ def ease_weights(x: csr_array, l2: float) -> NDArray[np.float32]:
         p *= np.float32(-1.0)
         p[np.diag_indices(n_items)] += 1.0
     else:
-        p = _inverse((x.T @ x).toarray().astype(np.float32), l2)
+        p = _inverse(_gram(x), l2)
     p /= -np.diag(p).copy()
     p[np.diag_indices(n_items)] = 0.0
     return np.asarray(p, dtype=np.float32)
 
 
+def _gram(x: csr_array) -> NDArray[np.float32]:
+    """XᵀX in full; a part at a time, for the sparse product of all is thrice as large."""
+    by_item = csr_array(x.T.tocsr())
+    n_items = x.shape[1]
+    gram = np.empty((n_items, n_items), dtype=np.float32)
+    step = max(1, _CELLS // max(n_items, 1))
+    for start in range(0, n_items, step):
+        gram[start : start + step] = (by_item[start : start + step] @ x).toarray()
+    return gram
+
+
 def _inverse(gram: NDArray[np.float32], l2: float) -> NDArray[np.float32]:
     """(gram + l2 I)⁻¹ of a symmetric matrix, in its own memory, by Cholesky: half the work of a general inverse."""
-    gram[np.diag_indices(len(gram))] += np.float32(l2)
+    n = len(gram)
+    gram[np.diag_indices(n)] += np.float32(l2)
     factor, failed = lapack.spotrf(gram.T, lower=0, overwrite_a=1)
     inverse, failed_too = lapack.spotri(factor, lower=0, overwrite_c=1)
     if failed or failed_too:
         raise RecommenderError(f"ease: the Gram matrix has no inverse; l2 = {l2} is too small")
-    upper = np.triu(inverse)
-    return np.asarray(upper + np.triu(upper, 1).T, dtype=np.float32)
+    # Only the upper triangle was written: the lower one is its mirror, a band of columns at a time.
+    step = max(1, _CELLS // max(n, 1))
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        inverse[stop:, start:stop] = inverse[start:stop, stop:].T
+        band = inverse[start:stop, start:stop]
+        inverse[start:stop, start:stop] = np.triu(band) + np.triu(band, 1).T
+    return np.asarray(inverse, dtype=np.float32)

@@ -20,8 +20,18 @@ def reset_peak_memory() -> bool:
 
 def peak_memory() -> int:
     """Bytes of memory that the process held at most since the last reset."""
+    return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def held_memory() -> int:
+    """Bytes of memory that the process holds now; where the system does not say, those of its peak."""
+    return _status("VmRSS") or peak_memory()
+
+
+def _status(field: str) -> int:
+    """Bytes of a line of the process's status; 0 where there is none."""
     if _STATUS.is_file():
         for line in _STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(f"{field}:"):
                 return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return 0

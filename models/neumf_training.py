@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +23,8 @@ from models.neumf_network import Network, NeuMFConfig
 from models.recommender import Progress, ProgressCallback, RecommenderError
 from models.team import Team
 
+#: Cells that negatives are drawn for, and features looked up for, at a time.
+_CELLS = 4_000_000
 #: What a validation says; early stopping watches the last.
 _JUDGED = ("validation_hr_10", "validation_ndcg_10", "validation_ndcg")
 
@@ -101,10 +105,11 @@ class _Pairs:
     ) -> None:
         self.users = torch.from_numpy(rows.users[order].astype(np.int64)).to(device)
         # -1: a user who met everything has no negatives; the first item stands there and weighs nothing.
-        missing = candidates < 0
-        self.present = torch.from_numpy((~missing).astype(np.float32)).to(device) if missing.any() else None
-        candidates = np.maximum(candidates, 0)
-        self.items = torch.from_numpy(candidates.astype(np.int64)).to(device)
+        self.present = None
+        if candidates.min(initial=0) < 0:
+            self.present = torch.from_numpy((candidates >= 0).astype(np.float32)).to(device)
+            candidates = np.maximum(candidates, 0)
+        self.items = torch.from_numpy(candidates).to(device)
         self._tables = tables
         self._user_rows = torch.from_numpy(order if hidden is None else np.where(hidden, -1, order)).to(device)
         self._places = [] if tables is None else tables.places(candidates, rows.timestamps[order][:, None])
@@ -136,13 +141,15 @@ class _FeatureTables:
         ]
 
     def places(self, items: NDArray[np.int32], times: NDArray[np.int64]) -> list[Tensor]:
-        """For each history the row int64, shape of ``items``, that held at the time; the last one where none did."""
-        return [
-            torch.from_numpy(np.where((rows := history.rows_as_of(items, times)) < 0, len(history.keys), rows)).to(
-                self._device
-            )
-            for history in self._histories
-        ]
+        """For each history the row int32, shape of ``items``, that held at the time; the last one where none did."""
+        found = []
+        for history in self._histories:
+            places = np.empty(items.shape, dtype=np.int32)
+            for block in _blocks(items):
+                rows = history.rows_as_of(items[block], times[block])
+                places[block] = np.where(rows < 0, len(history.keys), rows)
+            found.append(torch.from_numpy(places).to(self._device))
+        return found
 
     def gather(self, places: list[Tensor]) -> Tensor:
         """[..., width] of the rows that :meth:`places` found."""
@@ -324,10 +331,20 @@ class _Draw:
         if team.size > 1:
             order = order[team.rank :: team.size]
             rng = np.random.default_rng([self.task.seed, epoch, team.rank])
-        drawn = self.sampler.draw(np.repeat(rows.users[order][:, None], self.config.negatives, axis=1), rng)
+        candidates = np.empty((len(order), 1 + self.config.negatives), dtype=np.int32)
+        candidates[:, 0] = rows.items[order]
+        for block in _blocks(candidates):
+            users = np.repeat(rows.users[order[block]][:, None], self.config.negatives, axis=1)
+            candidates[block, 1:] = self.sampler.draw(users, rng)
         hidden = rng.random(len(order)) < self.config.hidden_features
-        candidates = np.column_stack([rows.items[order], drawn])
         return _Pairs(rows, candidates, self.tables, order, self.task.device, hidden)
+
+
+def _blocks(table: NDArray[Any]) -> Iterator[slice]:
+    """Slices of the rows with some million cells each: what is computed of a cell takes ten times its room."""
+    step = max(1, _CELLS // table.shape[1])
+    for start in range(0, len(table), step):
+        yield slice(start, start + step)
 
 
 def _epoch(

@@ -15,6 +15,7 @@ _CLASSES = {
     "itemknn": ("models.itemknn", "ItemKnn"),
     "content": ("models.content", "ContentBased"),
     "ease": ("models.ease", "Ease"),
+    "ease_sparse": ("models.ease_sparse", "EaseSparse"),
     "ials": ("models.als", "Ials"),
     "hybrid": ("models.hybrid", "Hybrid"),
     "bpr": ("models.bpr", "Bpr"),

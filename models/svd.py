@@ -102,8 +102,8 @@ class Svdpp(FactorRecommender):
     config_class: ClassVar[type[Any]] = SvdppConfig
 
     def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """Three tables of factors, the kept ones, and the matrix of who rated what in three copies."""
-        return 4 * (2 * n_users + 3 * n_items) * (int(self.config.factors) + 1) + 3 * 12 * n_interactions
+        """Three tables of factors, the kept ones, and the matrix of who rated what while it is made."""
+        return 4 * (2 * n_users + 3 * n_items) * (int(self.config.factors) + 1) + 80 * n_interactions
 
     def _learn(
         self, interactions: Interactions, stars: NDArray[np.float32], seed: int, progress: ProgressCallback

@@ -17,6 +17,7 @@ from models.bpr import Bpr, BprConfig
 from models.content import ContentBased
 from models.ease import Ease, EaseConfig
 from models.flagship import Flagship, FlagshipConfig
+from models.ease_sparse import EaseSparse, EaseSparseConfig
 from models.hybrid import Hybrid, HybridConfig
 from models.interactions import Interactions
 from models.itemknn import ItemKnn, ItemKnnConfig
@@ -43,6 +44,7 @@ _STARS = {"factors": 8, "epochs": 150, "learning_rate": 0.05, "batch_size": 100}
 MAKERS: dict[str, Callable[[], Recommender]] = {
     "popularity": Popularity,
     "ease": lambda: Ease(EaseConfig(l2=5.0)),
+    "ease_sparse": lambda: EaseSparse(EaseSparseConfig(l2=5.0, neighbours=9)),
     "itemknn": lambda: ItemKnn(ItemKnnConfig(neighbours=9, shrinkage=1.0)),
     "content": ContentBased,
     "ials": lambda: Ials(IalsConfig(factors=8, regularization=0.05)),
