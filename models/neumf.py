@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from models.device import in_bfloat16, training_device
 from models.features import ItemsAsOf, Standardizer, TrainingFeatures
 from models.interactions import Interactions
-from models.neumf_network import BRANCHES, PRECISIONS, Network, NeuMFConfig
+from models.neumf_network import BRANCHES, Network, NeuMFConfig
 from models.neumf_training import Scaling, Task, Trained, train
 from models.recommender import Progress, ProgressCallback, Recommender, RecommenderError, UnknownUser, UserBatch
 from models.splits import last_rows
-from models.team import Team, training_device
+from models.team import Team
 
 #: Likeness: users whose scores say which items go to the same people, components that are kept of them, the weight
 #: of the GMF embedding beside them, and the ratings at which an item's vector is believed by half. On ml-latest-small's
@@ -69,8 +70,6 @@ class NeuMF(Recommender):
         self, interactions: Interactions, features: TrainingFeatures | None, seed: int, progress: ProgressCallback
     ) -> None:
         config: NeuMFConfig = self.config
-        if config.precision not in PRECISIONS:
-            raise RecommenderError(f"neumf: precision {config.precision!r} is none of {', '.join(PRECISIONS)}")
         known = features if self.uses_features else None
         everything = np.arange(len(interactions))
         held = last_rows(interactions) if config.patience else everything[:0]
@@ -78,7 +77,8 @@ class NeuMF(Recommender):
         self._made = None
         device = training_device(config.device)
         with torch_threads(config.threads), torch.random.fork_rng([device] if device.type == "cuda" else []):
-            task = Task(interactions, known, kept, held, seed, device, Team.current())
+            half = in_bfloat16(config.precision, device)
+            task = Task(interactions, known, kept, held, seed, device, half, Team.current())
             epochs = dict.fromkeys((*BRANCHES, "both"), config.epochs)
             watched, epochs = self._train("train", task, epochs, progress)
             trained, self.best_epoch, self.learning_curve = watched, watched.best_epoch, watched.curve

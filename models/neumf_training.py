@@ -42,6 +42,8 @@ class Task:
     held: NDArray[np.int64]
     seed: int
     device: torch.device
+    #: Whether matrix products are computed in bfloat16.
+    half: bool
     team: Team
 
 
@@ -362,7 +364,7 @@ def _epoch(
     share = config.batch_size // team.size
     for step, start in enumerate(range(0, n_rows, config.batch_size)):
         block = slice(step * share, (step + 1) * share)
-        with torch.autocast(task.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        with torch.autocast(task.device.type, torch.bfloat16, enabled=task.half):
             logits = pairs.logits(network, block).float()
         target = torch.zeros_like(logits)
         target[:, 0] = 1.0

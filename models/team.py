@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, distributed, nn
 
+from models.device import training_device
 from models.recommender import RecommenderError
 
 
@@ -66,20 +67,6 @@ class Team:
         differ = torch.tensor([float(not torch.equal(first.cpu(), own))], device=team_device())
         if self.total(differ).item():
             raise RecommenderError(f"the weights of {int(differ.item())} of {self.size} processes are others")
-
-
-def training_device(wanted: str) -> torch.device:
-    """Where a network is trained: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
-
-    In a team each process of a machine takes the GPU of its own number.
-    """
-    if wanted not in ("auto", "cpu", "cuda"):
-        raise RecommenderError(f"device {wanted!r} is none of auto, cpu, cuda")
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise RecommenderError("device cuda: this machine, or this build of torch, has none")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def team_device() -> torch.device:

@@ -50,9 +50,9 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines: list[str] = []
     if "training" in report:
         speed = report["training"]
+        size = f"{speed['interactions']:,} interactions, {speed['pairs_a_fit']:,} pairs a fit"
         lines += [
-            f"{speed['interactions']:,} interactions, {speed['pairs_a_fit']:,} pairs a fit, "
-            f"{speed['threads']} thread, median of {speed['rounds']} rounds in turn",
+            f"{size}, {speed['threads']} thread, median of {speed['rounds']} rounds in turn",
             "",
             "| NeuMF's network | pairs/s | times the best plain one |",
             "|---|---|---|",

@@ -26,7 +26,7 @@ def main(path: str, *differ: str) -> None:
         torch.manual_seed(0)
         network = new_network(rows, None, config)
         candidates = np.random.default_rng(0).integers(0, 13, (ROWS, 3)).astype(np.int32)
-        task = Task(rows, None, np.arange(ROWS), np.arange(0), 0, torch.device("cpu"), team)
+        task = Task(rows, None, np.arange(ROWS), np.arange(0), 0, torch.device("cpu"), False, team)
         own = np.arange(ROWS)[team.rank :: team.size]
         pairs = _Pairs(rows, candidates[own], None, own, task.device)
         optimizer = _optimizer(network, config, tuning=False)

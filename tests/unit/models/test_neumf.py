@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from models.checkpoints import Checkpoint
+from models.device import in_bfloat16
 from models.features import FeatureHistory, ItemsAsOf, TrainingFeatures
 from models.interactions import Interactions
 from models.negatives import NegativeSampler
@@ -313,5 +314,21 @@ def test_a_branch_that_is_trained_alone_leaves_the_other_alone(interactions: Int
 
 
 def test_a_precision_that_is_not_known_is_refused(interactions: Interactions) -> None:
-    with pytest.raises(RecommenderError, match="precision 'float8' is none of float32, bfloat16"):
+    with pytest.raises(RecommenderError, match="precision 'float8' is none of auto, float32, bfloat16"):
         NeuMF(replace(SMALL, use_features=False, precision="float8")).fit(interactions)
+
+
+def test_half_precision_is_taken_where_the_processor_has_it_and_only_changes_the_products(
+    interactions: Interactions, batch: UserBatch
+) -> None:
+    fits = {
+        precision: NeuMF(replace(SMALL, use_features=False, precision=precision)).fit(interactions, seed=1)
+        for precision in ("auto", "float32", "bfloat16")
+    }
+    scores = {precision: fit.score(batch) for precision, fit in fits.items()}
+    taken = "bfloat16" if in_bfloat16("auto", torch.device("cpu")) else "float32"
+    np.testing.assert_array_equal(scores["auto"], scores[taken])
+    assert (scores["float32"] != scores["bfloat16"]).any()
+    np.testing.assert_allclose(scores["bfloat16"], scores["float32"], atol=0.2)
+    weights = fits["bfloat16"]._state()[1]
+    assert all(value.dtype == np.float32 for name, value in weights.items() if name.startswith("network."))

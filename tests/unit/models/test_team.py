@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
+from models.device import training_device
 from models.fit import main
 from models.recommender import RecommenderError
 from models.registry import load_recommender
-from models.team import Team, training_device
+from models.team import Team
 from settings import PROJECT_ROOT
 from tests.unit.models.examples import batch_of, two_tastes
 
