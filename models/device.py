@@ -34,6 +34,6 @@ def in_bfloat16(wanted: str, device: torch.device) -> bool:
     if wanted != "auto":
         return wanted == "bfloat16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     able = torch.cpu.get_capabilities()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))

@@ -34,7 +34,8 @@ class EaseSparseConfig:
 
     #: The L2 weight, as EASE's.
     l2: float = 300.0
-    #: Items that may speak for another one: the size of its system, and its weights.
+    #: Items that may speak for another one: the size of its system, and its weights. NDCG@10 on the validation of
+    #: ml-100k's 75/25: .2451 with 100, .2553 with 200, .2556 with all (EASE itself).
     neighbours: int = 200
     #: Only the most rated items speak for others; every item is spoken for. 24,000 are 2.3 GB of co-occurrences; of
     #: ml-25m's 62,000 films those beyond have some 25 ratings, which ``l2`` leaves hardly a weight.

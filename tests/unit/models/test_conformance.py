@@ -16,8 +16,8 @@ from models.bayesian_mf import BayesianMF, BayesianMFConfig
 from models.bpr import Bpr, BprConfig
 from models.content import ContentBased
 from models.ease import Ease, EaseConfig
-from models.flagship import Flagship, FlagshipConfig
 from models.ease_sparse import EaseSparse, EaseSparseConfig
+from models.flagship import Flagship, FlagshipConfig
 from models.hybrid import Hybrid, HybridConfig
 from models.interactions import Interactions
 from models.itemknn import ItemKnn, ItemKnnConfig
