@@ -60,11 +60,13 @@ class NeuMF(Recommender):
         """Parameters with gradients, two moments and the best epoch's copy, and the pairs of two epochs."""
         config: NeuMFConfig = self.config
         parameters = (n_users + n_items) * (config.factors + config.mlp_factors)
-        # A pair is an index and, with features, its row in each of two histories; a row has its user and its codes.
+        # A pair is an index and, with features, its row in each of two histories; a row has its user and its code.
         pair = 4 * (3 if self.uses_features else 1)
         pairs = n_interactions * (1 + config.negatives)
         scores = 3 * 4 * n_items * min(_LIKENESS_USERS, n_users)
-        return 5 * 4 * parameters + 2 * pairs * pair + 100 * n_interactions + 100 * min(pairs, 4_000_000) + scores
+        # What is drawn and looked up at a time, in eight bytes and several copies; the users' features while scaled.
+        block, row = (150, 350) if self.uses_features else (100, 100)
+        return 5 * 4 * parameters + 2 * pairs * pair + row * n_interactions + block * min(pairs, 2_000_000) + scores
 
     def _fit(
         self, interactions: Interactions, features: TrainingFeatures | None, seed: int, progress: ProgressCallback

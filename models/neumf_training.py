@@ -24,7 +24,7 @@ from models.recommender import Progress, ProgressCallback, RecommenderError
 from models.team import Team
 
 #: Cells that negatives are drawn for, and features looked up for, at a time.
-_CELLS = 4_000_000
+_CELLS = 2_000_000
 #: What a validation says; early stopping watches the last.
 _JUDGED = ("validation_hr_10", "validation_ndcg_10", "validation_ndcg")
 

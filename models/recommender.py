@@ -166,7 +166,11 @@ class Recommender(ABC):
         columns = (interactions.users, interactions.items, interactions.ratings, interactions.timestamps)
         facts += [*columns, interactions.n_users, interactions.n_items]
         if features is not None:
-            facts += [features.user_values, features.user_names, features.item_texts]
+            facts += [features.user_values, features.user_names]
+            if features.item_content is not None:
+                content = features.item_content
+                facts += [content.names, content.years]
+                facts += [content.counts.data, content.counts.indices, content.counts.indptr]
             for history in features.item_histories:
                 facts += [history.keys, history.times, history.values, history.names]
         return fit_key(facts)

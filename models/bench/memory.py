@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from models.bench.generated import generated_interactions
 from models.features import FeatureHistory, TrainingFeatures
 from models.interactions import Interactions
+from models.item_content import ItemContent
 from models.memory import held_memory, peak_memory, reset_peak_memory
 from models.registry import RECOMMENDERS, configured
 
@@ -93,10 +95,15 @@ def _features(rows: Interactions) -> TrainingFeatures:
         )
         for moments, width in ((5, 4), (1, 30))
     )
-    words = rng.integers(0, 5_000, (rows.n_items, 20))
-    texts = tuple(" ".join(f"w{word}" for word in row) for row in words.tolist())
+    words = pl.DataFrame(
+        {
+            "item": np.repeat(items, 20),
+            "word": [f"tag:{word}" for word in rng.integers(0, 5_000, 20 * rows.n_items).tolist()],
+        }
+    )
+    content = ItemContent.of(words, np.full(rows.n_items, 1990, dtype=np.float32))
     values = rng.normal(size=(len(rows), 6)).astype(np.float32)
-    return TrainingFeatures(values, tuple(f"feature{column}" for column in range(6)), histories, texts)
+    return TrainingFeatures(values, tuple(f"feature{column}" for column in range(6)), histories, content)
 
 
 if __name__ == "__main__":
