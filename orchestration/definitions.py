@@ -19,9 +19,9 @@ def marquee() -> dg.Definitions:
     """The graph for the home and edition that the ``MARQUEE_`` variables name."""
     settings = Settings()
     os.environ.update(quiet_environment(settings))
-    project = dbt_project(settings)
+    project, parsed = dbt_project(settings)
     manifest = json.loads(project.manifest_path.read_text())
-    dbt = Dbt(project, manifest, MartTranslator())
+    dbt = Dbt(project, manifest, MartTranslator(), parsed)
     marts = [".".join(key.path) for key in warehouse.mart_keys(manifest)]
     return dg.Definitions(
         assets=[

@@ -93,6 +93,8 @@ def open_database(settings: Settings, path: Path | str) -> duckdb.DuckDBPyConnec
     """A DuckDB connection with the project's limits: threads, memory, and UTC as the time zone."""
     con = duckdb.connect(str(path), config={"threads": settings.threads, "memory_limit": settings.duckdb_memory})
     con.execute("SET enable_progress_bar = false; LOAD icu; SET TimeZone = 'UTC'")
+    # Else a checkpoint writes a new table's rows once more, only to fill its row groups to the brim.
+    con.execute("SET max_vacuum_tasks = 0")
     return con
 
 

@@ -1,5 +1,7 @@
 """The stages of the pipeline, each in a process of its own: what the assets do, without Dagster's event log.
 
+``checked_marts`` is the first four of them once more, in one process as in a run, and what the script is held against.
+
 ``python -m orchestration.bench.stages STAGE --input FOLDER --result FILE`` runs one on the home that the ``MARQUEE_``
 variables name and writes what it did as JSON: parts with their rows and seconds.
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +22,7 @@ from pathlib import Path
 import duckdb
 
 from orchestration.warehouse import connect, exclusive, export_parquet, open_database, publish, table_version, tables_of
-from settings import IMDB_DUMPS, PROJECT_ROOT, Settings
+from settings import IMDB_DUMPS, Settings
 
 HERE = Path(__file__).resolve().parent
 BY_HAND = HERE / "by_hand.sql"
@@ -82,15 +84,18 @@ def ingest(settings: Settings, files: Path, parts: _Parts) -> None:
 
 
 def dbt(settings: Settings, files: Path, parts: _Parts) -> None:
-    """``dbt build`` by its command, with all its tests, and the version of each table that it made."""
-    from orchestration.defs.resources import dbt_environment
+    """``dbt build`` as the assets ask for it, with all its tests, and the version of each table that it made."""
+    from orchestration.defs.dbt import Dbt, failures
+    from orchestration.defs.resources import MartTranslator, dbt_project
 
-    project = PROJECT_ROOT / "dbt_project"
-    executable = str(Path(sys.executable).with_name("dbt"))
-    command = [executable, "build", "--project-dir", str(project), "--profiles-dir", str(project)]
+    with parts.part("parse"):
+        project, parsed = dbt_project(settings)
+        warehouse = Dbt(project, json.loads(project.manifest_path.read_text()), MartTranslator(), parsed)
     with exclusive(settings):
         with parts.part("build"):
-            subprocess.run(command, cwd=project, env={**os.environ, **dbt_environment(settings)}, check=True)
+            done = warehouse.invoke([], lambda _: None)
+            if not done.success:
+                raise RuntimeError(failures(done))
         con = open_database(settings, settings.warehouse)
         with parts.part("versions") as rows:
             for schema in ("intermediate", "marts"):
@@ -98,29 +103,38 @@ def dbt(settings: Settings, files: Path, parts: _Parts) -> None:
         con.close()
 
 
-def _judge(settings: Settings, parts: _Parts, wanted: Callable[[str], bool]) -> None:
-    from orchestration.quality.runner import run_suite
+def _judge(settings: Settings, parts: _Parts, name: str, wanted: Callable[[str], bool]) -> None:
+    from orchestration.quality.runner import run_suites
     from orchestration.quality.suites import SUITES
 
-    with connect(settings) as con:
-        for table, suite in SUITES.items():
-            if wanted(table):
-                with parts.part(table) as rows:
-                    result = run_suite(con, suite)
-                    rows.append(result.rows)
-                if result.blocking_failed:
-                    broken = [outcome for outcome in result.outcomes if not outcome.passed]
-                    raise RuntimeError(f"{table}: {broken[:3]}")
+    with parts.part(name) as rows, connect(settings) as con:
+        for result in run_suites(con, [suite for table, suite in SUITES.items() if wanted(table)]):
+            rows.append(result.rows)
+            if result.blocking_failed:
+                broken = [outcome for outcome in result.outcomes if not outcome.passed]
+                raise RuntimeError(f"{result.table}: {broken[:3]}")
 
 
 def ratings_judged(settings: Settings, files: Path, parts: _Parts) -> None:
     """Great Expectations over all ratings as they were loaded."""
-    _judge(settings, parts, lambda table: table == "raw.ml_ratings")
+    _judge(settings, parts, "raw.ml_ratings", lambda table: table == "raw.ml_ratings")
 
 
 def quality(settings: Settings, files: Path, parts: _Parts) -> None:
     """Great Expectations over all other raw tables and all marts."""
-    _judge(settings, parts, lambda table: table != "raw.ml_ratings")
+    _judge(settings, parts, "raw", lambda table: table.startswith("raw.") and table != "raw.ml_ratings")
+    _judge(settings, parts, "marts", lambda table: table.startswith("marts."))
+
+
+def checked_marts(settings: Settings, files: Path, parts: _Parts) -> None:
+    """From raw files to checked marts in one process and a home of its own, in the order in which a run does it."""
+    own = settings.model_copy(update={"home": settings.home / "checked-marts"})
+    shutil.rmtree(own.home, ignore_errors=True)
+    own.home.mkdir(parents=True)
+    ingest(own, files, parts)
+    _judge(own, parts, "expectations of raw tables", lambda table: table.startswith("raw."))
+    dbt(own, files, parts)
+    _judge(own, parts, "expectations of marts", lambda table: table.startswith("marts."))
 
 
 def published(settings: Settings, files: Path, parts: _Parts) -> None:
@@ -189,6 +203,7 @@ STAGES: dict[str, Callable[[Settings, Path, _Parts], None]] = {
     "published": published,
     "features": features,
     "online": online,
+    "checked_marts": checked_marts,
     "by_hand": by_hand,
 }
 

@@ -5,7 +5,8 @@ for every layer of a wave. Here dbt is imported and the project read once a proc
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -14,7 +15,7 @@ from dagster_dbt.asset_utils import DAGSTER_DBT_UNIQUE_ID_METADATA_KEY
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 if TYPE_CHECKING:
-    from dbt.cli.main import dbtRunner, dbtRunnerResult
+    from dbt.cli.main import dbtRunnerResult
     from dbt.contracts.graph.manifest import Manifest
     from dbt_common.events.base_types import EventMsg
 
@@ -29,11 +30,17 @@ class DbtBuildFailed(Exception):
 class Dbt:
     """``dbt build`` for the assets and checks that a run selects."""
 
-    def __init__(self, project: DbtProject, manifest: Mapping[str, Any], translator: DagsterDbtTranslator) -> None:
+    def __init__(
+        self,
+        project: DbtProject,
+        manifest: Mapping[str, Any],
+        translator: DagsterDbtTranslator,
+        parsed: "Manifest | None" = None,
+    ) -> None:
         self.project = project
         self.manifest = manifest
         self.translator = translator
-        self._parsed: Manifest | None = None
+        self._parsed = parsed
 
     def build(self, context: dg.AssetExecutionContext) -> Iterator[Any]:
         """Build what ``context`` selects; yields an output a model and a result a check.
@@ -49,7 +56,7 @@ class Dbt:
                 results.append(DbtCoreCliEventMessage(raw_event=msg_to_dict(message), event_history_metadata={}))
                 _tell(context, results[-1].raw_event["data"])
 
-        done = self._runner(remember).invoke([*_QUIET, "build", *self._selection(context), *self._places()])
+        done = self.invoke(self._selection(context), remember)
         for result in results:
             yield from result.to_default_asset_events(
                 manifest=self.manifest,
@@ -59,7 +66,7 @@ class Dbt:
                 project=self.project,
             )
         if not done.success:
-            raise DbtBuildFailed(_failures(done))
+            raise DbtBuildFailed(failures(done))
 
     def _selection(self, context: dg.AssetExecutionContext) -> list[str]:
         """dbt's switches for a part of the models: those models, their own tests, and no others.
@@ -82,20 +89,29 @@ class Dbt:
         chosen = sorted("fqn:" + ".".join(nodes[name]["fqn"]) for name in models | checks | unit_tests)
         return ["--indirect-selection", "empty", "--select", *chosen]
 
-    def _runner(self, remember: Any) -> "dbtRunner":
-        """dbt with the project as it was read the first time."""
+    def invoke(self, selection: Sequence[str], remember: "Callable[[EventMsg], None]") -> "dbtRunnerResult":
+        """``dbt build`` with these switches, each event told to ``remember``; the project as it was read first."""
         from dbt.cli.main import dbtRunner
 
+        folder = Path(self.project.project_dir)
         if self._parsed is None:
-            read = dbtRunner().invoke([*_QUIET, "parse", *self._places()])
-            if not read.success:
-                raise DbtBuildFailed(_failures(read))
-            self._parsed = read.result  # type: ignore[assignment]
-        return dbtRunner(manifest=self._parsed, callbacks=[remember])
+            self._parsed = parse(folder)
+        runner = dbtRunner(manifest=self._parsed, callbacks=[remember])
+        return runner.invoke([*_QUIET, "build", *selection, *_places(folder)])
 
-    def _places(self) -> list[str]:
-        folder = os.fspath(self.project.project_dir)
-        return ["--project-dir", folder, "--profiles-dir", folder]
+
+def parse(project: Path, *switches: str) -> "Manifest":
+    """Read the project, or what is new in it. Raises ``DbtBuildFailed``."""
+    from dbt.cli.main import dbtRunner
+
+    read = dbtRunner().invoke([*_QUIET, "parse", *_places(project), *switches])
+    if not read.success:
+        raise DbtBuildFailed(failures(read))
+    return read.result  # type: ignore[return-value]
+
+
+def _places(project: Path) -> list[str]:
+    return ["--project-dir", os.fspath(project), "--profiles-dir", os.fspath(project)]
 
 
 def _tell(context: dg.AssetExecutionContext, data: Mapping[str, Any]) -> None:
@@ -109,7 +125,8 @@ def _tell(context: dg.AssetExecutionContext, data: Mapping[str, Any]) -> None:
         context.log.warning(f"{data['status']}: {node['node_name']}")
 
 
-def _failures(done: "dbtRunnerResult") -> str:
+def failures(done: "dbtRunnerResult") -> str:
+    """What went wrong, one line a model or test."""
     if done.exception is not None:
         return str(done.exception)
     results = getattr(done.result, "results", [])

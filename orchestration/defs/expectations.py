@@ -30,16 +30,14 @@ def expectation_checks(name: str, relations: Sequence[str]) -> dg.AssetChecksDef
     def checks(
         context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
     ) -> Iterator[dg.AssetCheckResult]:
-        from orchestration.quality.runner import failing_rows_markdown, run_suite
+        from orchestration.quality.runner import failing_rows_markdown, run_suites
         from orchestration.quality.suites import SUITES
 
         asked = {check.asset_key for check in context.selected_asset_check_keys}
-        results = []
+        wanted = [key for key in keys if key in asked]
         with connect(settings, tell=context.log.info) as con:
-            for key, relation in keys.items():
-                if key in asked:
-                    results.append((key, run_suite(con, SUITES[relation])))
-        for key, result in results:
+            results = run_suites(con, [SUITES[keys[key]] for key in wanted])
+        for key, result in zip(wanted, results, strict=True):
             yield dg.AssetCheckResult(
                 asset_key=key,
                 check_name=CHECK_NAME,

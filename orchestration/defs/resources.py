@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 
+from orchestration.defs.dbt import parse
 from settings import PROJECT_ROOT, Settings
+
+if TYPE_CHECKING:
+    from dbt.contracts.graph.manifest import Manifest
 
 OWNERS = ["team:data-platform"]
 MODEL_OWNERS = ["team:recommender"]
@@ -79,44 +81,31 @@ def quiet_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def dbt_project(settings: Settings) -> DbtProject:
-    """The dbt project with its manifest, parsed anew when a file of the project is newer.
+def dbt_project(settings: Settings) -> tuple[DbtProject, Manifest | None]:
+    """The dbt project with its manifest file, parsed anew when a file of the project is newer; then the manifest, too.
 
-    The manifest is kept apart from what dbt writes while it builds, and replaced whole: one that a kill or a full disk
-    had cut short would pass for the newest and stop every later start.
+    The file is kept apart from what dbt writes while it builds, and replaced whole: one that a kill or a full disk had
+    cut short would pass for the newest and stop every later start.
     """
     os.environ.update(dbt_environment(settings))
     project_dir = PROJECT_ROOT / "dbt_project"
     parsed = settings.home / "dbt" / "parsed"
-    manifest = parsed / "manifest.json"
+    file = parsed / "manifest.json"
     newest = max(path.stat().st_mtime for path in project_dir.rglob("*") if path.suffix in {".sql", ".yml"})
-    if not manifest.exists() or manifest.stat().st_mtime < newest:
+    manifest = None
+    if not file.exists() or file.stat().st_mtime < newest:
         aside = parsed / f".{os.getpid()}.part"
         try:
-            _parse(project_dir, aside)
+            aside.mkdir(parents=True, exist_ok=True)
+            # In this process, which is likely to build next: dbt is imported and the project read but once.
+            manifest = parse(project_dir, "--target-path", os.fspath(aside))
             settings.dbt_target.mkdir(parents=True, exist_ok=True)
             # What dbt itself reads on, when it builds: it need not parse the project once more.
             (aside / "partial_parse.msgpack").replace(settings.dbt_target / "partial_parse.msgpack")
-            (aside / "manifest.json").replace(manifest)
+            (aside / "manifest.json").replace(file)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-    return DbtProject(project_dir=project_dir, target_path=parsed, profiles_dir=project_dir)
-
-
-def _parse(project_dir: Path, target: Path) -> None:
-    target.mkdir(parents=True, exist_ok=True)
-    dbt = Path(sys.executable).with_name("dbt")
-    done = subprocess.run(
-        [dbt, "parse", "--quiet", "--project-dir", project_dir, "--profiles-dir", project_dir],
-        cwd=project_dir,
-        env={**os.environ, "DBT_TARGET_PATH": str(target)},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"dbt parse failed:\n{done.stdout}")
+    return DbtProject(project_dir=project_dir, target_path=parsed, profiles_dir=project_dir), manifest
 
 
 class MartTranslator(DagsterDbtTranslator):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,9 @@ from orchestration.quality.rules import SAME_TYPES, Rule
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: The library keeps its present context in one place for the whole process.
+_ONE_AT_A_TIME = threading.Lock()
 
 #: Failing rows kept of each rule: enough to see what is wrong, few enough to read.
 FAILING_ROWS = 20
@@ -29,7 +33,7 @@ class Verdict:
     error: bool = False
 
 
-def whole_dataframe() -> Any:
+def _whole_dataframe() -> Any:
     """A batch definition in a context of its own. A context keeps the frames that it has seen, until it goes."""
     gx = _great_expectations()
     from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
@@ -45,10 +49,15 @@ def whole_dataframe() -> Any:
     return asset.add_batch_definition_whole_dataframe("whole")
 
 
-def judge(definition: Any, frame: pd.DataFrame, rules: dict[int, Rule]) -> dict[int, Verdict]:
+def judge(frame: pd.DataFrame, rules: dict[int, Rule]) -> dict[int, Verdict]:
     """Great Expectations' verdict on each rule over one frame, by the rule's number."""
+    with _ONE_AT_A_TIME:
+        return _judge(frame, rules)
+
+
+def _judge(frame: pd.DataFrame, rules: dict[int, Rule]) -> dict[int, Verdict]:
     gx = _great_expectations()
-    batch = definition.get_batch({"dataframe": frame})
+    batch = _whole_dataframe().get_batch({"dataframe": frame})
     verdicts: dict[int, Verdict] = {}
     expectations: dict[int, Any] = {}
     for number, rule in rules.items():

@@ -8,30 +8,38 @@ sampled: the verdict is on every row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from orchestration.charts import markdown_rows
-from orchestration.quality.judge import FAILING_ROWS, Verdict, judge, whole_dataframe
+from orchestration.quality.judge import FAILING_ROWS, Verdict, judge
 from orchestration.quality.rules import NOT_EMPTY, SAME_TYPES, Rule, Severity, Suite, unique
 
 if TYPE_CHECKING:
     import duckdb
+    import pandas as pd
 
 #: Size of a part, in fetched numbers; a string counts as eight of them (about 64 bytes with its Python object).
 PART_UNITS = 24_000_000
+#: A table of so many rows at most is simply fetched: what stands for its rows would take as long to find.
+_FEW_ROWS = 50_000
 _STRING_UNITS = 8
 #: Hashes of keys that are counted at once: 30 to 40 bytes each.
 _KEYS_AT_ONCE = 30_000_000
-#: Up to so many distinct values of a text column are judged for all of its rows.
-_DISTINCT_VALUES = 20_000
+#: Bytes before the digits at the end of an id: ``tt``, ``nm``, and some to spare.
+_SHORT_BEGINNING = 8
+#: Up to so many distinct values of a column, or pairs of two, are judged for all of its rows.
+_DISTINCT_VALUES = 50_000
+#: Suites that are judged side by side.
+_AT_ONCE = 2
 _ROWID = "__rowid"
 _NOT_NULL = "ExpectColumnValuesToNotBeNull"
 _BETWEEN = "ExpectColumnValuesToBeBetween"
 _MATCHES = "ExpectColumnValuesToMatchRegex"
 _ONE_OF = "ExpectColumnValuesToBeInSet"
+_NOT_BEFORE = "ExpectColumnPairValuesAToBeGreaterThanB"
 _NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "FLOAT")
 
 
@@ -80,6 +88,20 @@ class _Table:
         return _quoted(self.name)
 
 
+def run_suites(con: duckdb.DuckDBPyConnection, suites: Iterable[Suite]) -> list[SuiteResult]:
+    """``run_suite`` of each, two at a time: one is fetched while the library thinks about the other."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def judged(suite: Suite) -> SuiteResult:
+        with con.cursor() as own:
+            # A connection of its own does not take over the time zone.
+            own.execute("SET TimeZone = 'UTC'")
+            return run_suite(own, suite)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(judged, suites))
+
+
 def run_suite(con: duckdb.DuckDBPyConnection, suite: Suite, *, part_units: int = PART_UNITS) -> SuiteResult:
     """Judge ``suite.table`` as this connection sees it; nothing is written.
 
@@ -115,28 +137,27 @@ def _judge_table(table: _Table, rules: dict[int, Rule]) -> Iterator[dict[int, Ve
     """The verdicts on the table as a whole, each from the smallest frame that shows what its rule is about."""
     import pandas as pd
 
-    definition = whole_dataframe()
     for number, rule in rules.items():
         if rule.expectation == NOT_EMPTY:
-            yield judge(definition, pd.DataFrame(index=pd.RangeIndex(table.rows)), {number: rule})
+            yield judge(pd.DataFrame(index=pd.RangeIndex(table.rows)), {number: rule})
         elif rule.expectation == SAME_TYPES:
             expected = {name for name, _ in rule.kwargs["value_pairs_set"]}
             kinds = [(name, kind) for name, kind in table.types.items() if name in expected]
             frame = pd.DataFrame(kinds, columns=["column_name", "column_type"])
-            yield judge(definition, frame, {number: replace(rule, columns=("column_name", "column_type"))})
+            yield judge(frame, {number: replace(rule, columns=("column_name", "column_type"))})
         elif rule.is_about_table:
             header = table.con.execute(f"SELECT * FROM {table.quoted} LIMIT 0").df()
-            yield judge(definition, header, {number: rule})
+            yield judge(header, {number: rule})
 
 
 def _judge_rows(table: _Table, rules: dict[int, Rule], part_units: int) -> Iterator[dict[int, Verdict]]:
-    """The verdicts on the rows: at once where the table fits, else by value, by key, and the rest part by part."""
+    """The verdicts on the rows: at once where the table is small, else by value, by key, and the rest part by part."""
     rest = {number: rule for number, rule in rules.items() if not rule.is_about_table}
-    if _parts_of(table, rest, part_units) == 1:
+    if table.rows <= _FEW_ROWS and _parts_of(table, rest, part_units) == 1:
         yield _judge_part(table, rest)
         return
     for number in [*_held_by_all(table, rest, _NOT_NULL), *_held_by_all(table, rest, _BETWEEN)]:
-        yield {number: Verdict(True, "")}
+        yield {number: Verdict(True, "", compared=table.rows)}
         del rest[number]
     for number, rule in list(rest.items()):
         if _holds_for_distinct_values(table, rule):
@@ -164,7 +185,10 @@ def _held_by_all(table: _Table, rules: dict[int, Rule], expectation: str) -> lis
     asked = {
         number: rule
         for number, rule in rules.items()
-        if rule.expectation == expectation and "mostly" not in rule.kwargs and set(rule.columns) <= set(table.types)
+        if rule.expectation == expectation
+        and set(rule.columns) <= set(table.types)
+        # That all values are there holds for any share of them; of bounds, NULLs would count.
+        and (expectation == _NOT_NULL or "mostly" not in rule.kwargs)
     }
     columns = {rule.columns[0]: _identifier(rule.columns[0]) for rule in asked.values()}
     if expectation == _BETWEEN:
@@ -192,36 +216,64 @@ def _held_by_all(table: _Table, rules: dict[int, Rule], expectation: str) -> lis
     if not columns:
         return []
     frame = table.con.execute(" UNION ALL ".join(f"SELECT {row} FROM {table.quoted}" for row in rows)).df()
-    verdicts = judge(whole_dataframe(), frame, {number: _with_epochs(rule, table) for number, rule in asked.items()})
+    strict = {
+        number: replace(rule, kwargs={key: value for key, value in rule.kwargs.items() if key != "mostly"})
+        for number, rule in asked.items()
+    }
+    verdicts = judge(frame, {number: _with_epochs(rule, table) for number, rule in strict.items()})
     return [number for number, verdict in verdicts.items() if verdict.passed]
 
 
 def _holds_for_distinct_values(table: _Table, rule: Rule) -> bool:
-    """Whether a rule on the values of a column holds for each distinct one, and so for every row.
+    """Whether a rule on the values of a column, or of two, holds for each distinct one, and so for every row.
 
     Strings cost 6 microseconds a row (90 million of them in one dump), and few of them differ in what a rule sees: a
     pattern does not tell digits apart, so ``tt0000001`` stands for all ids of its length. False where there are too
     many, or where one fails: then the rows are judged, to be counted and shown.
     """
-    if rule.expectation not in (_MATCHES, _ONE_OF) or "mostly" in rule.kwargs:
+    if rule.expectation not in (_MATCHES, _ONE_OF, _NOT_BEFORE) or "mostly" in rule.kwargs:
         return False
-    (column,) = rule.columns
-    if column not in table.types or (rule.expectation == _MATCHES and table.types[column] != "VARCHAR"):
+    kinds = [table.types.get(column, "") for column in rule.columns]
+    if not all(kinds) or (rule.expectation == _MATCHES and kinds != ["VARCHAR"]):
         return False
-    name = _identifier(column)
-    value = f"translate({name}, '012345678', '999999999')" if rule.expectation == _MATCHES else name
-    fetched = _fetched(name, table.types[column], {rule.expectation})
-    distinct = f"SELECT DISTINCT {value} AS {name} FROM {table.quoted} LIMIT {_DISTINCT_VALUES + 1}"
-    frame = table.con.execute(f"SELECT {fetched} AS {name} FROM ({distinct})").df()
-    return len(frame) <= _DISTINCT_VALUES and judge(whole_dataframe(), frame, {0: rule})[0].passed
+    names = [_identifier(column) for column in rule.columns]
+    fetched = [f"{_fetched(name, kind, {rule.expectation})} AS {name}" for name, kind in zip(names, kinds, strict=True)]
+    values = table.quoted if rule.expectation != _MATCHES else f"({_shapes(table, names[0])})"
+    distinct = f"SELECT DISTINCT {', '.join(names)} FROM {values} LIMIT {_DISTINCT_VALUES + 1}"
+    frame = table.con.execute(f"SELECT {', '.join(fetched)} FROM ({distinct})").df()
+    return len(frame) <= _DISTINCT_VALUES and judge(frame, {0: rule})[0].passed
+
+
+def _shapes(table: _Table, name: str) -> str:
+    """A query of a text column's values with a 9 for each digit, every distinct one at least once.
+
+    To replace each digit of each row takes ten times as long as to count the digits at its end, and an id is nothing
+    but a few letters before them. So the digits behind a short beginning are counted, and written out once for all.
+    """
+    digits, nines = "'012345678'", "'999999999'"
+    short = f"strlen(rtrim({name}, '0123456789')) <= {_SHORT_BEGINNING}"
+    return f"""
+        SELECT translate(beginning, {digits}, {nines}) || repeat('9', digits) AS {name}
+        FROM (
+            SELECT DISTINCT
+                CASE WHEN {short} THEN rtrim({name}, '0123456789') ELSE translate({name}, {digits}, {nines}) END
+                    AS beginning,
+                CASE WHEN {short} THEN strlen({name}) - strlen(rtrim({name}, '0123456789')) ELSE 0 END AS digits
+            FROM {table.quoted}
+        )
+    """
 
 
 def _judge_key(table: _Table, number: int, rule: Rule) -> Iterator[dict[int, Verdict]]:
     """The verdicts on a uniqueness rule: on the rows whose key may stand twice, which are mostly none.
 
-    DuckDB finds the hashes that occur more than once; a row with a hash of its own has a key of its own. The table is
-    split by the hash, so that equal keys meet in one part.
+    None is where each row's key is above that of the row before it, as in most files. Elsewhere DuckDB finds the
+    hashes that occur more than once; a row with a hash of its own has a key of its own. The table is split by the hash,
+    so that equal keys meet in one part.
     """
+    if _ascends(table, rule.columns):
+        yield judge(_no_key(), {number: unique("key")})
+        return
     key = f"hash({', '.join(_identifier(column) for column in rule.columns)})"
     parts = -(-table.rows // _KEYS_AT_ONCE)
     for part in range(parts):
@@ -230,11 +282,31 @@ def _judge_key(table: _Table, number: int, rule: Rule) -> Iterator[dict[int, Ver
             f"SELECT {key} AS key FROM {table.quoted} WHERE {where} GROUP BY ALL HAVING count(*) > 1"
         ).df()
         if twice.empty:
-            yield judge(whole_dataframe(), twice, {number: unique("key")})
+            yield judge(twice, {number: unique("key")})
             continue
         table.con.register("keys_seen_twice", twice)
         yield _judge_part(table, {number: rule}, f"{key} IN (SELECT key FROM keys_seen_twice)")
         table.con.unregister("keys_seen_twice")
+
+
+def _ascends(table: _Table, columns: Sequence[str]) -> bool:
+    """Whether each row's key is above that of the row before it; not where a NULL leaves that open."""
+    keys = [_identifier(column) for column in columns]
+    previous = ", ".join(f"lag({key}) OVER () AS p{i}" for i, key in enumerate(keys))
+    above = " OR ".join(
+        "(" + " AND ".join([*(f"{keys[j]} = p{j}" for j in range(i)), f"{keys[i]} > p{i}"]) + ")"
+        for i in range(len(keys))
+    )
+    steps = f"SELECT {', '.join(keys)}, {previous} FROM {table.quoted}"
+    # The first row has none before it, and is the one that may be found.
+    found = table.con.execute(f"SELECT 1 FROM ({steps}) WHERE ({above}) IS NOT TRUE LIMIT 2").fetchall()
+    return len(found) < 2
+
+
+def _no_key() -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame({"key": pd.Series(dtype="uint64")})
 
 
 def _parts_of(table: _Table, rules: dict[int, Rule], part_units: int) -> int:
@@ -253,7 +325,7 @@ def _judge_part(table: _Table, rules: dict[int, Rule], condition: str = "true") 
         frame = table.con.execute(f"SELECT {selected} FROM {table.quoted} WHERE {condition}").df().set_index(_ROWID)
     except duckdb.Error as error:
         return dict.fromkeys(rules, Verdict(False, str(error).splitlines()[0], error=True))
-    return judge(whole_dataframe(), frame, {number: _with_epochs(rule, table) for number, rule in rules.items()})
+    return judge(frame, {number: _with_epochs(rule, table) for number, rule in rules.items()})
 
 
 def _units(kind: str, readers: set[str]) -> int:

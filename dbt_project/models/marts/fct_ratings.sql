@@ -4,9 +4,28 @@ with ratings as (
 
 ),
 
-users as (
+-- Only of a film with several movieIds can somebody have several ratings: no file may hold a user and movieId twice. So
+-- only those are grouped, and the others, nearly all, are taken as they come.
+merged_films as (
 
-    select * from {{ ref('int_user_keys') }}
+    select movie_key
+    from ratings
+    group by movie_key
+    having min(movie_id) != max(movie_id)
+
+),
+
+single as (
+
+    select
+        user_key,
+        movie_key,
+        edition,
+        rating,
+        rated_at,
+        cast(1 as integer) as times_rated
+    from ratings
+    where movie_key not in (select merged_films.movie_key from merged_films)
 
 ),
 
@@ -17,12 +36,14 @@ ordered as (
     select
         user_key,
         movie_key,
+        edition,
         rating,
         rated_at,
         cast(epoch_us(rated_at) as hugeint) * 1000000000000
         + cast(movie_id as hugeint) * 100
         + cast(rating * 10 as integer) as recency
     from ratings
+    where movie_key in (select merged_films.movie_key from merged_films)
 
 ),
 
@@ -31,6 +52,7 @@ latest as (
     select
         user_key,
         movie_key,
+        min(edition) as edition,
         arg_max(rating, recency) as rating,
         max(rated_at) as rated_at,
         cast(count(*) as integer) as times_rated
@@ -41,15 +63,9 @@ latest as (
 
 final as (
 
-    select
-        latest.user_key,
-        latest.movie_key,
-        users.source as edition,
-        latest.rating,
-        latest.rated_at,
-        latest.times_rated
-    from latest
-    inner join users on latest.user_key = users.user_key
+    select * from single
+    union all
+    select * from latest
 
 )
 

@@ -44,7 +44,17 @@ days as (
 -- Running totals over all users one after the other, less what stood at each user's start: see movie_features.
 ordered_days as (
 
-    select * from days
+    select
+        user_key,
+        rated_on,
+        cast(rating_count as double) as rating_count,
+        cast(tenths as double) as tenths,
+        cast(squared_tenths as double) as squared_tenths,
+        cast(positive_count as double) as positive_count,
+        cast(dated_count as double) as dated_count,
+        cast(coalesce(release_years, 0) as double) as release_years,
+        {{ per_genre("cast(<g>_count as double) as <g>_count") }}
+    from days
     order by user_key, rated_on
 
 ),
@@ -59,7 +69,7 @@ totals as (
         sum(squared_tenths) over so_far as total_squared_tenths,
         sum(positive_count) over so_far as total_positive_count,
         sum(dated_count) over so_far as total_dated_count,
-        sum(coalesce(release_years, 0)) over so_far as total_release_years,
+        sum(release_years) over so_far as total_release_years,
         {{ per_genre("sum(<g>_count) over so_far as total_<g>_count") }}
     from ordered_days
     window so_far as (rows between unbounded preceding and current row) -- noqa: PRS
@@ -77,7 +87,7 @@ starts as (
         min(total_squared_tenths - squared_tenths) as total_squared_tenths,
         min(total_positive_count - positive_count) as total_positive_count,
         min(total_dated_count - dated_count) as total_dated_count,
-        min(total_release_years - coalesce(release_years, 0)) as total_release_years,
+        min(total_release_years - release_years) as total_release_years,
         {{ per_genre("min(total_<g>_count - <g>_count) as total_<g>_count") }}
     from totals
     group by user_key

@@ -90,18 +90,18 @@ def _run(wall_s: float, peak_gb: float, ratings: int) -> dict[str, Any]:
 
 
 def test_the_summary_takes_medians_and_holds_sizes_against_the_first() -> None:
-    def stages(ratings: int, ingest: list[float]) -> dict[str, list[dict[str, Any]]]:
-        others = {name: [_run(10.0, 1.0, ratings)] for name in ("ratings_judged", "dbt", "quality")}
-        return {"ingest": [_run(s, 2.0, ratings) for s in ingest], **others, "by_hand": [_run(25.0, 0.5, ratings)]}
+    def stages(ratings: int, pipeline: list[float]) -> dict[str, list[dict[str, Any]]]:
+        checked = [_run(seconds, 2.0, ratings) for seconds in pipeline]
+        return {"checked_marts": checked, "by_hand": [_run(25.0, 0.5, ratings)]}
 
-    small, large = summary({"small": stages(100, [20.0, 90.0, 10.0]), "large": stages(1_000, [170.0])})
+    small, large = summary({"small": stages(100, [50.0, 90.0, 10.0]), "large": stages(1_000, [200.0])})
     assert (small["checked_marts_s"], small["ratio"], small["peak_bytes"]) == (50.0, 2.0, 2e9)
     assert small["cpu_ratio"] == 2.0
     assert (large["growth"], large["growth_of_ratings"]) == (4.0, 10.0)
 
 
 def test_a_size_without_all_stages_has_no_ratio() -> None:
-    runs = {"small": {"ingest": [_run(1.0, 1.0, 100)]}}
+    runs = {"small": {"ingest": [_run(1.0, 1.0, 100)], "by_hand": [_run(1.0, 1.0, 100)]}}
     assert summary(runs) == []
     facts = {"cores": 2, "memory_gb": 8.0, "processor": "p", "python": "3.11", "threads": 2, "duckdb_memory": "2GB"}
     assert "| small | ingest | 100 | 1.0 s | 1.0 s | 100 | 1.00 GB |" in markdown(facts, runs)

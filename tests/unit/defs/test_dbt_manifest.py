@@ -23,6 +23,6 @@ def test_what_a_killed_parse_left_behind_is_not_taken_for_the_manifest(
     # What dbt writes while it builds may be cut short as well.
     settings.dbt_target.mkdir(parents=True)
     (settings.dbt_target / "manifest.json").write_text('{"nodes": {"model.')
-    manifest = json.loads(dbt_project(settings).manifest_path.read_text())
+    manifest = json.loads(dbt_project(settings)[0].manifest_path.read_text())
     assert "model.marquee.dim_movies" in manifest["nodes"]
     assert (settings.dbt_target / "partial_parse.msgpack").exists()
