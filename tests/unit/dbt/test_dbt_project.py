@@ -11,6 +11,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -464,6 +465,30 @@ def test_a_new_column_in_every_file_leaves_each_staging_view_as_it_is(
 
 
 @pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("ids", "sound"),
+    [
+        (["tt1", "tt2", "tt3"], True),
+        (["tt3", "tt1", "tt2"], True),
+        (["tt1", "tt2", "tt2"], False),
+        (["tt2", "tt1", "tt2"], False),
+        (["tt1", None, "tt2"], False),
+        ([None], False),
+        ([], True),
+    ],
+)
+def test_a_key_that_stands_twice_or_is_missing_breaks_the_grain_in_whatever_order_the_rows_are(
+    warehouse: Warehouse, empty: dict[str, Any], ids: list[str | None], sound: bool
+) -> None:
+    warehouse.reset()
+    if ids:
+        rows = [(tconst, 5.0, 10) for tconst in ids]
+        warehouse.insert("imdb_title_ratings", 'tconst, "averageRating", "numVotes"', rows)
+    arguments = ["build", "--select", "stg_imdb__ratings", "--exclude-resource-type", "unit_test"]
+    with nullcontext() if sound else pytest.raises(AssertionError, match="has_one_row_a_tconst"):
+        warehouse.dbt(*arguments)
+
+
 def test_titles_alone_find_what_the_links_of_a_real_edition_say(warehouse: Warehouse, empty: dict[str, Any]) -> None:
     """ml-latest-small has links, so its titles can be matched without them and judged: 98.9 % were right."""
     edition, dumps = REAL_DATA / "ml-latest-small", REAL_DATA / "imdb" / "full"

@@ -19,7 +19,7 @@ from orchestration.quality.rules import (
     one_of,
     unique,
 )
-from orchestration.quality.runner import Outcome, SuiteResult, failing_rows_markdown, run_suite
+from orchestration.quality.runner import Outcome, SuiteResult, failing_rows_markdown, run_suite, run_suites
 
 COLUMNS = {
     "id": "INTEGER",
@@ -211,6 +211,36 @@ def test_missing_keys_are_no_duplicates_in_a_long_table_either(con: duckdb.DuckD
     assert run_suite(con, suite, part_units=200).passed
     plant(con, tconst="tt0000001")
     assert [row["id"] for row in the_failure(run_suite(con, suite, part_units=200)).failing_rows] == [1, 1000]
+
+
+@pytest.mark.parametrize("order", ["id", "id DESC", "hash(id)"])
+def test_a_key_that_stands_twice_is_found_in_whatever_order_a_long_table_is(
+    con: duckdb.DuckDBPyConnection, order: str
+) -> None:
+    con.execute(f"CREATE OR REPLACE TABLE raw.things AS FROM raw.things ORDER BY {order}")
+    assert run_suite(con, SUITE, part_units=200).passed
+    con.execute("INSERT INTO raw.things SELECT * REPLACE (1_000 AS id) FROM raw.things WHERE id = 30")
+    failure = the_failure(run_suite(con, SUITE, part_units=200))
+    assert (failure.column, [row["id"] for row in failure.failing_rows]) == ("film, tconst", [30, 1000])
+
+
+@pytest.mark.parametrize(
+    "tconst", ["tt", "1234567", "tt12345a67", "ttttttttttttt1234567", "tt1234567 ", "ťt1234567", ""]
+)
+def test_an_id_of_another_shape_is_found_among_those_that_stand_for_millions(
+    con: duckdb.DuckDBPyConnection, tconst: str
+) -> None:
+    suite = Suite("raw.things", COLUMNS, (matches("tconst", TCONST),))
+    plant(con, tconst=tconst)
+    failure = the_failure(run_suite(con, suite, part_units=200))
+    assert [row["tconst"] for row in failure.failing_rows] == [tconst]
+
+
+def test_suites_judged_side_by_side_find_what_each_finds_alone(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("CREATE TABLE raw.others AS FROM raw.things")
+    plant(con, share=2.0)
+    suites = [Suite(f"raw.{name}", COLUMNS, RULES) for name in ("things", "others", "missing", "things")]
+    assert run_suites(con, suites) == [run_suite(con, suite) for suite in suites]
 
 
 @pytest.mark.parametrize("pattern", ["^tt1", r"^\d", "[0-5]", r"\w+"])

@@ -10,12 +10,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from orchestration.sources import files
 from orchestration.sources.files import check_gzip, file_digest, inspect_file, suppose_regular
 from orchestration.sources.imdb import ingest_imdb
 from orchestration.sources.report import SourceError
 from tests.unit.sources.editions import quarantined, write_dump
 
-PIECE = 1 << 20
+PIECE = 1 << 18
 
 
 @pytest.mark.parametrize(
@@ -111,3 +112,33 @@ def test_nothing_is_supposed_of_a_file_without_a_first_line_in_a_gzip(tmp_path: 
     path.write_bytes(content)
     assert suppose_regular(path, "utf-8") is None
     assert suppose_regular(tmp_path / "missing.tsv.gz", "utf-8") is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a\nb\nc\n",
+        b"a\r\nb\r\nc\r\n",
+        b"a\r\nb\nc\n",
+        b"a\n\nb\n",
+        b"\na\n",
+        b"a\rb\n",
+        b"a\n\rb\n",
+        b"ab\r",
+        b"a\r\n\r\n",
+        b"a\x01b\n",
+        "aé\nb\n".encode(),
+        b"a\xc3\nb\n",
+        b'a"b\n',
+        b"ab",
+    ],
+)
+def test_what_a_file_is_does_not_depend_on_where_the_pieces_end_in_which_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    path = tmp_path / "file.csv"
+    path.write_bytes(content)
+    whole = inspect_file(path, "utf-8")
+    for size in range(1, 6):
+        monkeypatch.setattr(files, "_CHUNK", size)
+        assert inspect_file(path, "utf-8") == whole
