@@ -128,13 +128,18 @@ def quality(settings: Settings, files: Path, parts: _Parts) -> None:
 
 def checked_marts(settings: Settings, files: Path, parts: _Parts) -> None:
     """From raw files to checked marts in one process and a home of its own, in the order in which a run does it."""
-    own = settings.model_copy(update={"home": settings.home / "checked-marts"})
+    own = checked_home(settings)
     shutil.rmtree(own.home, ignore_errors=True)
     own.home.mkdir(parents=True)
     ingest(own, files, parts)
     _judge(own, parts, "expectations of raw tables", lambda table: table.startswith("raw."))
     dbt(own, files, parts)
     _judge(own, parts, "expectations of marts", lambda table: table.startswith("marts."))
+
+
+def checked_home(settings: Settings) -> Settings:
+    """The settings of the home that ``checked_marts`` makes."""
+    return settings.model_copy(update={"home": settings.home / "checked-marts"})
 
 
 def published(settings: Settings, files: Path, parts: _Parts) -> None:

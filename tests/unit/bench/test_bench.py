@@ -23,11 +23,11 @@ RATINGS = 20_000
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The JSON of the command, run with the stages that the comparison needs."""
+    """The JSON of the command, run with the stages that are held against each other."""
     home = tmp_path_factory.mktemp("bench")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MARQUEE_HOME", str(home))
-        stages = ["--stages", "ingest", "dbt", "by_hand"]
+        stages = ["--stages", "checked_marts", "by_hand"]
         assert main(["--ratings", str(RATINGS), *stages, "--keep"]) == 0
         assert main(["--ratings", str(RATINGS), *stages[:1], "by_hand", "--reuse-home", "--keep"]) == 0
     first = min((home / "reports").glob("bench-*.json"))
@@ -38,8 +38,8 @@ def test_the_hand_written_script_makes_the_marts_of_the_pipeline_row_for_row(rep
     assert report["different_marts"] == {}
     (home,) = (report["home"] / "bench" / "homes").iterdir()
     with duckdb.connect() as con:
-        assert differences(con, home / "warehouse.duckdb", home / "by-hand.duckdb") == {}
-    with duckdb.connect(home / "warehouse.duckdb", read_only=True) as con:
+        assert differences(con, home / "checked-marts" / "warehouse.duckdb", home / "by-hand.duckdb") == {}
+    with duckdb.connect(home / "checked-marts" / "warehouse.duckdb", read_only=True) as con:
         counts = dict(con.execute("SELECT match_method, count(*) FROM marts.dim_movies GROUP BY ALL").fetchall())
         tables = con.execute("SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'marts'").fetchall()
     # The comparison means something only where films are matched in every way and all marts are there.
@@ -57,7 +57,7 @@ def test_a_row_that_differs_is_found_and_named(report: dict[str, Any], tmp_path:
         con.execute("ALTER TABLE marts.movie_imdb DROP imdb_votes")
         con.execute("DROP TABLE marts.dim_people")
     with duckdb.connect() as con:
-        found = differences(con, home / "warehouse.duckdb", changed)
+        found = differences(con, home / "checked-marts" / "warehouse.duckdb", changed)
     assert found == {
         "dim_users": "1 rows only in the pipeline's, 1 only by hand",
         "fct_tags": "0 rows only in the pipeline's, 1 only by hand",
@@ -68,7 +68,8 @@ def test_a_row_that_differs_is_found_and_named(report: dict[str, Any], tmp_path:
 
 def test_the_report_has_time_rows_and_memory_of_each_stage_and_the_machine(report: dict[str, Any]) -> None:
     (stages,) = report["runs"].values()
-    assert set(stages) == {"ingest", "dbt", "by_hand"}
+    assert set(stages) == {"checked_marts", "by_hand"}
+    assert {part["name"] for part in stages["checked_marts"][0]["parts"]} >= {"movielens", "name.basics", "build"}
     for (run,) in stages.values():
         assert run["wall_s"] > 0
         assert run["rows"] > RATINGS / 2
