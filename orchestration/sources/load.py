@@ -589,12 +589,41 @@ def _checked_sql(load: FileLoad, lines_sql: str, numbered: bool = False) -> str:
     rules = _rules_of_line(load)
     for i, column in enumerate(load.columns, 1):
         rules += _rules(column, f"t{i}")
-    cases = " ".join(f"WHEN {condition} THEN {_quoted(reason)}" for condition, reason in rules)
+    # Which rule is broken is asked only of a row that is not plainly sound: to ask each rule of each row takes longer
+    # than to read the row.
+    cases = f"WHEN {_plainly_sound(load)} THEN NULL " + " ".join(
+        f"WHEN {condition} THEN {_quoted(reason)}" for condition, reason in rules
+    )
     number = "n, line, " if numbered else ""
     return f"""
         SELECT {number}{", ".join(f'"{column.name}"' for column in load.columns)}, CASE {cases} END AS reason
         FROM ({_fields_sql(load, lines_sql, numbered)})
     """
+
+
+def _plainly_sound(load: FileLoad) -> str:
+    """SQL: the row breaks no rule and writes its numbers as DuckDB does. Other rows may be sound, too."""
+    parts = [f"NOT ({condition})" for condition, _ in _rules_of_line(load)]
+    for place, column in enumerate(load.columns, 1):
+        text, value = f"t{place}", f'"{column.name}"'
+        optional = not (column.key or column.required or column.kind in ("flag", "timestamp"))
+        match column.kind:
+            case "timestamp":
+                sound = f"CAST({value} AS VARCHAR) = {text} AND {value} BETWEEN 0 AND {_LAST_SECOND}"
+            case "integer" | "bigint" | "decimal" | "real" | "rating":
+                number = f"TRY_CAST({text} AS DOUBLE)" if column.kind == "rating" else value
+                sound = f"CAST({value} AS VARCHAR) = {text} AND NOT {_out_of_bounds(column, number)}"
+            case "boolean" | "flag":
+                sound = f"({text} = '0' OR {text} = '1')"
+            case "code":
+                sound = f"{value} IS NOT NULL"
+            case _:
+                sound = f"{text} IS NOT NULL"
+        if not optional:
+            parts.append(sound)
+        elif column.kind != "text":
+            parts.append(f"({text} IS NULL OR ({sound}))")
+    return " AND ".join(parts)
 
 
 def _value(column: Column, text: str) -> str:
