@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
     from dbt_common.events.base_types import EventMsg
 
+#: A unit test holds a model's SQL against rows of its own, which no new data changes: `make test` runs them.
+_DATA_ALONE = ("--exclude-resource-type", "unit_test")
+
 #: dbt's own lines would stand between ours; what it says of each model and test is told below.
 _QUIET = ("--quiet", "--log-level", "none")
 
@@ -82,11 +85,7 @@ class Dbt:
             context.assets_def.get_spec_for_check_key(key).metadata[DAGSTER_DBT_UNIQUE_ID_METADATA_KEY]
             for key in context.selected_asset_check_keys
         }
-        unit_tests = {
-            name for name, test in self.manifest["unit_tests"].items() if models & {*test["depends_on"]["nodes"]}
-        }
-        nodes = {**self.manifest["nodes"], **self.manifest["unit_tests"]}
-        chosen = sorted("fqn:" + ".".join(nodes[name]["fqn"]) for name in models | checks | unit_tests)
+        chosen = sorted("fqn:" + ".".join(self.manifest["nodes"][name]["fqn"]) for name in models | checks)
         return ["--indirect-selection", "empty", "--select", *chosen]
 
     def invoke(self, selection: Sequence[str], remember: "Callable[[EventMsg], None]") -> "dbtRunnerResult":
@@ -97,7 +96,7 @@ class Dbt:
         if self._parsed is None:
             self._parsed = parse(folder)
         runner = dbtRunner(manifest=self._parsed, callbacks=[remember])
-        return runner.invoke([*_QUIET, "build", *selection, *_places(folder)])
+        return runner.invoke([*_QUIET, "build", *_DATA_ALONE, *selection, *_places(folder)])
 
 
 def parse(project: Path, *switches: str) -> "Manifest":
