@@ -14,7 +14,7 @@ endif
 export DO_NOT_TRACK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup run update ui serve test lint prove evaluate bench clean-up backup restore clean
+.PHONY: help setup run update ui serve test lint prove evaluate bench clean-up backup restore rollback clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -82,6 +82,9 @@ backup: $(INSTALLED) ## Write what upstream files cannot give back into one file
 restore: $(INSTALLED) ## Make the home hold what the backup FILE=path holds; then `make run`
 	@test -n "$(FILE)" || { echo "make restore FILE=path/to/backup.tar.gz"; exit 2; }
 	@$(PY) -m orchestration.upkeep restore "$(FILE)"
+
+rollback: $(INSTALLED) ## Serve the version before, or VERSION=..., until RELEASE=1 lets the next run promote again
+	@$(PY) -m orchestration.upkeep rollback $(if $(RELEASE),--release,$(VERSION))
 
 clean: ## Remove the state of the default home (data/); the virtual environment stays
 	rm -rf data

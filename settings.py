@@ -39,6 +39,12 @@ IMDB_DUMPS = (
 )
 
 
+#: Recipes that always compete: the fallback, and the two linear-algebra bars that a neural one has to clear.
+BARS = ("popularity", "ease", "ials")
+#: Recipes that compete when they are asked for.
+RECIPES = ("flagship", "neumf", "bpr", "itemknn")
+
+
 class Settings(BaseSettings):
     """Every ``MARQUEE_`` variable with its default, and the paths that follow from them.
 
@@ -93,6 +99,22 @@ class Settings(BaseSettings):
     neumf_features: bool = Field(
         default=True, description="Feed the feature service to NeuMF's MLP; off is the paper's baseline."
     )
+    recipes: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("neumf",),
+        description="Recipes that compete beside popularity, EASE and iALS, separated by commas; may be empty.",
+    )
+    gate_min_users: int = Field(
+        default=200,
+        ge=1,
+        description="Users with a past that the temporal split must ask for the gate to judge by it; below, each user's"
+        " last rating decides.",
+    )
+    gate_tolerance: float = Field(
+        default=0.01, ge=0, lt=1, description="Share by which a refresh may be worse, by the lower paired bound."
+    )
+    gate_segment_share: float = Field(
+        default=0.1, ge=0, lt=1, description="Share by which a refresh may fall for new users, light users, new films."
+    )
     keep_bundles: int = Field(
         default=5,
         ge=1,
@@ -139,6 +161,23 @@ class Settings(BaseSettings):
         if unknown:
             raise ValueError(f"unknown IMDb dump {', '.join(unknown)}; choose from {', '.join(IMDB_DUMPS)}")
         return tuple(name for name in IMDB_DUMPS if name in names)
+
+    @field_validator("recipes", mode="before")
+    @classmethod
+    def _known_recipes(cls, value: object) -> object:
+        listed = value.split(",") if isinstance(value, str) else value
+        if not isinstance(listed, list | tuple):
+            raise ValueError("a list of recipes, separated by commas, is wanted")
+        names = [str(part).strip() for part in listed if str(part).strip()]
+        unknown = [name for name in names if name not in (*BARS, *RECIPES)]
+        if unknown:
+            raise ValueError(f"unknown recipe {', '.join(unknown)}; choose from {', '.join((*BARS, *RECIPES))}")
+        return tuple(name for name in RECIPES if name in names)
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """Every recipe that competes, the bars first."""
+        return (*BARS, *self.recipes)
 
     @property
     def warehouse(self) -> Path:
@@ -204,6 +243,16 @@ class Settings(BaseSettings):
     def serving_pointer(self) -> Path:
         """The JSON file that names the bundle being served."""
         return self.home / "serving.json"
+
+    @property
+    def serving_lock(self) -> Path:
+        """The file whose ``flock`` is held by whoever moves the pointer."""
+        return self.home / "serving.lock"
+
+    @property
+    def mlflow(self) -> Path:
+        """MLflow's database of experiments, and small files of its runs."""
+        return self.home / "mlflow"
 
     @property
     def bentoml(self) -> Path:

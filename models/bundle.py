@@ -30,6 +30,8 @@ from models.registry import load_recommender
 SCHEMA_VERSION = 1
 #: The layout of the pointer file.
 POINTER_SCHEMA_VERSION = 1
+#: How many versions the pointer remembers having named.
+FORMER = 10
 
 _MANIFEST = "bundle.json"
 _ITEM_COLUMNS = ("movie_key", "movie_id", "title", "year", "genres", "imdb_id", "link_url", "link_kind", "rating_count")
@@ -209,17 +211,30 @@ def read_bundle_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def write_pointer(path: Path, version: str) -> None:
-    """Make ``serving.json`` name a version, atomically; the one named before is kept as ``previous`` for a rollback.
+def write_pointer(path: Path, version: str, *, held: bool = False) -> None:
+    """Make ``serving.json`` name a version, atomically; the one named before is kept as ``previous``.
 
+    ``former`` lists the versions named before, the last first; going back to one of them drops it and those after it.
+    ``held`` notes that somebody chose the version, and that no run may move the pointer until it is let go.
     A pointer that cannot be read is replaced, without a previous one.
     """
     try:
         named = read_pointer(path)
         previous = read_previous(path) if named == version else named
+        former = read_former(path)
+        if version in former:
+            former = former[former.index(version) + 1 :]
+        elif named != version:
+            former = (named, *former)
     except BundleError:
-        previous = None
-    document = {"schema_version": POINTER_SCHEMA_VERSION, "version": version, "previous": previous}
+        previous, former = None, ()
+    document = {
+        "schema_version": POINTER_SCHEMA_VERSION,
+        "version": version,
+        "previous": previous,
+        "former": list(former[:FORMER]),
+        "held": held,
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(prefix=".pointer-", dir=path.parent)
     try:
@@ -245,6 +260,21 @@ def read_previous(path: Path) -> str | None:
     """The version that was served before the one ``serving.json`` names, None when there was none."""
     previous = _read_pointer(path).get("previous")
     return previous if isinstance(previous, str) else None
+
+
+def read_former(path: Path) -> tuple[str, ...]:
+    """The versions that were served before and could be gone back to, the last one first."""
+    document = _read_pointer(path)
+    former = document.get("former")
+    if not isinstance(former, list):
+        previous = document.get("previous")
+        former = [previous]
+    return tuple(version for version in former if isinstance(version, str) and version and "/" not in version)
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody chose the version that ``serving.json`` names, so that no run may move it."""
+    return _read_pointer(path).get("held") is True
 
 
 def _read_pointer(path: Path) -> dict[str, Any]:

@@ -192,10 +192,12 @@ class Flagship(Recommender):
     def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
         """The larger of the closed forms' matrices and the ranker's lists, beside encoders and sorted rows."""
         config: FlagshipConfig = self.config
-        linear = (2 if self._in_order else 1) * ease_memory(min(n_items, config.max_items))
+        size = min(n_items, config.max_items)
+        kept = (2 if self._in_order else 1) * 4 * size * size
+        linear = max(ease_memory(n_users, size), 3 * 4 * size * size if self._in_order else 0)
         encoder = 5 * 4 * n_items * (2 * config.factors + 1) + 4 * config.batch_size * n_items * 6
         lists = min(_LISTS, n_users * config.held_rows) * (_BEST + _OTHERS) * 4 * (10 if self._in_order else 6) * 2
-        return max(linear, lists) + linear // 3 + config.encoders * encoder + 80 * n_interactions + 200 * 2**20
+        return max(linear, lists) + kept + config.encoders * encoder + 80 * n_interactions + 200 * 2**20
 
     def _fit(
         self, interactions: Interactions, features: TrainingFeatures | None, seed: int, progress: ProgressCallback

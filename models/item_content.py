@@ -43,6 +43,14 @@ class ItemContent:
         counts.sort_indices()
         return cls(tuple(names.to_list()), counts, years)
 
+    def take(self, items: NDArray[np.int64]) -> ItemContent:
+        """The content of items in another order; of an index of -1 nothing is known."""
+        n_items = len(self.years)
+        blank = np.append(self.counts.indptr, self.counts.indptr[-1])
+        counts = csr_array((self.counts.data, self.counts.indices, blank), shape=(n_items + 1, len(self.names)))
+        places = np.where(items < 0, n_items, items)
+        return ItemContent(self.names, csr_array(counts[places]), np.append(self.years, np.float32(np.nan))[places])
+
     def kinds(self, wanted: Collection[str]) -> ItemContent:
         """The words of some kinds alone, such as ``{"genre", "decade"}``."""
         kept = np.array([name.partition(":")[0] in wanted for name in self.names], dtype=bool)

@@ -163,6 +163,37 @@ def comparison(rows: Sequence[Mapping[str, str | float]]) -> Figure:
     return figure
 
 
+def decision(rows: Sequence[Mapping[str, str | float | None]], chosen: str, title: str) -> Figure:
+    """Each recipe's mean with its interval on one scale; the one that is served after the decision is in colour.
+
+    Rows have ``recipe``, ``mean``, ``low`` and ``high``; those without a mean are left out.
+    """
+    shown = [row for row in rows if row["mean"] is not None]
+    figure, (panel,) = _figure(height=0.9 + 0.34 * len(shown))
+    names = [str(row["recipe"]) for row in shown]
+    for place, row in enumerate(shown):
+        mean, low, high = (float(row[key] or 0.0) for key in ("mean", "low", "high"))
+        color = BLUE if row["recipe"] == chosen else GREY
+        panel.plot([low, high], [place, place], color=color, linewidth=3, solid_capstyle="round")
+        panel.plot([mean], [place], color=color, marker="o", markersize=7)
+        panel.annotate(
+            f"{mean:.4f}",
+            (mean, place),
+            xytext=(0, 6),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+            color=_INK,
+            fontweight="bold" if row["recipe"] == chosen else "normal",
+        )
+    panel.set_yticks(range(len(names)), names)
+    panel.set_ylim(len(names) - 0.4, -0.7)
+    panel.tick_params(axis="y", labelsize=9.5, labelcolor=_INK)
+    panel.spines["bottom"].set_visible(True)
+    _title(panel, title)
+    return figure
+
+
 def rating_histogram(frame: pl.DataFrame) -> Figure:
     """How often each rating was given; columns ``rating`` and ``ratings`` (a count)."""
     ordered = frame.sort("rating")

@@ -7,7 +7,8 @@ import os
 
 import dagster as dg
 
-from orchestration.defs import automation, changes, features, raw, recommender, serving, warehouse
+from orchestration.data_checks import blocking_checks
+from orchestration.defs import automation, changes, features, promotion, raw, recommender, serving, warehouse
 from orchestration.defs.dbt import Dbt
 from orchestration.defs.expectations import expectation_checks
 from orchestration.defs.resources import MartTranslator, dbt_project, quiet_environment
@@ -23,34 +24,42 @@ def marquee() -> dg.Definitions:
     manifest = json.loads(project.manifest_path.read_text())
     dbt = Dbt(project, manifest, MartTranslator(), parsed)
     marts = [".".join(key.path) for key in warehouse.mart_keys(manifest)]
+    data = [
+        raw.movielens_files,
+        raw.imdb_files,
+        raw.movielens_tables,
+        *raw.imdb_tables,
+        raw.ingest_ledgers,
+        changes.imdb_changes,
+        warehouse.warehouse_models(dbt),
+        warehouse.published_copy(manifest),
+        *features.feature_histories,
+        features.training_set,
+        features.online_store,
+        recommender.catalogue,
+    ]
+    data_checks = [
+        expectation_checks("raw_expectations", [f"raw.{table}" for table in raw.RAW_TABLES]),
+        raw.columns_as_declared,
+        raw.published_counts,
+        raw.counts_add_up,
+        expectation_checks("mart_expectations", marts),
+    ]
     return dg.Definitions(
         assets=[
-            raw.movielens_files,
-            raw.imdb_files,
-            raw.movielens_tables,
-            *raw.imdb_tables,
-            raw.ingest_ledgers,
-            changes.imdb_changes,
-            warehouse.warehouse_models(dbt),
-            warehouse.published_copy(manifest),
-            *features.feature_histories,
-            features.training_set,
-            features.online_store,
-            recommender.catalogue,
-            *recommender.candidates,
-            recommender.comparison,
-            recommender.fitted_model,
+            *data,
+            *recommender.candidates(settings),
+            recommender.comparison(settings.candidates),
+            promotion.gate(settings, blocking_checks([*data, *data_checks])),
+            promotion.fitted_model,
             serving.model_bundle,
             serving.promoted_model,
             serving.bento,
         ],
         asset_checks=[
-            expectation_checks("raw_expectations", [f"raw.{table}" for table in raw.RAW_TABLES]),
-            raw.columns_as_declared,
-            raw.published_counts,
-            raw.counts_add_up,
-            expectation_checks("mart_expectations", marts),
-            recommender.beats_popularity,
+            *data_checks,
+            promotion.trained_on_checked_data,
+            promotion.beats_popularity,
             serving.bundle_answers,
             *automation.FRESHNESS,
         ],

@@ -31,6 +31,7 @@ SWAPPED = (
     "evaluation",
     "models",
     "serving.json",
+    "mlflow",
     "bentoml",
     "dagster",
     "dbt",

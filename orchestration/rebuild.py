@@ -16,8 +16,8 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.definitions.data_version import DATA_VERSION_TAG, CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from orchestration.data_checks import built_versions, unchecked
 from orchestration.defs.resources import VIEW_TAG
 
 PID_TAG = "marquee/pid"
@@ -92,16 +92,6 @@ def _observed_version(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | N
     return None if observation is None else observation.tags.get(DATA_VERSION_TAG)
 
 
-def _built_versions(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]) -> dict[dg.AssetKey, str | None]:
-    """The data version of each asset as it was materialized last."""
-    found: dict[dg.AssetKey, str | None] = {}
-    for record in instance.get_asset_records(list(keys)):
-        event = record.asset_entry.last_materialization
-        made = None if event is None else event.asset_materialization
-        found[record.asset_entry.asset_key] = None if made is None else (made.tags or {}).get(DATA_VERSION_TAG)
-    return found
-
-
 def out_of_date(
     defs: dg.Definitions, instance: dg.DagsterInstance, missing_artifact: Callable[[dg.AssetKey], bool]
 ) -> dict[dg.AssetKey, str]:
@@ -111,7 +101,7 @@ def out_of_date(
     """
     graph = defs.resolve_asset_graph()
     resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
-    unchecked = _unchecked(graph, instance)
+    not_passed = unchecked([key for key in graph.asset_check_keys if graph.get(key).blocking], instance)
     reasons: dict[dg.AssetKey, str] = {}
     for key in graph.materializable_asset_keys:
         status = resolver.get_status(key)
@@ -129,8 +119,8 @@ def out_of_date(
                     for cause in causes
                 )
             )
-        elif key in unchecked:
-            reasons[key] = unchecked[key]
+        elif key in not_passed:
+            reasons[key] = not_passed[key]
     # A view has no content of its own to come out equal: what reads it changes with it, and need not wait a layer.
     for key in graph.toposorted_asset_keys:
         node = graph.get(key)
@@ -138,28 +128,6 @@ def out_of_date(
             for child in node.child_keys:
                 reasons.setdefault(child, f"{key.to_user_string()} changed")
     return reasons
-
-
-def _unchecked(graph: AssetGraph, instance: dg.DagsterInstance) -> dict[dg.AssetKey, str]:
-    """Assets whose present version has not passed a blocking check: the check failed, or a kill came before it."""
-    checks = [graph.get(key) for key in graph.asset_check_keys if graph.get(key).blocking]
-    records = instance.event_log_storage.get_latest_asset_check_execution_by_key([check.key for check in checks])
-    found: dict[dg.AssetKey, str] = {}
-    for check in checks:
-        asset = check.key.asset_key
-        latest = instance.get_latest_materialization_event(asset)
-        record = records.get(check.key)
-        if latest is None:
-            continue
-        evaluation = None if record is None or record.event is None else record.event.asset_check_evaluation
-        judged = evaluation.target_materialization_data if evaluation is not None else None
-        if record is None or evaluation is None or judged is None or judged.timestamp < latest.timestamp:
-            found[asset] = f"its check {check.key.name} has not judged this version"
-        elif record.status != AssetCheckExecutionRecordStatus.SUCCEEDED and (
-            evaluation.severity == dg.AssetCheckSeverity.ERROR
-        ):
-            found[asset] = f"its check {check.key.name} failed"
-    return found
 
 
 def layer(graph: AssetGraph, stale: Collection[dg.AssetKey]) -> set[dg.AssetKey]:
@@ -200,7 +168,7 @@ def rebuild(
         chosen = layer(graph, stale)
         for line in _spoken(chosen, stale):
             tell(line)
-        before = _built_versions(instance, chosen)
+        before = built_versions(instance, chosen)
         run = job.execute_in_process(
             instance=instance,
             run_config=_LOGGERS,
@@ -208,7 +176,7 @@ def rebuild(
             tags=_tags("; ".join(sorted({stale.get(key, _WITH_SIBLINGS) for key in chosen}))),
             raise_on_error=False,
         )
-        after = _built_versions(instance, chosen)
+        after = built_versions(instance, chosen)
         for key in sorted(chosen):
             version = after.get(key)
             done[key] = Rebuilt(stale.get(key, _WITH_SIBLINGS), version is None or version != before.get(key))

@@ -154,8 +154,9 @@ def _summary(result: Result) -> str:
 
 
 def _comparison_lines(settings: Settings) -> list[str]:
-    """The candidates' figures, one line each, as the asset `comparison` measured them."""
+    """The candidates' figures, one line each, as the asset `comparison` measured them, and what the gate decided."""
     from orchestration.defs.recommender import METRICS, comparison_file
+    from orchestration.promotion import spoken_decision
 
     rows = json.loads(comparison_file(settings).read_text())["rows"]
     heads = "".join(f"{title:>15}" for title in METRICS.values())
@@ -163,7 +164,7 @@ def _comparison_lines(settings: Settings) -> list[str]:
     for row in rows:
         figures = "".join(f"{row[name]:>15.4f}" for name in METRICS)
         lines.append(f"{row['recommender']:<26}{figures}{row['fit_seconds']:>7.1f} s")
-    return lines
+    return [*lines, *spoken_decision(settings)]
 
 
 def _peak_memory_gb() -> float:
@@ -173,10 +174,12 @@ def _peak_memory_gb() -> float:
 
 
 def _missing_artifacts(settings: Settings) -> Callable[[object], bool]:
-    """Whether an asset's file or table is gone, so that a deleted file is built again."""
+    """Whether an asset's file or table is gone, or the pointer was let go, so that it is built again."""
     import dagster as dg
 
     from orchestration.defs.artifacts import artifacts
+    from orchestration.defs.serving import PROMOTED_MODEL
+    from orchestration.promotion import pointer_is_behind
     from orchestration.warehouse import connect
 
     with connect(settings, tell=say) as con:
@@ -186,6 +189,8 @@ def _missing_artifacts(settings: Settings) -> Callable[[object], bool]:
 
     def missing(key: object) -> bool:
         assert isinstance(key, dg.AssetKey)
+        if key == PROMOTED_MODEL and pointer_is_behind(settings):
+            return True
         if key in files:
             return not files[key].exists()
         return len(key.path) == 2 and ".".join(key.path) not in relations

@@ -6,6 +6,7 @@ written by the asset `catalogue` and travel in the bundle, so that an index mean
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,12 +28,21 @@ _ITEM_VIEWS = ("movie_features", "movie_content")
 
 @dataclass(frozen=True)
 class TrainingData:
-    """All interactions of the edition with their features. Row i of ``items`` is item index i, likewise ``users``."""
+    """All interactions of the edition with their features. Row i of ``items`` is item index i, likewise ``users``.
+
+    ``user_history`` are the users' features through time, keyed by user index.
+    """
 
     items: pl.DataFrame
     users: pl.DataFrame
     interactions: Interactions
     features: TrainingFeatures
+    user_history: FeatureHistory
+
+    @property
+    def user_keys(self) -> NDArray[np.int64]:
+        """int64[n_users]: the key of each user index."""
+        return self.users["user_key"].to_numpy().astype(np.int64)
 
     def latest_item_features(self) -> NDArray[np.float32]:
         """float32[n_items, Fi]: each film's features as of the last interaction of all, which is what is served."""
@@ -54,13 +64,13 @@ def _epoch(frame: pl.DataFrame, column: str) -> NDArray[np.int64]:
     return frame[column].dt.epoch("s").to_numpy().astype(np.int64)
 
 
-def _history(folder: Path, view: str, items: pl.DataFrame) -> FeatureHistory:
-    index = items.select("movie_key").with_row_index("item")
-    rows = pl.read_parquet(folder / f"{view}.parquet").join(index, on="movie_key", how="inner")
-    names = [name for name in rows.columns if name not in ("movie_key", "feature_timestamp", "item")]
-    values = rows.select(pl.col(names).cast(pl.Float32)).to_numpy()
+def _history(folder: Path, view: str, known: pl.DataFrame, key: str) -> FeatureHistory:
+    index = known.select(key).with_row_index("index")
+    rows = pl.read_parquet(folder / f"{view}.parquet").join(index, on=key, how="inner")
+    names = [name for name in rows.columns if name not in (key, "feature_timestamp", "index")]
+    values = rows.select(pl.col(names).cast(pl.Float32).fill_null(float("nan"))).to_numpy()
     return FeatureHistory.of(
-        rows["item"].to_numpy(), _epoch(rows, "feature_timestamp"), values, [f"{view}__{name}" for name in names]
+        rows["index"].to_numpy(), _epoch(rows, "feature_timestamp"), values, [f"{view}__{name}" for name in names]
     )
 
 
@@ -68,6 +78,12 @@ def _content(items: pl.DataFrame) -> ItemContent:
     """Genres, decade and title: what holds whenever a film is asked for."""
     words = film_words(items.with_row_index("item"))
     return ItemContent.of(words, items["year"].cast(pl.Float32).fill_null(float("nan")).to_numpy())
+
+
+def _in_order(history: FeatureHistory, names: Sequence[str]) -> FeatureHistory:
+    """The columns of a history in another order."""
+    places = [history.names.index(name) for name in names]
+    return FeatureHistory(history.keys, history.times, history.values[:, places], tuple(names))
 
 
 def load_training_data(folder: Path) -> TrainingData:
@@ -93,7 +109,8 @@ def load_training_data(folder: Path) -> TrainingData:
     features = TrainingFeatures(
         user_values=rows.select(pl.col(names).cast(pl.Float32).fill_null(float("nan"))).to_numpy(),
         user_names=tuple(names),
-        item_histories=tuple(_history(folder, view, items) for view in _ITEM_VIEWS),
+        item_histories=tuple(_history(folder, view, items, "movie_key") for view in _ITEM_VIEWS),
         item_content=_content(items),
     )
-    return TrainingData(items, users, interactions, features)
+    user_history = _in_order(_history(folder, _USER_VIEW, users, "user_key"), names)
+    return TrainingData(items, users, interactions, features, user_history)

@@ -30,8 +30,12 @@ class Temporal(RankingProtocol):
 
     def split(self, interactions: Interactions, *, seed: int) -> RankingTask:
         """Nothing is drawn; ``ProtocolError`` when the times are not known or are all one."""
-        times = np.sort(interactions.timestamps)
-        past = interactions.timestamps < times[int(self.share * len(times))]
+        past = interactions.timestamps < self.cut(interactions)
         if not past.any():
             raise ProtocolError("no row is earlier than the cut: a temporal split needs times")
         return task_of(interactions.take(past), interactions.take(~past))
+
+    def cut(self, interactions: Interactions) -> int:
+        """Epoch seconds of the first moment that is future."""
+        times = np.sort(interactions.timestamps)
+        return int(times[int(self.share * len(times))])

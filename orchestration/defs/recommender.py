@@ -3,8 +3,7 @@
 import hashlib
 import json
 import shutil
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,21 +16,24 @@ from orchestration import charts
 from orchestration.defs.features import TRAINING_SET
 from orchestration.defs.metadata import picture, place
 from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
-from orchestration.training_data import ITEMS_FILE, USERS_FILE, load_training_data
+from orchestration.training_data import ITEMS_FILE, USERS_FILE, load_training_data, training_snapshot
 from orchestration.warehouse import connect
 from settings import Settings
 
 CATALOGUE = dg.AssetKey("catalogue")
 COMPARISON = dg.AssetKey("comparison")
-FITTED_MODEL = dg.AssetKey("fitted_model")
 
-#: What each candidate is; the first one is the bar that every other has to clear.
+#: What each candidate is. A further recipe is a line here and its name in `settings.RECIPES`.
 CANDIDATES = {
     "popularity": "How many users rated a film: the bar that every recommender has to clear.",
     "ease": "EASE (Steck 2019): a linear model in closed form, stronger than most neural ones.",
+    "ials": "iALS (Hu et al. 2008, as revisited by Rendle et al. 2022): matrix factorisation over all pairs.",
     "neumf": "NeuMF (He et al. 2017): matrix factorisation beside a perceptron that also sees the features.",
+    "bpr": "BPR-MF (Rendle et al. 2009): matrix factorisation learnt from pairs, a met film above an unmet one.",
+    "itemknn": "ItemKNN: films like those that the user met, by who met both.",
 }
-SERVED = "neumf"
+#: Those that are fitted with torch.
+_TORCH = {"ials", "neumf", "bpr"}
 
 #: The metrics of the comparison with the names that people know them by.
 METRICS = {
@@ -96,18 +98,13 @@ def catalogue(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Sett
     )
 
 
-def recipe(name: str, settings: Settings) -> Recommender:
-    """A candidate that is not fitted yet, configured by the settings."""
-    from models.registry import make_recommender
+def recipe(name: str, settings: Settings, n_interactions: int) -> Recommender:
+    """A candidate that is not fitted yet: the settings chosen for so many interactions, and those of the home."""
+    from models.chosen import chosen_settings
+    from models.registry import configured
 
-    if name != "neumf":
-        return make_recommender(name)
-    from models.neumf_network import NeuMFConfig
-
-    return make_recommender(
-        name,
-        NeuMFConfig(epochs=settings.neumf_epochs, use_features=settings.neumf_features),
-    )
+    own = {"epochs": settings.neumf_epochs, "use_features": settings.neumf_features} if name == "neumf" else {}
+    return configured(name, {**chosen_settings(name, n_interactions), **own})
 
 
 def teller(log: Callable[[str], None]) -> Callable[[Progress], None]:
@@ -121,7 +118,8 @@ def teller(log: Callable[[str], None]) -> Callable[[Progress], None]:
     return tell
 
 
-def _fitted_metadata(settings: Settings, fitted: Recommender, folder: Path, seconds: float) -> dict[str, Any]:
+def fitted_metadata(settings: Settings, fitted: Recommender, folder: Path, seconds: float) -> dict[str, Any]:
+    """What the page of a fit shows."""
     curve = fitted.learning_curve
     return {
         "fit_seconds": round(seconds, 1),
@@ -131,52 +129,86 @@ def _fitted_metadata(settings: Settings, fitted: Recommender, folder: Path, seco
     }
 
 
-def _candidate(name: str, description: str) -> dg.AssetsDefinition:
+def _candidate(name: str, code: str) -> dg.AssetsDefinition:
     @dg.asset(
         key=candidate_key(name),
         deps=[TRAINING_SET, CATALOGUE],
         group_name="recommender",
         owners=MODEL_OWNERS,
-        kinds={"pytorch" if name == "neumf" else "numpy"},
-        code_version=_CODE,
+        kinds={"pytorch" if name in _TORCH else "numpy"},
+        code_version=code,
         automation_condition=ON_CHANGE,
-        description=f"{description} Fitted on all but each user's last rating, for the comparison.",
+        description=f"{CANDIDATES[name]} Fitted on all but each user's last rating, for the comparison.",
     )
     def candidate(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
         from models.evaluation import LeaveLastOutEvaluation
 
         data = load_training_data(settings.features)
         protocol = LeaveLastOutEvaluation.prepare(data.interactions, data.features, seed=settings.seed)
-        fitted = recipe(name, settings)
+        fitted = recipe(name, settings, len(data.interactions))
         seconds = protocol.fit(
-            fitted,
-            seed=settings.seed,
-            progress=teller(context.log.info),
-            checkpoints=settings.checkpoints,
+            fitted, seed=settings.seed, progress=teller(context.log.info), checkpoints=settings.checkpoints
         )
         folder = settings.evaluation / name
-        save_whole(fitted, folder, fit_seconds=seconds)
+        run = save_and_log(settings, fitted, folder, "leave-last-out", fit_seconds=seconds)
         fitted.checkpoint.remove()
         return dg.MaterializeResult(
             data_version=dg.DataVersion(folder_digest(folder)),
             metadata={
                 "interactions": len(protocol.split.fit),
-                **_fitted_metadata(settings, fitted, folder, seconds),
+                "mlflow_run": run,
+                **fitted_metadata(settings, fitted, folder, seconds),
             },
         )
 
     return candidate
 
 
-candidates = [_candidate(name, description) for name, description in CANDIDATES.items()]
+def candidates(settings: Settings) -> list[dg.AssetsDefinition]:
+    """The recipes that compete in this home, one asset each."""
+    # The home's own settings of NeuMF are not in any file of the code: a change of them is one of the recipe.
+    neumf = f"{_CODE}-{settings.neumf_epochs}-{settings.neumf_features}"
+    return [_candidate(name, neumf if name == "neumf" else _CODE) for name in settings.candidates]
 
 
-def save_whole(fitted: Recommender, folder: Path, *, fit_seconds: float) -> None:
+def save_and_log(settings: Settings, fitted: Recommender, folder: Path, experiment: str, *, fit_seconds: float) -> str:
+    """Put a fitted recommender into its folder, and a run about it among the experiments; returns the run's id."""
+    from models.trial import RecipeVersion
+    from orchestration.tracking import log_fit
+
+    version = RecipeVersion.of(fitted)
+    snapshot = training_snapshot(settings.features)
+    note = {"fit_seconds": fit_seconds, "recipe": version.digest, "seed": settings.seed, "data": snapshot}
+    save_whole(fitted, folder, note)
+    run = log_fit(
+        settings,
+        experiment,
+        fitted.name,
+        parameters={**version.settings, "seed": settings.seed},
+        curve=fitted.learning_curve,
+        figures={"fit_seconds": fit_seconds},
+        tags={
+            "recipe": version.digest,
+            "code": version.code,
+            "edition": settings.movielens,
+            "artifact": place(settings, folder),
+            "artifact_version": folder_digest(folder),
+            **{f"data.{table}": content for table, content in snapshot.items()},
+        },
+        files=[folder / "recommender.json"],
+    )
+    aside = folder / ".fit.json.part"
+    aside.write_text(json.dumps({**note, "mlflow_run": run}))
+    aside.replace(folder / "fit.json")
+    return run
+
+
+def save_whole(fitted: Recommender, folder: Path, note: Mapping[str, Any]) -> None:
     """Replace a candidate's folder by a new one; a kill leaves the old or none, never a mixture."""
     aside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     fitted.save(aside)
-    (aside / "fit.json").write_text(json.dumps({"fit_seconds": fit_seconds}))
+    (aside / "fit.json").write_text(json.dumps(dict(note)))
     shutil.rmtree(folder, ignore_errors=True)
     aside.replace(folder)
 
@@ -185,7 +217,7 @@ def folder_digest(folder: Path) -> str:
     """The version of a fitted candidate: its weights and configuration, not how long the fit took."""
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):
-        if file.name != "fit.json":
+        if not file.name.startswith(("fit.json", ".")):
             digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -195,100 +227,51 @@ def comparison_file(settings: Settings) -> Path:
     return settings.evaluation / "comparison.json"
 
 
-@dg.asset(
-    key=COMPARISON,
-    deps=[TRAINING_SET, *(candidate_key(name) for name in CANDIDATES)],
-    group_name="recommender",
-    owners=MODEL_OWNERS,
-    kinds={"json"},
-    code_version=_CODE,
-    automation_condition=ON_CHANGE,
-    description=(
-        "The candidates side by side on each user's last rating: HR@10 and NDCG@10 among 99 sampled negatives, the same"
-        " for all, and NDCG@10, Recall@20 and coverage in the ranking of all films. IMDb's ratings are not used."
-    ),
-)
-def comparison(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
-    """Judge every candidate on the same users, negatives and films."""
-    from models.evaluation import LeaveLastOutEvaluation
-    from models.registry import load_recommender
+def comparison(names: Sequence[str]) -> dg.AssetsDefinition:
+    """The comparison of some candidates."""
 
-    data = load_training_data(settings.features)
-    protocol = LeaveLastOutEvaluation.prepare(data.interactions, data.features, seed=settings.seed)
-    rows = []
-    for name in CANDIDATES:
-        context.log.info(f"judging {name}")
-        folder = settings.evaluation / name
-        seconds = json.loads((folder / "fit.json").read_text())["fit_seconds"]
-        rows.append(asdict(protocol.judge(load_recommender(folder), fit_seconds=seconds)))
-    aside = settings.evaluation / ".comparison.json.part"
-    aside.write_text(json.dumps({"protocol": "leave-last-out", "seed": settings.seed, "rows": rows}, indent=1))
-    aside.replace(comparison_file(settings))
-    timeless = [{k: v for k, v in row.items() if not k.endswith("_seconds")} for row in rows]
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(hashlib.sha256(json.dumps(timeless, sort_keys=True).encode()).hexdigest()[:16]),
-        metadata={
-            "users_judged": len(protocol.split.test),
-            "table": dg.MetadataValue.md(charts.markdown_table(pl.DataFrame(rows).rename(METRICS))),
-            "chart": picture(charts.comparison(rows)),
-            "file": place(settings, comparison_file(settings)),
-        },
+    @dg.asset(
+        key=COMPARISON,
+        deps=[TRAINING_SET, *(candidate_key(name) for name in names)],
+        group_name="recommender",
+        owners=MODEL_OWNERS,
+        kinds={"json"},
+        code_version=f"{_CODE}-{'-'.join(names)}",
+        automation_condition=ON_CHANGE,
+        description=(
+            "The candidates side by side on each user's last rating: HR@10 and NDCG@10 among 99 sampled negatives, the"
+            " same for all, and NDCG@10, Recall@20 and coverage in the ranking of all films. IMDb's ratings are not"
+            " used."
+        ),
     )
+    def compared(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+        from models.evaluation import LeaveLastOutEvaluation
+        from models.registry import load_recommender
+        from orchestration.tracking import add_figures
 
+        data = load_training_data(settings.features)
+        protocol = LeaveLastOutEvaluation.prepare(data.interactions, data.features, seed=settings.seed)
+        rows, runs = [], {}
+        for name in names:
+            context.log.info(f"judging {name}")
+            folder = settings.evaluation / name
+            note = json.loads((folder / "fit.json").read_text())
+            rows.append(asdict(protocol.judge(load_recommender(folder), fit_seconds=note["fit_seconds"])))
+            if "mlflow_run" in note:
+                runs[note["mlflow_run"]] = {metric: rows[-1][metric] for metric in METRICS}
+        add_figures(settings, runs)
+        aside = settings.evaluation / ".comparison.json.part"
+        aside.write_text(json.dumps({"protocol": "leave-last-out", "seed": settings.seed, "rows": rows}, indent=1))
+        aside.replace(comparison_file(settings))
+        timeless = [{k: v for k, v in row.items() if not k.endswith("_seconds")} for row in rows]
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(hashlib.sha256(json.dumps(timeless, sort_keys=True).encode()).hexdigest()[:16]),
+            metadata={
+                "users_judged": len(protocol.split.test),
+                "table": dg.MetadataValue.md(charts.markdown_table(pl.DataFrame(rows).rename(METRICS))),
+                "chart": picture(charts.comparison(rows)),
+                "file": place(settings, comparison_file(settings)),
+            },
+        )
 
-@dg.asset_check(
-    asset=COMPARISON,
-    description="The served recipe is better than popularity on every metric; a warning where it is not.",
-)
-def beats_popularity(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
-    """Compare the served recipe with the bar, metric by metric."""
-    rows = {row["recommender"]: row for row in json.loads(comparison_file(settings).read_text())["rows"]}
-    bar, served = rows["popularity"], rows[SERVED]
-    worse = [title for name, title in METRICS.items() if not served[name] > bar[name]]
-    return dg.AssetCheckResult(
-        passed=not worse,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={
-            "not_better_on": ", ".join(worse) or "nothing",
-            **{title: f"{served[name]:.4f} against {bar[name]:.4f}" for name, title in METRICS.items()},
-        },
-    )
-
-
-def fitted_folder(settings: Settings) -> Path:
-    """Where the served recipe lies, fitted on every rating."""
-    return settings.evaluation / "fitted"
-
-
-@dg.asset(
-    key=FITTED_MODEL,
-    deps=[TRAINING_SET, CATALOGUE, COMPARISON],
-    group_name="recommender",
-    owners=MODEL_OWNERS,
-    kinds={"pytorch"},
-    code_version=_CODE,
-    automation_condition=ON_CHANGE,
-    description=(
-        "The served recipe fitted on every rating, the last ones too. The bundle takes its weights from here, so that a"
-        " change of the films' facts alone costs no fit."
-    ),
-)
-def fitted_model(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
-    """Fit the served recipe on all interactions."""
-    data = load_training_data(settings.features)
-    started = time.monotonic()
-    fitted = recipe(SERVED, settings).fit(
-        data.interactions,
-        data.features,
-        seed=settings.seed,
-        progress=teller(context.log.info),
-        checkpoints=settings.checkpoints,
-    )
-    seconds = time.monotonic() - started
-    folder = fitted_folder(settings)
-    save_whole(fitted, folder, fit_seconds=seconds)
-    fitted.checkpoint.remove()
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(folder_digest(folder)),
-        metadata={"interactions": len(data.interactions), **_fitted_metadata(settings, fitted, folder, seconds)},
-    )
+    return compared

@@ -77,6 +77,7 @@ def quiet_environment(settings: Settings) -> dict[str, str]:
         "BENTOML_DO_NOT_TRACK": "True",
         "GX_ANALYTICS_ENABLED": "false",
         "FEAST_USAGE": "False",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
         **dbt_environment(settings),
     }
 

@@ -10,7 +10,8 @@ import polars as pl
 from orchestration import charts
 from orchestration.defs.features import ONLINE_STORE, TRAINING_SET
 from orchestration.defs.metadata import place
-from orchestration.defs.recommender import CATALOGUE, COMPARISON, FITTED_MODEL, comparison_file, fitted_folder
+from orchestration.defs.promotion import FITTED_MODEL, GATE
+from orchestration.defs.recommender import CATALOGUE, COMPARISON, comparison_file
 from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
 from orchestration.training_data import load_training_data, training_snapshot
 from settings import Settings
@@ -22,11 +23,13 @@ BENTO = dg.AssetKey("bento")
 
 @dg.asset(
     key=MODEL_BUNDLE,
-    deps=[TRAINING_SET, CATALOGUE, COMPARISON, FITTED_MODEL],
+    deps=[TRAINING_SET, CATALOGUE, COMPARISON, GATE, FITTED_MODEL],
     group_name="serving",
     owners=MODEL_OWNERS,
     kinds={"pytorch", "numpy"},
-    code_version=source_digest("models", "orchestration/training_data.py", "orchestration/defs/serving.py"),
+    code_version=source_digest(
+        "models", "orchestration/training_data.py", "orchestration/promotion.py", "orchestration/defs/serving.py"
+    ),
     automation_condition=ON_CHANGE,
     description=(
         "One immutable folder with all that a served answer needs: the fitted recommender, the popular"
@@ -34,23 +37,18 @@ BENTO = dg.AssetKey("bento")
     ),
 )
 def model_bundle(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
-    """Write the bundle around the fitted model."""
+    """Write the bundle around what the gate promoted, or around the weights that it keeps."""
     from feature_repo.store import service_hash, service_schema
-    from models.bundle import FeatureSet, write_bundle, write_pointer
-    from models.popularity import Popularity
-    from models.registry import load_recommender
+    from models.bundle import FeatureSet, read_bundle_manifest, write_pointer
+    from orchestration.promotion import gate_file, make_bundle, read_decision
 
+    decision = read_decision(gate_file(settings))
     data = load_training_data(settings.features)
-    snapshot = {"edition": settings.movielens, **training_snapshot(settings.features)}
     names = service_schema()
-    version = write_bundle(
-        settings.models,
-        recommender=load_recommender(fitted_folder(settings)),
-        popularity=Popularity().fit(data.interactions),
-        items=data.items,
-        users=data.users,
-        interactions=data.interactions,
-        item_features=data.latest_item_features(),
+    version = make_bundle(
+        settings,
+        decision,
+        data,
         features=FeatureSet(
             service="recommender_v1",
             service_hash=service_hash(),
@@ -58,19 +56,19 @@ def model_bundle(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
             item_names=tuple(names["item"]),
             snapshot_time=str(np.datetime64(data.snapshot_time, "s")) + "Z",
         ),
-        data_snapshot=snapshot,
+        data_snapshot={"edition": settings.movielens, **training_snapshot(settings.features)},
         evaluation=json.loads(comparison_file(settings).read_text()),
     )
     write_pointer(built_pointer(settings), version)
+    manifest = read_bundle_manifest(settings.models / version)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(version),
         metadata={
             "version": version,
+            "weights": "fitted anew" if decision["promoted"] else f"those of {decision['keeps']}",
             "folder": place(settings, settings.models / version),
-            "users": len(data.users),
-            "films": len(data.items),
-            "interactions": len(data.interactions),
-            "data_snapshot": dg.MetadataValue.json(snapshot),
+            **{f"bundle_{what}": count for what, count in manifest["counts"].items()},
+            "data_snapshot": dg.MetadataValue.json(manifest["data_snapshot"]),
         },
     )
 
@@ -114,25 +112,33 @@ def bundle_answers(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
     owners=MODEL_OWNERS,
     kinds={"json"},
     automation_condition=ON_CHANGE,
-    code_version="1",
+    code_version="2",
     description=(
         "The pointer `serving.json`, moved by one rename to the newest bundle that passed its checks, after the online"
-        " store holds its features. A running bento follows it."
+        " store holds its features. A running bento follows it. After a `make rollback` it stays where it was put until"
+        " it is let go."
     ),
 )
-def promoted_model(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
-    """Move the pointer."""
-    from models.bundle import BundleError, read_pointer, write_pointer
+def promoted_model(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Move the pointer, unless somebody holds it."""
+    from models.bundle import BundleError, read_pointer
+    from orchestration.promotion import promote
 
     version = read_pointer(built_pointer(settings))
     try:
         before = read_pointer(settings.serving_pointer)
     except BundleError:
         before = "none"
-    write_pointer(settings.serving_pointer, version)
+    served = promote(settings, version, tell=context.log.info)
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(version),
-        metadata={"version": version, "before": before, "file": place(settings, settings.serving_pointer)},
+        data_version=dg.DataVersion(served),
+        metadata={
+            "version": served,
+            "before": before,
+            "newest": version,
+            "held": served != version,
+            "file": place(settings, settings.serving_pointer),
+        },
     )
 
 

@@ -1,4 +1,4 @@
-"""``make clean-up``, ``make backup`` and ``make restore``: what keeps a home small, and safe.
+"""``make clean-up``, ``make backup``, ``make restore`` and ``make rollback``: what keeps a home small, and safe.
 
 Exit status: 0 when it is done, 1 when it could not be, 2 for a wrong setting or home.
 """
@@ -14,6 +14,7 @@ from orchestration.home import HomeError, heal, migrate, read_home
 from orchestration.upkeep.backup import restore, write_backup
 from orchestration.upkeep.clean_up import clean_up
 from orchestration.upkeep.report import UpkeepError
+from orchestration.upkeep.rollback import release, roll_back
 from orchestration.warehouse import WarehouseBusy, hold
 from settings import Settings
 
@@ -33,12 +34,22 @@ def main(arguments: list[str] | None = None) -> int:
     backing_up.add_argument("file", type=Path, nargs="?", help="default: backups/ in the home, named by the time")
     restoring = commands.add_parser("restore", help="make the home hold what a backup holds")
     restoring.add_argument("file", type=Path)
+    going_back = commands.add_parser("rollback", help="serve an earlier version, and stay there")
+    going_back.add_argument("version", nargs="?", help="default: the one that was served before")
+    going_back.add_argument("--release", action="store_true", help="let the next run promote again")
     options = parser.parse_args(arguments)
     settings = Settings()
     now = datetime.now(UTC)
     try:
         if options.command != "restore" and read_home(settings.home) is None:
             raise HomeError(f"{settings.home} is no home yet: there is no home.json. Is MARQUEE_HOME right?")
+        if options.command == "rollback":
+            # It takes the pointer's lock alone: who serves something wrong must not wait for a run to end.
+            if options.release:
+                release(settings, tell=say)
+            else:
+                roll_back(settings, options.version, tell=say)
+            return 0
         with hold(settings.run_lock, timeout_s=settings.lock_timeout_s, tell=say, what="this home"):
             heal(settings.home)
             migrate(settings.home)

@@ -102,7 +102,7 @@ def _settle_keys(settings: Settings) -> None:
 
 
 def _gather_bundles(settings: Settings, staging: Path) -> Mapping[str, Path]:
-    """The served bundle, the one before it, and the pointer that names both."""
+    """The served bundle, the one before it, the decisions that let them in, and the pointer that names both."""
     from models.bundle import read_pointer, read_previous
 
     if not settings.serving_pointer.exists():
@@ -112,6 +112,10 @@ def _gather_bundles(settings: Settings, staging: Path) -> Mapping[str, Path]:
     for version in (served, rollback):
         if version is not None and (settings.models / version).is_dir():
             gathered |= _files_of(settings.home, settings.models / version)
+            gathered |= {
+                file.relative_to(settings.home).as_posix(): file
+                for file in (settings.models / "decisions").glob(f"{version}.*")
+            }
     return gathered
 
 

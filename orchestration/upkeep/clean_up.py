@@ -94,11 +94,11 @@ def _bundles(settings: Settings, now: datetime) -> list[Removal]:
     """Bundles beyond the newest few, but for those that a pointer names."""
     kept = named_versions(settings)
     bundles = sorted(settings.models.glob("[!.]*/bundle.json"), key=lambda file: file.stat().st_mtime, reverse=True)
-    return [
-        _removal(f"bundle {file.parent.name}", file.parent)
-        for file in bundles[settings.keep_bundles :]
-        if file.parent.name not in kept
-    ]
+    removals = []
+    for folder in (file.parent for file in bundles[settings.keep_bundles :] if file.parent.name not in kept):
+        paths = (folder, *sorted((settings.models / "decisions").glob(f"{folder.name}.*")))
+        removals.append(Removal(f"bundle {folder.name}", paths, sum(_size(path) for path in paths)))
+    return removals
 
 
 def _bentos(settings: Settings, now: datetime) -> list[Removal]:

@@ -18,6 +18,7 @@ import pytest
 
 from bento.client import serving
 from models.bundle import load_bundle, read_pointer
+from orchestration.tracking import tracking_uri
 from settings import Settings
 from tests.graph.conftest import GraphHome, Run
 
@@ -70,8 +71,44 @@ def test_the_published_copy_holds_every_mart_and_nothing_else(graph_home: GraphH
 def test_the_comparison_holds_all_candidates_on_the_same_users(graph_home: GraphHome, first_run: Run) -> None:
     assert first_run.status == 0
     rows = json.loads((graph_home.settings.evaluation / "comparison.json").read_text())["rows"]
-    assert [row["recommender"] for row in rows] == ["popularity", "ease", "neumf"]
+    assert [row["recommender"] for row in rows] == ["popularity", "ease", "ials", "neumf"]
     assert len({row["test_users"] for row in rows}) == 1
+
+
+def test_what_is_served_is_what_the_gate_decided_on_the_data_that_were_checked(
+    graph_home: GraphHome, first_run: Run
+) -> None:
+    assert first_run.status == 0
+    settings = graph_home.settings
+    served = read_pointer(settings.serving_pointer)
+    decision = json.loads((settings.models / "decisions" / f"{served}.json").read_text())
+    assert (decision["way"], decision["promoted"], decision["refused"]) == ("first", True, [])
+    means = {row["recipe"]: row["mean"] for row in decision["table"]}
+    assert decision["label"] == max(means, key=lambda label: means[label])
+    assert load_bundle(settings.models / served).recommender.name == decision["recipe"]["name"]
+    manifest = json.loads((settings.published.parent / "manifest.json").read_text())
+    assert decision["lineage"]["data"] == {
+        name: manifest["tables"][name]["digest"] for name in decision["lineage"]["data"]
+    }
+    # 150 users leave fewer than 200 with a past: the decision says by what it judged instead.
+    assert decision["trial"]["protocol"] == "leave-last-out"
+    assert "users with a past, fewer than 200" in decision["notes"][0]
+    assert f"gate, first: {decision['reasons'][0]}" in first_run.story
+
+
+def test_every_fit_is_a_run_among_the_experiments_with_its_figures(graph_home: GraphHome, first_run: Run) -> None:
+    from mlflow import MlflowClient
+
+    assert first_run.status == 0
+    client = MlflowClient(tracking_uri(graph_home.settings))
+    experiment = client.get_experiment_by_name("leave-last-out")
+    assert experiment is not None
+    runs = {run.info.run_name: run.data for run in client.search_runs([experiment.experiment_id])}
+    rows = json.loads((graph_home.settings.evaluation / "comparison.json").read_text())["rows"]
+    assert {name: run.metrics["ndcg_10"] for name, run in runs.items()} == {
+        row["recommender"]: row["ndcg_10"] for row in rows
+    }
+    assert runs["neumf"].params["epochs"] == "4"
 
 
 def test_training_rows_equal_a_recount_of_the_raw_ratings_before_their_time(
@@ -229,7 +266,15 @@ def test_a_changed_dump_rebuilds_its_cone_and_spares_the_rest(graph_home: GraphH
     assert built >= {*LOADED, "marts/dim_movies", "marts/movie_imdb", "published_copy", "online_store"}
     # Nothing of MovieLens, of the other dumps, or that is fitted.
     assert not {name for name in built if name.startswith(("raw/ml_", "staging/stg_movielens", "candidates/"))}
-    assert not built & {"raw/imdb_title_basics", "training_set", "comparison", "fitted_model", "model_bundle", "bento"}
+    assert not built & {
+        "raw/imdb_title_basics",
+        "training_set",
+        "comparison",
+        "gate",
+        "fitted_model",
+        "model_bundle",
+        "bento",
+    }
     assert [file.stat().st_mtime_ns for file in fitted] == trained
     assert "changed upstream: imdb_title_ratings; as before: 7 of 8 files" in update.story
     assert "candidates/neumf" in update.story.split("\nspared: ")[1]

@@ -35,7 +35,15 @@ DRIFT = pl.DataFrame(
     }
 )
 
+DECISION: list[dict[str, str | float | None]] = [
+    {"recipe": "ease 12", "mean": 0.3, "low": 0.28, "high": 0.32},
+    {"recipe": "neumf 34", "mean": 0.25, "low": 0.24, "high": 0.26},
+    {"recipe": "lost 56", "mean": None, "low": None, "high": None},
+]
+
 FIGURES: dict[str, Callable[[], Any]] = {
+    "decision": lambda: charts.decision(DECISION, "ease 12", "NDCG@10"),
+    "decision between one": lambda: charts.decision(DECISION[:1], "ease 12", "NDCG@10"),
     "learning curve": lambda: charts.learning_curve(HISTORY),
     "learning curve of one epoch": lambda: charts.learning_curve(HISTORY[:1]),
     "learning curve without validation": lambda: charts.learning_curve([{"epoch": 1, "loss": 1.0}]),
@@ -89,6 +97,16 @@ def test_the_comparison_writes_every_value_and_marks_the_best_of_each_metric() -
     from matplotlib.colors import to_hex
 
     assert [to_hex(bar.get_facecolor()).upper() for bar in hit_ratio.patches] == [charts.GREY, charts.GREY, charts.BLUE]
+
+
+def test_a_decision_shows_every_recipe_and_marks_the_one_that_is_served() -> None:
+    from matplotlib.colors import to_hex
+
+    figure = charts.decision(DECISION, "ease 12", "NDCG@10")
+    assert {"ease 12", "neumf 34", "0.3000", "0.2500"} <= set(texts(figure))
+    assert "lost 56" not in texts(figure)
+    lines = figure.axes[0].lines
+    assert [to_hex(line.get_color()).upper() for line in lines] == [charts.BLUE, charts.BLUE, charts.GREY, charts.GREY]
 
 
 def test_the_learning_curve_names_the_best_epoch_and_its_values() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from settings import EDITIONS, IMDB_DUMPS, PROJECT_ROOT, Settings
+from settings import BARS, EDITIONS, IMDB_DUMPS, PROJECT_ROOT, RECIPES, Settings
 
 
 def test_a_variable_sets_its_setting_and_paths_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -36,6 +36,22 @@ def test_dumps_are_listed_by_commas_in_any_order_and_unknown_ones_refused(monkey
     monkeypatch.setenv("MARQUEE_IMDB_DUMPS", "title.basic")
     with pytest.raises(ValidationError, match=r"unknown IMDb dump title\.basic"):
         Settings()
+
+
+def test_the_bars_always_compete_and_unknown_recipes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().candidates == ("popularity", "ease", "ials", "neumf")
+    monkeypatch.setenv("MARQUEE_RECIPES", "itemknn, bpr,ease")
+    assert Settings().candidates == ("popularity", "ease", "ials", "bpr", "itemknn")
+    assert Settings(recipes=()).candidates == BARS
+    monkeypatch.setenv("MARQUEE_RECIPES", "oracle")
+    with pytest.raises(ValidationError, match="unknown recipe oracle; choose from popularity, ease"):
+        Settings()
+
+
+def test_every_recipe_that_the_settings_know_has_its_description() -> None:
+    from orchestration.defs.recommender import CANDIDATES
+
+    assert set(CANDIDATES) == {*BARS, *RECIPES}
 
 
 def test_the_readme_names_every_variable() -> None:

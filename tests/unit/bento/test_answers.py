@@ -16,6 +16,8 @@ from models.neumf import NeuMF
 from models.neumf_network import NeuMFConfig
 from models.popularity import Popularity
 from models.recommender import UnknownUser, UserBatch
+from models.registry import configured
+from settings import BARS, RECIPES
 from tests.unit.bento.conftest import MET, TITLES, RecordingReader, features_of
 
 
@@ -260,3 +262,24 @@ def test_a_user_whom_the_model_does_not_know_hears_which_of_his_ratings_the_film
     assert films == {"Beta": ["Alpha"], "Gamma": ["Alpha"], "Epsilon": None}
     # Without a rating in the app nothing tells what of the history a known user's scores come from.
     assert {item.reason for item in _ask(served, 11).items} == {None}
+
+
+@pytest.mark.parametrize("name", [*BARS, *RECIPES])
+def test_every_recipe_that_may_be_champion_answers_those_it_knows_and_those_it_does_not(
+    bundle: Bundle, name: str
+) -> None:
+    users, items = zip(*[(user, item) for user, met in MET.items() for item in met], strict=True)
+    interactions = Interactions.of(users, items, n_users=len(MET), n_items=len(TITLES))
+    plain = {"use_features": False, "epochs": 1} if name == "neumf" else {}
+    fitted = configured(name, plain).fit(interactions)
+    served = Served.of(replace(bundle, recommender=fitted), None)
+    known = _ask(served, 11)
+    assert {item.title for item in known.items} == {"Delta", "Epsilon"}
+    assert known.fallback is None
+    stranger = _ask(served, 999)
+    assert len(stranger.items) == len(TITLES)
+    assert stranger.fallback is not None
+    rated = recommend(served, RecommendRequest(user_id=999, k=20), AppHistory(known=True, ratings=((900, 5.0),)))
+    assert "Alpha" not in {item.title for item in rated.items}
+    assert all(np.isfinite(item.score) for item in rated.items)
+    assert similar(served, SimilarRequest(movie_id=100, k=2)).items

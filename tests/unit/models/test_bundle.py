@@ -11,8 +11,10 @@ import pytest
 from models.bundle import (
     BundleError,
     FeatureSet,
+    is_held,
     load_bundle,
     read_bundle_manifest,
+    read_former,
     read_pointer,
     read_previous,
     write_bundle,
@@ -187,6 +189,28 @@ def test_the_pointer_names_a_version_and_keeps_the_one_before(tmp_path: Path) ->
     write_pointer(pointer, "neumf-2")
     assert (read_pointer(pointer), read_previous(pointer)) == ("neumf-2", "neumf-1")
     assert list(tmp_path.iterdir()) == [pointer]
+
+
+def test_the_pointer_remembers_what_it_named_until_it_goes_back(tmp_path: Path) -> None:
+    pointer = tmp_path / "serving.json"
+    for version in ("1", "2", "3", "3", "4"):
+        write_pointer(pointer, version)
+    assert read_former(pointer) == ("3", "2", "1")
+    write_pointer(pointer, "2", held=True)
+    assert (read_former(pointer), read_previous(pointer), is_held(pointer)) == (("1",), "4", True)
+    write_pointer(pointer, "5")
+    assert (read_former(pointer), is_held(pointer)) == (("2", "1"), False)
+    for version in map(str, range(6, 30)):
+        write_pointer(pointer, version)
+    assert read_former(pointer) == tuple(str(version) for version in range(28, 18, -1))
+
+
+def test_a_pointer_of_before_there_was_a_list_can_go_back_to_its_previous(tmp_path: Path) -> None:
+    pointer = tmp_path / "serving.json"
+    pointer.write_text('{"schema_version": 1, "version": "2", "previous": "1"}')
+    assert (read_former(pointer), is_held(pointer)) == (("1",), False)
+    pointer.write_text('{"schema_version": 1, "version": "1", "previous": null}')
+    assert read_former(pointer) == ()
 
 
 def test_a_pointer_that_is_missing_or_broken_says_so_and_can_be_replaced(tmp_path: Path) -> None:

@@ -321,3 +321,16 @@ def test_a_rollback_bundle_that_was_removed_is_no_part_of_the_backup(home: Setti
     shutil.rmtree(home.models / rollback)
     manifest = write_backup(home, tmp_path / "one.tar.gz", now=NOW, tell=lambda line: None)
     assert not any(rollback in name for name in manifest.members)
+
+
+def test_the_decisions_that_let_the_bundles_in_come_back_with_them(home: Settings, tmp_path: Path) -> None:
+    served = read_pointer(home.serving_pointer)
+    decision = home.models / "decisions" / f"{served}.json"
+    decision.parent.mkdir()
+    decision.write_text("{}")
+    (home.models / "decisions" / "another.json").write_text("{}")
+    file = tmp_path / "with-decisions.tar.gz"
+    write_backup(home, file, now=NOW, tell=lambda line: None)
+    elsewhere = Settings(home=tmp_path / "elsewhere")
+    restore(elsewhere, file, tell=lambda line: None)
+    assert [path.name for path in (elsewhere.models / "decisions").iterdir()] == [decision.name]

@@ -41,6 +41,16 @@ def test_old_bundles_go_and_the_newest_few_the_served_the_rollback_and_the_built
     assert "freed" in told[-1]
 
 
+def test_the_decision_of_a_bundle_goes_with_it(tmp_path: Path) -> None:
+    settings, versions = make_home(tmp_path, bundles=4)
+    for version in versions:
+        put(settings.models / "decisions" / f"{version}.json")
+        put(settings.models / "decisions" / f"{version}.npz")
+    run(settings.model_copy(update={"keep_bundles": 1}))
+    left = {path.name for path in (settings.models / "decisions").iterdir()}
+    assert left == {f"{version}.{kind}" for version in versions[2:] for kind in ("json", "npz")}
+
+
 def test_with_a_pointer_that_cannot_be_read_nothing_is_removed(tmp_path: Path) -> None:
     settings, versions = make_home(tmp_path, bundles=3)
     settings.serving_pointer.write_text("{")

@@ -1,0 +1,119 @@
+"""Data that failed a check are found out whoever runs what: real assets and checks on a real instance in memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from orchestration.data_checks import blocking_checks, not_passed
+
+RATINGS, TRAINING, GATE, SERVED = (dg.AssetKey(key) for key in (["marts", "fct_ratings"], "training", "gate", "served"))
+
+
+@dataclass
+class World:
+    """marts/fct_ratings (with a blocking check) -> training -> gate (with a blocking check) -> served."""
+
+    good: bool = True
+    version: str = "1"
+    trained_on: str = "1"
+    refused: list[str] = field(default_factory=list)
+    promoted: list[str] = field(default_factory=list)
+
+    def definitions(self) -> dg.Definitions:
+        @dg.asset(key=RATINGS)
+        def ratings() -> dg.MaterializeResult:
+            return dg.MaterializeResult(data_version=dg.DataVersion(self.version))
+
+        @dg.asset_check(asset=RATINGS, blocking=True)
+        def expectations() -> dg.AssetCheckResult:
+            return dg.AssetCheckResult(passed=self.good)
+
+        @dg.asset_check(asset=RATINGS)
+        def remarks() -> dg.AssetCheckResult:
+            return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN)
+
+        @dg.asset(deps=[RATINGS])
+        def training() -> None:
+            self.trained_on = self.version
+
+        checks = blocking_checks([ratings, expectations, remarks, training])
+
+        @dg.asset(deps=[TRAINING])
+        def gate(context: dg.AssetExecutionContext) -> None:
+            ahead = context.job_def.asset_layer.asset_graph.get_ancestor_asset_keys(GATE)
+            self.refused = not_passed(checks, ahead, context.instance, {"fct_ratings": self.trained_on})
+
+        @dg.asset_check(asset=GATE, blocking=True)
+        def trained_on_checked_data() -> dg.AssetCheckResult:
+            return dg.AssetCheckResult(passed=not self.refused)
+
+        @dg.asset(deps=[GATE])
+        def served() -> None:
+            self.promoted.append(self.trained_on)
+
+        return dg.Definitions(
+            assets=[ratings, training, gate, served],
+            asset_checks=[expectations, remarks, trained_on_checked_data],
+            executor=dg.in_process_executor,
+        )
+
+    def run(self, instance: dg.DagsterInstance, *keys: dg.AssetKey) -> bool:
+        """Materialize some assets with their checks, or all of them; whether the run succeeded."""
+        job = self.definitions().resolve_implicit_global_asset_job_def()
+        chosen: dict[str, Any] = {"asset_selection": list(keys)} if keys else {}
+        quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        return job.execute_in_process(instance=instance, run_config=quiet, raise_on_error=False, **chosen).success
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def test_data_that_passed_are_let_through_in_one_run_and_in_several(instance: dg.DagsterInstance) -> None:
+    world = World()
+    assert world.run(instance)
+    assert world.run(instance, GATE, SERVED)
+    assert (world.refused, world.promoted) == ([], ["1", "1"])
+
+
+def test_failed_data_stop_the_training(instance: dg.DagsterInstance) -> None:
+    world = World(good=False, trained_on="nothing")
+    assert not world.run(instance)
+    assert (world.trained_on, world.promoted) == ("nothing", [])
+
+
+def test_a_model_trained_by_hand_on_failed_data_is_refused_and_not_served(instance: dg.DagsterInstance) -> None:
+    world = World(good=False)
+    world.run(instance)
+    assert world.run(instance, TRAINING)
+    world.run(instance, GATE, SERVED)
+    assert world.refused == ["marts/fct_ratings: its check expectations failed"]
+    assert world.promoted == []
+
+
+def test_a_model_trained_between_a_failure_and_its_repair_is_refused(instance: dg.DagsterInstance) -> None:
+    world = World()
+    world.run(instance)
+    world.good, world.version = False, "2"
+    world.run(instance, RATINGS)
+    world.run(instance, TRAINING)
+    world.good, world.version = True, "3"
+    world.run(instance, RATINGS)
+    world.run(instance, GATE, SERVED)
+    assert world.refused == [
+        "marts/fct_ratings: the training set holds another version of it than the one that was checked"
+    ]
+    assert world.promoted == ["1"]
+
+
+def test_data_that_no_check_has_looked_at_yet_are_refused(instance: dg.DagsterInstance) -> None:
+    world = World()
+    world.run(instance)
+    instance.report_runless_asset_event(dg.AssetMaterialization(RATINGS, tags={"dagster/data_version": "1"}))
+    world.run(instance, TRAINING, GATE, SERVED)
+    assert world.refused == ["marts/fct_ratings: its check expectations has not judged this version"]
