@@ -6,7 +6,7 @@ The lowest layer: every package of the project may import it and it imports none
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -134,6 +134,25 @@ class Settings(BaseSettings):
         description="The app's store, `postgresql://user:password@host/name` or `sqlite:///path`; default"
         " `$MARQUEE_HOME/app/store.db`.",
     )
+    auth: Literal["off", "jwt"] = Field(
+        default="off",
+        description="Who may call the API: anybody on this machine and nobody else (`off`), or whoever has logged in.",
+    )
+    environment: Literal["development", "production"] = Field(
+        default="development", description="In `production` a weak secret is refused."
+    )
+    jwt_secret: SecretStr = Field(
+        default=SecretStr(""), description="What the API's tokens are signed with; needed where `MARQUEE_AUTH=jwt`."
+    )
+    rate_limit: int | None = Field(
+        default=None,
+        ge=0,
+        description="Requests a minute of one caller, 0 for no limit; default 600 with `MARQUEE_AUTH=jwt`, else none.",
+    )
+    login_limit: int = Field(default=30, ge=1, description="Failed logins a minute from one address.")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Origins whose pages may call the API, separated by commas."
+    )
     serve_port: int = Field(default=8000, ge=1, le=65535, description="Port of the bento.")
     ui_port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
 
@@ -178,6 +197,17 @@ class Settings(BaseSettings):
     def candidates(self) -> tuple[str, ...]:
         """Every recipe that competes, the bars first."""
         return (*BARS, *self.recipes)
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _origins(cls, value: object) -> object:
+        listed = value.split(",") if isinstance(value, str) else value
+        if not isinstance(listed, list | tuple):
+            raise ValueError("a list of origins, separated by commas, is wanted")
+        origins = tuple(str(part).strip().rstrip("/").lower() for part in listed if str(part).strip())
+        if wrong := [origin for origin in origins if not origin.startswith(("http://", "https://"))]:
+            raise ValueError(f"an origin is like https://app.example.org, not {', '.join(wrong)}")
+        return origins
 
     @property
     def warehouse(self) -> Path:

@@ -44,10 +44,11 @@ class MarqueeClient:
     Every method raises ``ClientError`` with the service's own message and remedy when there is no good answer.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 10.0) -> None:
+    def __init__(self, url: str, *, token: str | None = None, timeout_s: float = 10.0) -> None:
         self.url = url.rstrip("/")
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         # The service is local or named by its user: a proxy of the environment has no part in it.
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=False)
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s, trust_env=False)
 
     def __enter__(self) -> Self:
         return self
@@ -126,27 +127,32 @@ class MarqueeClient:
 
 @contextlib.contextmanager
 def serving(
-    settings: Settings, port: int = 0, *, log: Path | None = None, timeout_s: float = START_TIMEOUT_S
+    settings: Settings,
+    port: int = 0,
+    *,
+    log: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float = START_TIMEOUT_S,
 ) -> Iterator[MarqueeClient]:
     """The promoted bento as a child process on a loopback port (0: any free one), ready, and stopped at the end.
 
     Its output goes to ``log``, by default ``$MARQUEE_HOME/bentoml/servers/<port>.log``, which is removed when all went
-    well; the last lines are part of the error when it does not become ready. Server and workers are a process group of
-    their own, which is ended as a whole.
+    well; the last lines are part of the error when it does not become ready. ``environment`` stands for variables of
+    this process. Server and workers are a process group of their own, which is ended as a whole.
     """
     from bento.build import promoted_bento
     from bento.serve import HOST, serve_command, serve_environment
 
     bento = promoted_bento(settings)
     port = port or _free_port(HOST)
-    environment = serve_environment(settings, port)
-    home = Path(environment["BENTOML_HOME"])
+    variables = {**serve_environment(settings, port), **(environment or {})}
+    home = Path(variables["BENTOML_HOME"])
     kept_log = log or home.with_suffix(".log")
     with kept_log.open("wb") as output, MarqueeClient(f"http://{HOST}:{port}") as client:
         process = subprocess.Popen(
             serve_command(bento, host=HOST, port=port),
             cwd=settings.home,
-            env=environment,
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -252,6 +258,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; 1 with a message when there is no good answer."""
     parser = argparse.ArgumentParser(prog="python -m bento.client", description="Asks a running service.")
     parser.add_argument("--url", help="default: the local service on MARQUEE_SERVE_PORT")
+    parser.add_argument("--token-file", type=Path, help="a file with the token that /login gave")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, who in (("recommend", "user"), ("similar", "movie")):
         command = commands.add_parser(name)
@@ -259,7 +266,8 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--k", type=int, default=10, help="how many films (default 10)")
     options = parser.parse_args(arguments)
     url = options.url or f"http://127.0.0.1:{Settings().serve_port}"
-    with MarqueeClient(url) as client:
+    token = None if options.token_file is None else options.token_file.read_text(encoding="utf-8").strip()
+    with MarqueeClient(url, token=token) as client:
         try:
             ask = client.recommend if options.command == "recommend" else client.similar
             print_answer(ask(options.id, options.k))

@@ -1,7 +1,8 @@
 """The one ASGI layer around every route, BentoML's and those under ``/v1``.
 
-It gives each answer a request id and security headers, refuses bodies that are too large before they are read, makes
-every error an RFC 9457 problem, and completes BentoML's OpenAPI document with what is really answered.
+It has the guard judge each request before any route sees it, gives each answer a request id and security headers,
+refuses bodies that are too large before they are read, makes every error an RFC 9457 problem, and completes BentoML's
+OpenAPI document with what is really answered.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
+from bento.callers import note_caller
+from bento.guard import Guard, Verdict
 from bento.openapi import complete
 from bento.problems import MEDIA_TYPE, problem
 
@@ -34,34 +37,62 @@ _SECURITY: Headers = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"geolocation=(), camera=(), microphone=()"),
 ]
 #: Answers are of one person and of one moment.
 _OF_DATA: Headers = [(b"cache-control", b"no-store"), (b"content-security-policy", b"default-src 'none'")]
 
 
-class Front:
-    """Wraps an ASGI app; ``max_body`` in bytes."""
+_NOT_STARTED = Verdict(HTTPStatus.SERVICE_UNAVAILABLE, "Not ready: the service has not started yet.")
+#: Also without the resources' path in front, where people look for them.
+_SHORT = {"/login": "/v1/login", "/refresh": "/v1/refresh"}
 
-    def __init__(self, app: App, max_body: int = MAX_BODY) -> None:
+
+class Front:
+    """Wraps an ASGI app; ``state.guard`` is the guard once the service has started, ``max_body`` in bytes."""
+
+    def __init__(self, app: App, state: Any, max_body: int = MAX_BODY) -> None:
         self._app = app
+        self._state = state
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(scope, send, _request_id(scope))
-        length = _header(scope["headers"], b"content-length")
+        if scope["type"] != "http":
+            # There are no such routes, and nobody would look at who opens one.
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        # Of a header that comes twice the last one counts, here and for every route.
+        headers = {name.lower(): value for name, value in scope["headers"]}
+        guard: Guard | None = getattr(self._state, "guard", None)
+        verdict = _NOT_STARTED if guard is None else guard.judge(scope, headers)
+        answer = _Answer(scope, send, _request_id(scope), verdict, guard)
+        if verdict.status is not None:
+            await answer.refuse(verdict.status, verdict.detail, verdict.headers)
+            return
+        kind = headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
+        if scope["method"] in ("POST", "PUT", "PATCH") and kind != b"application/json":
+            await answer.refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A body is application/json.")
+            return
+        length = headers.get(b"content-length")
         if length is not None and length.isdigit() and int(length) > self._max_body:
             await answer.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large())
             return
-        if length is None and _header(scope["headers"], b"transfer-encoding") is not None:
+        if length is None and b"transfer-encoding" in headers:
             body = await _read(receive, self._max_body)
             if body is None:
                 await answer.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large())
                 return
             receive = _replay(body, receive)
+        if verdict.caller is not None:
+            note_caller(verdict.caller)
+        if scope["path"] in _SHORT:
+            path = _SHORT[scope["path"]]
+            scope = {**scope, "path": path, "raw_path": path.encode()}
         try:
             await self._app(scope, receive, answer.send)
         except Exception:
@@ -80,8 +111,9 @@ class Front:
 class _Answer:
     """What goes back to the caller: an error, or the document of the API, is held until it is whole, then rewritten."""
 
-    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+    def __init__(self, scope: Scope, send: Send, request_id: str, verdict: Verdict, guard: Guard | None) -> None:
         self.request_id = request_id
+        self._verdict, self._guard = verdict, guard
         self.started = False
         self._path = str(scope["path"])
         self._send = send
@@ -92,6 +124,8 @@ class _Answer:
         """Take a message of the app."""
         if message["type"] == "http.response.start":
             self.started = True
+            if self._guard is not None:
+                self._guard.answered(self._verdict, message["status"])
             is_problem = (_header(message["headers"], b"content-type") or b"").startswith(MEDIA_TYPE.encode())
             is_document = self._path == "/docs.json" and message["status"] == HTTPStatus.OK
             if is_document or (message["status"] >= HTTPStatus.BAD_REQUEST and not is_problem):
@@ -105,9 +139,12 @@ class _Answer:
             if not message.get("more_body", False):
                 await self._rewrite(self._held)
 
-    async def refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer with a problem of this layer's own."""
-        await self.send({"type": "http.response.start", "status": status.value, "headers": []})
+    async def refuse(self, status: HTTPStatus, detail: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        """Answer with a problem of this layer's own; without a body where the status has none."""
+        await self.send({"type": "http.response.start", "status": status.value, "headers": list(headers)})
+        if status == HTTPStatus.NO_CONTENT:
+            await self.send({"type": "http.response.body", "body": b""})
+            return
         await self.send({"type": "http.response.body", "body": json.dumps({"detail": detail}).encode()})
 
     async def _rewrite(self, start: Message) -> None:
@@ -120,6 +157,8 @@ class _Answer:
         else:
             media_type = MEDIA_TYPE
             document = problem(start["status"], said, instance=self._path, request_id=self.request_id)
+            if start["status"] == HTTPStatus.UNAUTHORIZED and _header(start["headers"], b"www-authenticate") is None:
+                start["headers"] = [*start["headers"], (b"www-authenticate", b'Bearer realm="marquee"')]
         body = json.dumps(document, ensure_ascii=False).encode()
         kept = [
             (name, value)
@@ -134,7 +173,12 @@ class _Answer:
         """The app's headers and the layer's; what the app has said itself stays."""
         is_page = (_header(given, b"content-type") or b"").startswith((b"text/html", b"text/css", b"text/javascript"))
         there = {name.lower() for name, _ in given}
-        wanted = [*_SECURITY, *([] if is_page else _OF_DATA), (b"x-request-id", self.request_id.encode())]
+        wanted = [
+            *self._verdict.cors,
+            *_SECURITY,
+            *([] if is_page else _OF_DATA),
+            (b"x-request-id", self.request_id.encode()),
+        ]
         return [*given, *(header for header in wanted if header[0] not in there)]
 
 

@@ -12,16 +12,21 @@ from bento.problems import MEDIA_TYPE, Problem
 _REF = "#/components/schemas/Problem"
 _SAYS = {
     "400": "The body is not of the form that is wanted; `errors` names the fields.",
+    "401": "The caller has not logged in, or his token is not valid (any more).",
+    "403": "The user is somebody else, or the request comes from where it may not.",
     "404": "What the body names does not exist; a user whom nobody knows is no such case, he gets popular films.",
     "413": "The body is too large.",
+    "415": "The body is no JSON.",
+    "429": "Too many requests; `Retry-After` says for how long to wait.",
     "500": "An error of the service; the log has it under the request id.",
     "503": "Nothing is served yet, or the service is overloaded; `detail` says what to do.",
     "504": "The answer took longer than it may.",
 }
 #: What BentoML's own routes answer beside 200.
+_OF_ANSWERS = ("400", "401", "403", "404", "413", "415", "429", "500", "503")
 _STATUSES = {
-    "/recommend": ("400", "404", "413", "500", "503"),
-    "/similar": ("400", "404", "413", "500", "503"),
+    "/recommend": _OF_ANSWERS,
+    "/similar": _OF_ANSWERS,
     "/readyz": ("503",),
 }
 

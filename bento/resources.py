@@ -8,84 +8,67 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from bento import resources_schemas as bodies
+from bento import sign_in
 from bento.answers import Served, taste_of
+from bento.backing import (
+    MAX_PAGE,
+    Backing,
+    Cursor,
+    Here,
+    IfMatch,
+    IfNoneMatch,
+    Key,
+    Limit,
+    MovieId,
+    UserId,
+    only_ones_own,
+    reader_of,
+    writer_of,
+)
+from bento.callers import caller
 from bento.errors import RequestRefused
 from bento.openapi import error_response, problem_schemas
 from bento.store import idempotency, people, tables
-from bento.store.database import Store, StoreUnavailable
+from bento.store.database import StoreUnavailable
 from bento.store.idempotency import Answer, KeyReused
 from bento.store.people import Forgotten, NoSuchUser, Who
-from bento.store.tables import APP
 
-MAX_PAGE = 200
 _FUTURE = timedelta(minutes=5)
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-
-UserId = Annotated[int, Path(ge=1, lt=2**63, description="As in `/recommend`.")]
-MovieId = Annotated[int, Path(ge=1, lt=2**63, description="The edition's own id of the film.")]
-Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")]
-Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many on a page.")]
-Key = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        pattern=r"^[\x21-\x7e]{1,200}$",
-        description="The write with this key is done once in 24 hours; sent again it gets the same answer.",
-    ),
-]
-IfMatch = Annotated[str | None, Header(description="Only if the ETag is still this one, else 412.")]
-IfNoneMatch = Annotated[str | None, Header(description="Only if the ETag is not this one; `*`: only if there is none.")]
-
-
-@dataclass(frozen=True, slots=True)
-class Backing:
-    """What the routes stand on: the app's store, the bundle of this moment (or why there is none), and the time."""
-
-    store: Store
-    served: Callable[[], Served]
-    now: Callable[[], datetime]
-
-
-def utc_now() -> datetime:
-    """The moment of a request."""
-    return datetime.now(UTC)
-
-
-def _backing(request: Request) -> Backing:
-    backing: Backing = request.app.state.backing
-    return backing
-
-
-Here = Annotated[Backing, Depends(_backing)]
 
 
 def make_app() -> FastAPI:
     """The app; ``app.state.backing`` is set by whoever serves it."""
     said = {
+        "401": "The caller has not logged in, or his token is not valid (any more).",
+        "403": "The caller's role is not enough, or the user is somebody else.",
         "404": "There is no such thing.",
         "409": "The Idempotency-Key came with another request, or the thing is there already.",
         "412": "The ETag is another one by now.",
         "413": "The body is too large.",
+        "415": "The body is no JSON.",
         "422": "The request is not of the form that is wanted; `errors` names the fields.",
+        "429": "Too many requests; `Retry-After` says for how long to wait.",
         "500": "An error of the service; the log has it under the request id.",
         "503": "Nothing is served yet, or the app's store cannot be reached.",
     }
-    reading: dict[int | str, Any] = {status: error_response(said[status]) for status in ("404", "422", "500", "503")}
+    of_reading = ("401", "403", "404", "422", "429", "500", "503")
+    reading: dict[int | str, Any] = {status: error_response(said[status]) for status in of_reading}
     writing: dict[int | str, Any] = {status: error_response(text) for status, text in said.items()}
     app = FastAPI(
         title="Marquee: users, ratings, films, events",
@@ -93,6 +76,7 @@ def make_app() -> FastAPI:
         docs_url="/docs",
         redoc_url=None,
         description=__doc__,
+        dependencies=[Depends(only_ones_own)],
     )
 
     def read(path: str, model: type[BaseModel], tag: str) -> Callable[[Any], Any]:
@@ -118,6 +102,11 @@ def make_app() -> FastAPI:
     read("/films/search", bodies.FoundFilms, "films")(search_films)
     read("/films/{movie_id}", bodies.Film, "films")(read_film)
     write("POST", "/events", bodies.Event, "events", 201)(add_event)
+    write("POST", "/login", bodies.Login, "keys")(sign_in.log_in)
+    write("POST", "/refresh", bodies.Login, "keys")(sign_in.refresh)
+    write("POST", "/users/{user_id}/keys", bodies.NewKey, "keys", 201)(sign_in.add_key)
+    read("/users/{user_id}/keys", bodies.Keys, "keys")(sign_in.list_keys)
+    write("DELETE", "/users/{user_id}/keys/{key_id}", None, "keys", 204)(sign_in.revoke_key)
 
     handlers: dict[type[Exception], Callable[[Request, Any], JSONResponse]] = {
         RequestRefused: lambda _, e: _refusal(e.status, e.message, e.remedy),
@@ -173,7 +162,7 @@ def change_user(
     def act(session: Session, now: datetime) -> Answer:
         there = people.find_user(session, Who.of(user_id, served.catalogue.edition), lock=True)
         _match(if_match, "0" if there is None else str(there.version))
-        user = _writer(session, served, user_id, now)
+        user = writer_of(session, served, user_id, now)
         if "name" in body.model_fields_set:
             people.rename_user(session, user, body.name, now)
         return _user_answer(user, HTTPStatus.OK)
@@ -204,7 +193,7 @@ def list_ratings(here: Here, user_id: UserId, cursor: Cursor = None, limit: Limi
     served = here.served()
     before = None if cursor is None else _after(cursor)
     with here.store.reading() as session:
-        user = _reader(session, served, user_id)
+        user = reader_of(session, served, user_id)
         rows = [] if user is None else people.list_ratings(session, user, before=before, limit=limit + 1)
         page = [_rating(served, user_id, row) for row in rows[:limit]]
     following = _cursor(rows[limit - 1].version) if len(rows) > limit else None
@@ -223,7 +212,7 @@ def read_rating(here: Here, user_id: UserId, movie_id: MovieId, if_none_match: I
     served = here.served()
     item = _item(served, movie_id)
     with here.store.reading() as session:
-        user = _reader(session, served, user_id)
+        user = reader_of(session, served, user_id)
         rating = None if user is None else people.find_rating(session, user, _key(served, item))
         if rating is None:
             raise _no_rating(user_id, movie_id)
@@ -268,7 +257,7 @@ def list_rated_films(here: Here, user_id: UserId, cursor: Cursor = None, limit: 
     served = here.served()
     who = Who.of(user_id, served.catalogue.edition)
     with here.store.reading() as session:
-        _reader(session, served, user_id)
+        reader_of(session, served, user_id)
         taste = taste_of(served, user_id, people.app_history(session, who))
     stars = dict(zip(taste.history.indices.tolist(), taste.history.data.tolist(), strict=True))
     in_app = set(taste.fresh.tolist())
@@ -324,11 +313,12 @@ def read_film(here: Here, movie_id: MovieId) -> Response:
 def add_event(here: Here, body: bodies.EventBody, key: Key = None) -> Response:
     """Note that something happened; with an `Idempotency-Key` it is noted once however often it is sent."""
     served = here.served()
+    caller().must_be(body.user_id, served.catalogue.edition)
     item = _item(served, body.movie_id)
 
     def act(session: Session, now: datetime) -> Answer:
         at = _moment(body.happened_at, now)
-        user = _writer(session, served, body.user_id, now)
+        user = writer_of(session, served, body.user_id, now)
         number = people.log_event(session, user, body.kind, movie_key=_key(served, item), happened_at=at, now=now)
         noted = bodies.Event(
             event_id=number, user_id=body.user_id, movie_id=body.movie_id, kind=body.kind, happened_at=at
@@ -354,7 +344,7 @@ def _rate(
 
     def act(session: Session, now: datetime) -> Answer:
         at = _moment(body.rated_at, now)
-        user = _writer(session, served, user_id, now)
+        user = writer_of(session, served, user_id, now)
         there = people.find_rating(session, user, _key(served, item))
         version = None if there is None else str(there.version)
         _match(if_match, version)
@@ -378,6 +368,9 @@ def _write(
 ) -> Response:
     """Do an act in one transaction, once a key; the answer goes out after the transaction is kept."""
     now = here.now()
+    if key is not None and caller().name:
+        # Another caller's key is another key: nobody gets the answer that somebody else got.
+        key = hashlib.sha256(f"{caller().name}\0{key}".encode()).hexdigest()
     replayed = None
     with here.store.writing() as session:
         if key is not None:
@@ -388,26 +381,6 @@ def _write(
             idempotency.keep(session, key, answer)
     headers = dict(answer.headers) if replayed is None else {**answer.headers, "Idempotency-Replayed": "true"}
     return _response(answer, headers)
-
-
-def _writer(session: Session, served: Served, user_id: int, now: datetime) -> tables.User:
-    """The row of a user who writes; made where the edition knows him."""
-    who = Who.of(user_id, served.catalogue.edition)
-    found = people.find_user(session, who, lock=True)
-    if found is not None:
-        return found
-    if who.source != APP and user_id not in served.bundle.user_index:
-        raise NoSuchUser(f"There is no user {user_id}")
-    return people.adopt_user(session, who, now)
-
-
-def _reader(session: Session, served: Served, user_id: int) -> tables.User | None:
-    """The row of a user who is read; None for somebody of the edition who never wrote."""
-    who = Who.of(user_id, served.catalogue.edition)
-    found = people.find_user(session, who)
-    if found is None and (people.is_forgotten(session, who) or user_id not in served.bundle.user_index):
-        raise NoSuchUser(f"There is no user {user_id}")
-    return found
 
 
 def _item(served: Served, movie_id: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 #: No control characters: they are no part of a name, and PostgreSQL refuses some.
 Name = Annotated[
@@ -135,3 +135,52 @@ class Event(BaseModel):
     movie_id: int
     kind: str
     happened_at: datetime
+
+
+class LoginBody(_Body):
+    """Whose key it is, and the key."""
+
+    user_id: Id | None = Field(default=None, description="Whose key it is; null for an app's or an admin's.")
+    key: SecretStr = Field(min_length=1, max_length=200, description="The key, as it was shown when it was made.")
+
+
+class RefreshBody(_Body):
+    """What a login is refreshed with."""
+
+    refresh_token: SecretStr = Field(min_length=1, max_length=200, description="`refresh_token` of the last answer.")
+
+
+class Login(BaseModel):
+    """A token to send with every request, and how to get the next one."""
+
+    access_token: str = Field(description="For `Authorization: Bearer`.")
+    token_type: Literal["Bearer"]
+    expires_in: int = Field(description="Seconds that the token holds.", examples=[600])
+    refresh_token: str = Field(description="For `/refresh`, once; seven days.")
+    role: Literal["user", "app", "admin"]
+
+
+class KeyBody(_Body):
+    """What a new key is for."""
+
+    label: Name | None = Field(default=None, description="What the key is for.", examples=["Ann's phone"])
+
+
+class Key(BaseModel):
+    """A key to log in with."""
+
+    key_id: str
+    label: str | None
+    created_at: datetime
+
+
+class NewKey(Key):
+    """A key to log in with, and its text."""
+
+    key: str = Field(description="The text, for `/login`; it is shown this once.")
+
+
+class Keys(BaseModel):
+    """All keys of a user, the oldest first."""
+
+    items: list[Key]

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from bento.build import BuiltBento, bentoml_environment, promoted_bento
 from bento.errors import ServingError
+from bento.guard import check_settings
 from settings import Settings
 
 HOST = "127.0.0.1"
@@ -49,8 +50,10 @@ def serve_environment(settings: Settings, port: int) -> dict[str, str]:
 def serve(settings: Settings, *, host: str = HOST, port: int | None = None) -> NoReturn:
     """Replace this process by the server of the promoted bento.
 
-    Raises ``BuildError`` when none is built, ``AddressTaken`` when something listens there already.
+    Raises ``BuildError`` when none is built, ``AddressTaken`` when something listens there already, ``UnsafeSettings``
+    when others reach the address and nothing keeps them out.
     """
+    check_settings(settings, host)
     bento = promoted_bento(settings)
     port = port or settings.serve_port
     _check_free(host, port)

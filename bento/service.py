@@ -17,10 +17,13 @@ from starlette.responses import JSONResponse
 
 from bento import answers
 from bento.answers import Served
+from bento.backing import Backing, utc_now
+from bento.callers import caller
 from bento.errors import RequestRefused
 from bento.following import ServedBundle
 from bento.front import Front
-from bento.resources import Backing, make_app, utc_now
+from bento.guard import Guard
+from bento.resources import make_app
 from bento.schemas import RecommendRequest, RecommendResponse, SimilarRequest, SimilarResponse
 from bento.store import people
 from bento.store.database import Store, StoreUnavailable
@@ -59,6 +62,7 @@ class Marquee:
     def __init__(self) -> None:
         settings = Settings()
         _set_up_logging()
+        guard = Guard(settings)
         self._metrics = ServiceMetrics()
         self._bundle = ServedBundle(
             pointer=settings.serving_pointer,
@@ -74,8 +78,9 @@ class Marquee:
         except StoreUnavailable as error:
             # Recommendations go on without it, and the first request that finds it again makes its tables.
             logger.error("%s", error)
-        _RESOURCES.state.backing = Backing(self._store, self._served, utc_now)
+        _RESOURCES.state.backing = Backing(self._store, self._served, utc_now, guard.tokens)
         self._bundle.start()
+        _RESOURCES.state.guard = guard
 
     @bentoml.api(route="/recommend")
     async def recommend(self, request: RecommendRequest, /) -> RecommendResponse:
@@ -87,7 +92,9 @@ class Marquee:
         """
         served = self._bundle.current
         app = None if served is None else await self._app_history(served, request.user_id)
-        return self._answer("recommend", served, lambda served: answers.recommend(served, request, app))
+        return self._answer(
+            "recommend", served, lambda served: answers.recommend(served, request, app), request.user_id
+        )
 
     @bentoml.api(route="/similar")
     async def similar(self, request: SimilarRequest, /) -> SimilarResponse:
@@ -129,8 +136,8 @@ class Marquee:
             logger.warning("answering without the app's store: %s", error or "it took too long")
             return None
 
-    def _answer(self, endpoint: str, served: Served | None, make: Callable[[Served], Any]) -> Any:
-        """An answer over one bundle, or the response that says why there is none.
+    def _answer(self, endpoint: str, served: Served | None, make: Callable[[Served], Any], *users: int) -> Any:
+        """An answer over one bundle about these users, or the response that says why there is none.
 
         Made on the event loop: it takes a few milliseconds, and a thread for it would cost more than it gives.
         """
@@ -138,6 +145,8 @@ class Marquee:
         try:
             if served is None:
                 raise self._not_ready()
+            for user_id in users:
+                caller().must_be(user_id, served.catalogue.edition)
             answer = make(served)
         except RequestRefused as refused:
             return _problem(refused.status, refused.message, refused.remedy)
@@ -157,7 +166,7 @@ class Marquee:
         self._store.close()
 
 
-Marquee.add_asgi_middleware(Front)  # type: ignore[attr-defined]
+Marquee.add_asgi_middleware(Front, state=_RESOURCES.state)  # type: ignore[attr-defined]
 
 
 class ServiceMetrics:

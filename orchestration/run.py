@@ -205,7 +205,8 @@ def _recommend(settings: Settings, user: int, k: int) -> int:
 
     say("starting the bento")
     try:
-        with serving(settings) as client:
+        # On loopback, for these few seconds: whoever runs this need not log in to himself.
+        with serving(settings, environment={"MARQUEE_AUTH": "off", "MARQUEE_ENVIRONMENT": "development"}) as client:
             print_answer(client.recommend(user, k))
     except ServingError as error:
         say(str(error))

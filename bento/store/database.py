@@ -142,7 +142,12 @@ def _is_operational(error: DBAPIError) -> bool:
 
 def _sqlite_engine(url: Any) -> Engine:
     engine = create_engine(
-        url, connect_args={"check_same_thread": False, "timeout": PATIENCE_S}, pool_size=8, max_overflow=56
+        url,
+        connect_args={"check_same_thread": False, "timeout": PATIENCE_S},
+        pool_size=8,
+        max_overflow=56,
+        # The text of an error goes into the log, and the values are people's names and keys' hashes.
+        hide_parameters=True,
     )
 
     @event.listens_for(engine, "connect")
@@ -171,6 +176,7 @@ def _sqlite_engine(url: Any) -> Engine:
 def _postgresql_engine(url: Any) -> Engine:
     return create_engine(
         url,
+        hide_parameters=True,
         pool_size=8,
         max_overflow=24,
         pool_timeout=PATIENCE_S,

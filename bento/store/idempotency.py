@@ -56,7 +56,7 @@ def claim(session: Session, key: str, print_of_request: str, now: datetime) -> A
         if kept is None or kept.status is None:
             raise
         if kept.fingerprint != print_of_request:
-            raise KeyReused(f"the Idempotency-Key {key!r} came with another request before") from None
+            raise KeyReused("the Idempotency-Key came with another request before") from None
         return Answer(kept.status, json.loads(kept.body or "null"), json.loads(kept.headers or "{}"), kept.user_ref)
     return None
 

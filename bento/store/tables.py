@@ -160,3 +160,34 @@ class IdempotencyKey(Base):
     body: Mapped[str | None] = mapped_column(Text)
     user_ref: Mapped[int | None] = mapped_column(_Id, ForeignKey("users.id", ondelete="CASCADE"), index=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class ApiKey(Base):
+    """One key to log in with, as argon2's hash; it belongs to a user, or to an app or an admin, who are no users."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        CheckConstraint(
+            "(role = 'user' AND user_ref IS NOT NULL) OR (role IN ('app', 'admin') AND user_ref IS NULL)",
+            name="a_users_key_has_a_user",
+        ),
+    )
+
+    key_id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    hash: Mapped[str] = mapped_column(String(200))
+    role: Mapped[str] = mapped_column(String(10))
+    user_ref: Mapped[int | None] = mapped_column(_Id, ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    label: Mapped[str | None] = mapped_column(String(100))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Login(Base):
+    """One login that can be refreshed: the hash of the token that does it, another one after each use."""
+
+    __tablename__ = "logins"
+
+    login_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.key_id", ondelete="CASCADE"), index=True)
+    refresh_hash: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)

@@ -321,11 +321,13 @@ def test_a_body_that_is_too_large_is_refused_whether_or_not_it_says_so(http: htt
 def test_the_documents_name_the_statuses_that_are_really_answered(http: httpx.Client) -> None:
     whole = http.get("/docs.json").json()
     for route in ("/recommend", "/similar"):
-        assert set(whole["paths"][route]["post"]["responses"]) == {"200", "400", "404", "413", "500", "503"}
+        assert set(whole["paths"][route]["post"]["responses"]) == {
+            "200", "400", "401", "403", "404", "413", "415", "429", "500", "503",
+        }  # fmt: skip
     assert "application/problem+json" in whole["paths"]["/readyz"]["get"]["responses"]["503"]["content"]
     own = http.get("/v1/openapi.json").json()
     assert set(own["paths"]["/users/{user_id}/ratings/{movie_id}"]["put"]["responses"]) == {
-        "200", "201", "404", "409", "412", "413", "422", "500", "503",
+        "200", "201", "401", "403", "404", "409", "412", "413", "415", "422", "429", "500", "503",
     }  # fmt: skip
     for document in (whole, own):
         assert "request_id" in document["components"]["schemas"]["Problem"]["properties"]

@@ -376,7 +376,7 @@ def test_a_service_with_nothing_to_serve_is_alive_but_not_ready_and_says_why(
 
     from bento.service import Marquee
 
-    with TestClient(Marquee.to_asgi()) as http:
+    with TestClient(Marquee.to_asgi(), base_url="http://127.0.0.1", client=("127.0.0.1", 1)) as http:
         assert http.get("/livez").status_code == 200
         ready = http.get("/readyz")
         answer = http.post("/recommend", json={"user_id": 1})
