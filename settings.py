@@ -134,6 +134,9 @@ class Settings(BaseSettings):
         description="The app's store, `postgresql://user:password@host/name` or `sqlite:///path`; default"
         " `$MARQUEE_HOME/app/store.db`.",
     )
+    retrain_after: int = Field(
+        default=1_000, ge=1, description="Ratings in the app after which the sensor `app_has_written` starts a rebuild."
+    )
     auth: Literal["off", "jwt"] = Field(
         default="off",
         description="Who may call the API: anybody on this machine and nobody else (`off`), or whoever has logged in.",

@@ -25,6 +25,7 @@ from bento.schemas import (
     SimilarResponse,
 )
 from bento.store.history import NOBODY, AppHistory
+from bento.store.tables import FIRST_APP_USER_ID
 from models.bundle import Bundle
 from models.reasons import Reason, reasons_for, reasons_of, text_of
 from models.recommender import Recommender, UnknownUser, UserBatch, mask_seen, top_k
@@ -44,6 +45,10 @@ class FeatureReader(Protocol):
 
     def read(self, user_key: int) -> UserFeatures:
         """The features, or ``FeatureStoreUnavailable``."""
+        ...
+
+    def forget(self, user_key: int, now: datetime) -> None:
+        """Have no features of a user any more, or ``FeatureStoreUnavailable``."""
         ...
 
 
@@ -86,7 +91,8 @@ def taste_of(served: Served, user_id: int, app: AppHistory = NOBODY) -> Taste:
     fresh = np.array([item for item, _ in told], dtype=np.int64)
     fresh_stars = np.array([stars for _, stars in told], dtype=np.float32)
     old = np.asarray(bundle.history.indices[known], dtype=np.int64)
-    stays = ~np.isin(old, fresh)
+    # Of the app's own people its store knows all: what is not there was taken back after the training.
+    stays = ~np.isin(old, fresh) & (not app.known or user_id < FIRST_APP_USER_ID)
     items = np.concatenate([old[stays], fresh])
     stars = np.concatenate([bundle.history.data[known][stays], fresh_stars]).astype(np.float32)
     order = np.argsort(items)

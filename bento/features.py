@@ -81,6 +81,24 @@ class OnlineUserFeatures:
         known = len(missing) < len(found)
         return UserFeatures(values, missing, datetime.fromtimestamp(seconds, UTC) if known else None)
 
+    def forget(self, user_key: int, now: datetime) -> None:
+        """Overwrite a user's features by nothing; the next materialization removes the row itself.
+
+        Raises ``FeatureStoreUnavailable`` when the store cannot be written.
+        """
+        import pandas as pd
+
+        try:
+            self._follow_replaced_file()
+            for name in sorted({ref.partition(":")[0] for ref in self._refs}):
+                view = self._store.get_feature_view(name)
+                row = {feature.name: [None] for feature in view.features}
+                stamp = pd.Series([pd.Timestamp(now)], dtype="datetime64[us, UTC]")
+                frame = pd.DataFrame({"user_key": [user_key], view.batch_source.timestamp_field: stamp, **row})
+                self._store.write_to_online_store(name, frame)
+        except Exception as error:
+            raise FeatureStoreUnavailable(f"the online feature store cannot be written: {error}") from error
+
     def _open(self) -> FeatureStore:
         remedy = "materialize the features of this home (`make run`), or point MARQUEE_HOME to the home that has them"
         if not (self._feast_dir / "feature_store.yaml").is_file():

@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -41,12 +42,14 @@ from bento.backing import (
     writer_of,
 )
 from bento.callers import caller
-from bento.errors import RequestRefused
+from bento.errors import FeatureStoreUnavailable, RequestRefused
 from bento.openapi import error_response, problem_schemas
 from bento.store import idempotency, people, tables
 from bento.store.database import StoreUnavailable
 from bento.store.idempotency import Answer, KeyReused
 from bento.store.people import Forgotten, NoSuchUser, Who
+
+logger = logging.getLogger("marquee.resources")
 
 _FUTURE = timedelta(minutes=5)
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -185,6 +188,13 @@ def delete_user(here: Here, user_id: UserId, key: Key = None, if_match: IfMatch 
 
     answer = _write(here, key, f"DELETE /users/{user_id}", None, act)
     here.store.forget_traces()
+    index = served.bundle.user_index.get(user_id)
+    if index is not None and served.features is not None:
+        try:
+            served.features.forget(int(served.user_keys[index]), here.now())
+        except FeatureStoreUnavailable as error:
+            # Nobody is shown them any more, and the next rebuild removes them.
+            logger.warning("%s", error)
     return answer
 
 

@@ -8,7 +8,7 @@ import os
 import dagster as dg
 
 from orchestration.data_checks import blocking_checks
-from orchestration.defs import automation, changes, features, promotion, raw, recommender, serving, warehouse
+from orchestration.defs import automation, changes, erasures, features, promotion, raw, recommender, serving, warehouse
 from orchestration.defs.dbt import Dbt
 from orchestration.defs.expectations import expectation_checks
 from orchestration.defs.resources import MartTranslator, dbt_project, quiet_environment
@@ -27,6 +27,8 @@ def marquee() -> dg.Definitions:
     data = [
         raw.movielens_files,
         raw.imdb_files,
+        raw.app_store,
+        raw.app_tables,
         raw.movielens_tables,
         *raw.imdb_tables,
         raw.ingest_ledgers,
@@ -55,6 +57,7 @@ def marquee() -> dg.Definitions:
             serving.model_bundle,
             serving.promoted_model,
             serving.bento,
+            erasures.erasures,
         ],
         asset_checks=[
             *data_checks,

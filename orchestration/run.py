@@ -97,6 +97,8 @@ def _rebuild_aside(settings: Settings, former: str) -> int:
         "MARQUEE_HOME": str(aside),
         "MARQUEE_MOVIELENS": settings.movielens,
         "MARQUEE_DOWNLOAD_DIR": str(settings.downloads),
+        # The app's people go on whatever the edition.
+        "MARQUEE_STORE_URL": settings.app_store,
     }
     built = subprocess.run(
         [sys.executable, "-m", "orchestration.run", "--no-recommend"], cwd=PROJECT_ROOT, env=environment, check=False

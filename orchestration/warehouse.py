@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -203,6 +203,30 @@ def publish(
     note.write_text(json.dumps(manifest, indent=1))
     _replace(note, folder / "manifest.json")
     return publication
+
+
+def rewrite(settings: Settings) -> None:
+    """Write the warehouse anew, in one rename: a deleted row stands in a file's free blocks until they are used again.
+
+    The caller holds the warehouse. Tables, views, their comments and constraints come along.
+    """
+    if not settings.warehouse.exists():
+        return
+    aside = settings.warehouse.with_name(".warehouse.duckdb.part")
+    _remove_database(aside)
+    try:
+        with closing(open_database(settings, ":memory:")) as con:
+            old, new = (str(path).replace("'", "''") for path in (settings.warehouse, aside))
+            con.execute(f"ATTACH '{old}' AS old_warehouse")
+            con.execute("CHECKPOINT old_warehouse")
+            con.execute(f"ATTACH '{new}' AS new_warehouse")
+            con.execute("COPY FROM DATABASE old_warehouse TO new_warehouse")
+            con.execute("DETACH old_warehouse")
+            con.execute("DETACH new_warehouse")
+        _replace(aside, settings.warehouse)
+    except BaseException:
+        _remove_database(aside)
+        raise
 
 
 def _write_copy(

@@ -1,8 +1,10 @@
 {{ config(meta={'dagster': {'ref': {'name': 'dim_users'}}}) }}
--- The keys of int_user_keys, to which those of facts lead, are those of dim_users: none more, none less.
+-- The keys of int_user_keys, to which those of facts lead, are those of dim_users: none more, none less, and nobody
+-- who asked to be forgotten.
 with keys as (
 
     select user_key from {{ ref('int_user_keys') }}
+    where source != 'forgotten'
 
 ),
 

@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import dagster as dg
 
-from orchestration.defs.raw import UPSTREAM_MOVIELENS, upstream_dump
-from settings import IMDB_DUMPS
+from orchestration.defs.raw import UPSTREAM_APP, UPSTREAM_MOVIELENS, upstream_dump
+from orchestration.sources.app import app_progress, ratings_since
+from settings import IMDB_DUMPS, Settings
 
 everything = dg.define_asset_job(
     "everything",
@@ -17,8 +18,8 @@ everything = dg.define_asset_job(
 
 observe_upstream = dg.define_asset_job(
     "observe_upstream",
-    selection=dg.AssetSelection.assets(UPSTREAM_MOVIELENS, *(upstream_dump(dump) for dump in IMDB_DUMPS)),
-    description="Take the versions of all upstream files.",
+    selection=dg.AssetSelection.assets(UPSTREAM_MOVIELENS, UPSTREAM_APP, *(upstream_dump(dump) for dump in IMDB_DUMPS)),
+    description="Take the versions of all upstream files and of the app's store.",
 )
 
 observe_ratings = dg.define_asset_job(
@@ -26,6 +27,35 @@ observe_ratings = dg.define_asset_job(
     selection=dg.AssetSelection.assets(upstream_dump("title.ratings")),
     description="Take the version of IMDb's `title.ratings`, the one small dump whose values move every day.",
 )
+
+observe_app = dg.define_asset_job(
+    "observe_app",
+    selection=dg.AssetSelection.assets(UPSTREAM_APP),
+    description="Take the version of the app's store.",
+)
+
+
+@dg.sensor(
+    job=observe_app,
+    minimum_interval_seconds=60,
+    description=(
+        "Looks at the app's store and has `rebuild_changed` bring it in, training included, once"
+        " `MARQUEE_RETRAIN_AFTER` ratings have come, or somebody has asked to be forgotten."
+    ),
+)
+def app_has_written(
+    context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
+) -> dg.RunRequest | dg.SkipReason:
+    """One run for each time that enough has come; the cursor is what the last one was started for."""
+    event, forgotten = map(int, (context.cursor or "0-0").split("-"))
+    now_event, now_forgotten = app_progress(settings.app_store)
+    come = ratings_since(settings.app_store, event)
+    if now_forgotten <= forgotten and come < settings.retrain_after:
+        return dg.SkipReason(f"{come} of {settings.retrain_after} ratings have come")
+    version = f"{now_event}-{now_forgotten}"
+    context.update_cursor(version)
+    return dg.RunRequest(run_key=version)
+
 
 daily_ratings = dg.ScheduleDefinition(
     name="daily_ratings",
@@ -75,6 +105,6 @@ with warnings.catch_warnings():
         name="look_for_neglect", freshness_checks=FRESHNESS, minimum_interval_seconds=3_600
     )
 
-JOBS = [everything, observe_upstream, observe_ratings]
+JOBS = [everything, observe_upstream, observe_ratings, observe_app]
 SCHEDULES = [daily_ratings, weekly_upstream]
-SENSORS = [rebuild_changed, look_for_neglect]
+SENSORS = [rebuild_changed, look_for_neglect, app_has_written]

@@ -11,17 +11,20 @@ from models.datasets import EDITIONS
 from orchestration import charts
 from orchestration.defs.metadata import materialized, table_metadata
 from orchestration.defs.resources import ON_CHANGE, OWNERS, source_digest
-from orchestration.sources import imdb, movielens
+from orchestration.sources import app, imdb, movielens
 from orchestration.sources.download import provenance
 from orchestration.sources.files import file_digest
 from orchestration.sources.locate import locate_dump, locate_edition
 from orchestration.sources.report import LoadReport, SourceError
-from orchestration.sources.tables import MOVIELENS_TABLES
+from orchestration.sources.tables import APP_TABLES, MOVIELENS_TABLES
 from orchestration.warehouse import columns_of, connect
 from settings import IMDB_DUMPS, Settings
 
 UPSTREAM_MOVIELENS = dg.AssetKey(["upstream", "movielens"])
-RAW_CODE = source_digest("orchestration/sources", "models/datasets.py")
+UPSTREAM_APP = dg.AssetKey(["upstream", "app_store"])
+RAW_CODE = source_digest("orchestration/sources", "models/datasets.py", "bento/store/tables.py")
+#: Tables with users in them, from which who asked to be forgotten is taken out again.
+_WITH_USERS = ("ml_ratings", "ml_tags", "ml_users")
 
 
 _TABLES = {table.name: table for table in (*MOVIELENS_TABLES, *map(imdb.table_of, IMDB_DUMPS))}
@@ -112,6 +115,55 @@ def imdb_files(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Set
         )
 
 
+@dg.multi_observable_source_asset(
+    name="app_store",
+    specs=[
+        dg.AssetSpec(
+            UPSTREAM_APP,
+            group_name="upstream",
+            owners=OWNERS,
+            kinds={"sqlite"},
+            description="What came through the API; the version is the last event and how many people are forgotten.",
+        )
+    ],
+)
+def app_store(settings: dg.ResourceParam[Settings]) -> Iterator[dg.ObserveResult]:
+    """Take the version of the app's store."""
+    with _user_errors():
+        version = app.app_version(settings.app_store)
+    yield dg.ObserveResult(asset_key=UPSTREAM_APP, data_version=dg.DataVersion(version))
+
+
+@dg.multi_asset(
+    name="app_tables",
+    specs=[
+        dg.AssetSpec(
+            raw_key(table.name),
+            deps=[UPSTREAM_APP],
+            group_name="raw",
+            owners=OWNERS,
+            kinds={"duckdb", "sqlite"},
+            code_version=RAW_CODE,
+            automation_condition=ON_CHANGE,
+            description=table.grain,
+        )
+        for table in APP_TABLES
+    ],
+)
+def app_tables(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
+) -> Iterator[dg.MaterializeResult]:
+    """The app's people, ratings and events, and who asked to be forgotten; empty where there is no store."""
+    with _user_errors(), connect(settings, tell=context.log.info) as con:
+        app.ingest_app(con, settings.app_store, settings.movielens)
+        results = []
+        for table in APP_TABLES:
+            spoken = {column.name: column.description for column in table.columns}
+            version, metadata = table_metadata(con, f"raw.{table.name}", descriptions=spoken)
+            results.append(materialized(version, metadata, raw_key(table.name)))
+    yield from results
+
+
 def _report_metadata(report: LoadReport) -> dict[str, object]:
     found: dict[str, object] = {
         "file": report.file or "none: not asked for",
@@ -143,7 +195,7 @@ def _loaded(
     specs=[
         dg.AssetSpec(
             raw_key(table.name),
-            deps=[UPSTREAM_MOVIELENS],
+            deps=[UPSTREAM_MOVIELENS, *([raw_key("ml_suppressed")] if table.name in _WITH_USERS else [])],
             group_name="raw",
             owners=OWNERS,
             kinds={"duckdb", "csv"},
@@ -162,6 +214,8 @@ def movielens_tables(
         files = locate_edition(settings)
         with connect(settings, tell=context.log.info) as con:
             reports = movielens.ingest_movielens(con, files)
+            if left_out := app.leave_out_forgotten(con):
+                context.log.info(f"left out {left_out:,} rows of users who asked to be forgotten")
             results = [_loaded(context, con, report) for report in reports]
     yield from results
 
@@ -298,7 +352,11 @@ def published_counts(
         skipped = f"{settings.movielens} has no fixed counts: it is generated here or grows"
         return dg.AssetCheckResult(passed=True, description=skipped, metadata={"skipped": skipped})
     with connect(settings, tell=context.log.info) as con:
-        [(found_users,)] = con.execute("SELECT count(DISTINCT userId) FROM raw.ml_ratings").fetchall()
+        app.create_tables(con)
+        # Who asked to be forgotten is in the files and not in the table.
+        [(found_users,)] = con.execute(
+            "SELECT (SELECT count(DISTINCT userId) FROM raw.ml_ratings) + (SELECT count(*) FROM raw.ml_suppressed)"
+        ).fetchall()
         rows = dict(con.execute("SELECT table_name, file_rows FROM raw.loads").fetchall())
     counts = {
         "ratings": (published.ratings, rows["ml_ratings"]),

@@ -258,6 +258,52 @@ IMDB_STATE: tuple[RawTable, ...] = (
     ),
 )
 
+_PERSON = (
+    ("source", "VARCHAR", "`app`, or the edition that knows the person."),
+    ("source_id", "BIGINT", "The person's number there."),
+)
+
+#: What comes from the app's store. Nobody's name is read, and nobody who asked to be forgotten is in it.
+APP_TABLES: tuple[RawTable, ...] = (
+    _table(
+        "app_state",
+        "One row: how far the app's store had come when it was read; none without a store.",
+        ("last_event_id", "BIGINT", "Number of the last event."),
+    ),
+    _table(
+        "app_users",
+        "One row a person whom the app knows.",
+        *_PERSON,
+        ("created_at", "TIMESTAMP", "Since when the app knows the person, UTC."),
+    ),
+    _table(
+        "app_ratings",
+        "One row a person and film that the person rated in the app: the rating that stands.",
+        *_PERSON,
+        ("movie_key", "BIGINT", "Our key of the film."),
+        ("edition", "VARCHAR", "The edition that was served when the film was rated."),
+        ("movie_id", "BIGINT", "The film's id there."),
+        ("rating", "DECIMAL(2,1)", "Stars, 0.5 to 5 in halves."),
+        ("rated_at", "TIMESTAMP", "When, UTC."),
+    ),
+    _table(
+        "app_events",
+        "One row an event of the app's log, under a random key that leads to nobody once the person has left.",
+        ("event_id", "BIGINT", "Number of the event."),
+        ("subject", "VARCHAR", "Random key of the person."),
+        ("kind", "VARCHAR", "What happened: rated, shown, viewed, clicked, dismissed, watchlisted, ..."),
+        ("movie_key", "BIGINT", "Our key of the film; NULL where it is about none."),
+        ("rating", "DECIMAL(2,1)", "Stars, of a rating."),
+        ("happened_at", "TIMESTAMP", "When, UTC."),
+    ),
+    _table(
+        "ml_suppressed",
+        "One row a user of the edition who asked to be forgotten; the other raw tables are without him.",
+        ("edition", "VARCHAR", "The MovieLens release."),
+        ("user_id", "BIGINT", "The edition's user."),
+    ),
+)
+
 #: Every raw table that is filled from a file, by name.
 TABLES: dict[str, RawTable] = {table.name: table for table in (*MOVIELENS_TABLES, *IMDB_TABLES)}
 

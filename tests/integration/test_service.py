@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +340,19 @@ def test_the_served_features_equal_the_latest_offline_row(home: ServedHome, want
     offline = latest.select(pl.col(columns).cast(pl.Float32)).to_numpy()
     served = np.stack([reader.read(key).values for key in latest["user_key"].to_list()])
     np.testing.assert_array_equal(served, offline)
+
+
+def test_the_online_features_of_a_forgotten_user_are_gone_at_once(
+    home: ServedHome, wanted: FeatureSet, tmp_path: Path
+) -> None:
+    feast = tmp_path / "feast"
+    shutil.copytree(home.settings.feast, feast)
+    reader = OnlineUserFeatures(feast, wanted)
+    before = reader.read(FIRST_USER_KEY + 1)
+    assert reader.read(FIRST_USER_KEY).found
+    reader.forget(FIRST_USER_KEY, datetime(2020, 6, 1, tzinfo=UTC))
+    assert not reader.read(FIRST_USER_KEY).found
+    np.testing.assert_array_equal(reader.read(FIRST_USER_KEY + 1).values, before.values)
 
 
 def test_serving_and_the_feature_repository_hash_a_service_alike(home: ServedHome) -> None:

@@ -1,4 +1,18 @@
-{{ config(materialized='incremental', incremental_strategy='append', full_refresh=false, on_schema_change='fail') }}
+-- A key is never given twice, so the row of somebody who asked to be forgotten stays, and names nobody any more. Of the
+-- app's own people it is those whom the store no longer has; a store that is away says nothing of anybody.
+{{ config(
+    materialized='incremental', incremental_strategy='append', full_refresh=false, on_schema_change='fail',
+    post_hook="
+        update {{ this }} set source = 'forgotten', source_id = cast(user_key as varchar)
+        where (source = 'app' and source_id not in (
+                select cast(app.source_id as varchar) from {{ ref('stg_app__users') }} as app where app.source = 'app'
+            ) and exists (select 1 from {{ ref('stg_app__state') }}))
+            or exists (
+                select 1 from {{ source('raw', 'ml_suppressed') }} as gone
+                where gone.edition = source and cast(gone.user_id as varchar) = source_id
+            )
+    "
+) }}
 
 with ratings as (
 
@@ -15,6 +29,12 @@ tags as (
 users as (
 
     select * from {{ ref('stg_movielens__users') }}
+
+),
+
+people_of_the_app as (
+
+    select * from {{ ref('stg_app__users') }}
 
 ),
 
@@ -48,6 +68,12 @@ ids as (
         edition,
         user_id
     from users
+    union
+    select
+        source as edition,
+        source_id as user_id
+    from people_of_the_app
+    where source = 'app'
 
 ),
 

@@ -5,6 +5,7 @@ with keys as (
         source as edition,
         cast(source_id as integer) as user_id
     from {{ ref('int_user_keys') }}
+    where source != 'forgotten'
 
 ),
 

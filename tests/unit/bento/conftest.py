@@ -28,12 +28,16 @@ class RecordingReader:
     def __init__(self, answer: UserFeatures | FeatureStoreUnavailable) -> None:
         self.answer = answer
         self.asked: list[int] = []
+        self.forgotten: list[int] = []
 
     def read(self, user_key: int) -> UserFeatures:
         self.asked.append(user_key)
         if isinstance(self.answer, FeatureStoreUnavailable):
             raise self.answer
         return self.answer
+
+    def forget(self, user_key: int, now: datetime) -> None:
+        self.forgotten.append(user_key)
 
 
 def features_of(

@@ -1,0 +1,46 @@
+"""People who asked to be forgotten, taken out of what the rebuild before left behind."""
+
+import dagster as dg
+
+from orchestration.defs.features import ONLINE_STORE
+from orchestration.defs.raw import UPSTREAM_APP
+from orchestration.defs.resources import OWNERS, source_digest
+from orchestration.defs.serving import BENTO
+from orchestration.defs.warehouse import PUBLISHED_COPY
+from orchestration.erasure import erase
+from orchestration.sources.app import forgotten_people
+from settings import Settings
+
+ERASURES = dg.AssetKey("erasures")
+
+
+@dg.asset(
+    key=ERASURES,
+    deps=[UPSTREAM_APP, PUBLISHED_COPY, ONLINE_STORE, BENTO],
+    group_name="serving",
+    owners=OWNERS,
+    kinds={"duckdb", "sqlite"},
+    code_version=source_digest("orchestration/erasure.py"),
+    automation_condition=dg.AutomationCondition.any_deps_updated().since_last_handled()
+    & ~dg.AutomationCondition.any_deps_missing()
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress(),
+    description=(
+        "What is left of people who asked to be forgotten, once the tables, features and models without them are there:"
+        " older bundles and bentos, and deleted rows in the free blocks of files."
+    ),
+)
+def erasures(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Remove it, where anybody has asked since the last time."""
+    people = forgotten_people(settings.app_store)
+    done = erase(settings, people)
+    if done.still_served is not None:
+        context.log.warning(f"{done.still_served} is served and knows somebody who is forgotten: nothing newer came")
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(f"{len(people)}-{done.still_served or 'nobody'}"),
+        metadata={
+            "people": len(people),
+            "bundles_removed": ", ".join(done.removed) or "none",
+            "still_served": done.still_served or "none",
+        },
+    )

@@ -1,0 +1,122 @@
+"""Whoever asked to be forgotten, taken out of what a rebuild leaves behind: old bundles, bentos, free pages of files.
+
+The rebuild itself leaves such people out of every table, history, store and model that it writes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Collection
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from bento.build import BENTO_NAME, MODEL_NAME, built_bentos
+from bento.store.tables import APP
+from models.bundle import BundleError, read_bundle_manifest, read_pointer
+from orchestration.warehouse import exclusive, rewrite
+from settings import Settings
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """What was done: bundle versions that were removed, and the served one if it still holds somebody."""
+
+    removed: tuple[str, ...] = ()
+    still_served: str | None = None
+
+
+def erase(settings: Settings, people: Collection[tuple[str, int]]) -> Erasure:
+    """Remove every bundle and bento that holds one of these people, and what files still hold of deleted rows.
+
+    The served bundle stays while nothing better is promoted; it is named, and the next erasure removes it.
+    """
+    if not people:
+        return Erasure()
+    served = _pointed(settings)
+    removed: list[str] = []
+    kept: list[str] = []
+    for file in sorted(settings.models.glob("[!.]*/bundle.json")):
+        version = file.parent.name
+        if not _holds(file.parent, people):
+            continue
+        if version == served:
+            kept.append(version)
+            continue
+        _remove(settings, version)
+        removed.append(version)
+    _forget_previous(settings, removed)
+    note = settings.home / "erasures.json"
+    if note.exists() and json.loads(note.read_text(encoding="utf-8"))["people"] == len(people):
+        return Erasure(tuple(removed), kept[0] if kept else None)
+    with exclusive(settings):
+        rewrite(settings)
+    online = settings.feast / "online_store.db"
+    if online.exists():
+        with closing(sqlite3.connect(online)) as con:
+            con.execute("VACUUM")
+    # People only ever join the list: how many it has says whether somebody is new on it.
+    aside = note.with_name(".erasures.json.part")
+    aside.write_text(json.dumps({"people": len(people)}) + "\n", encoding="utf-8")
+    aside.replace(note)
+    return Erasure(tuple(removed), kept[0] if kept else None)
+
+
+def _pointed(settings: Settings) -> str | None:
+    try:
+        return read_pointer(settings.serving_pointer)
+    except BundleError:
+        return None
+
+
+def _holds(bundle: Path, people: Collection[tuple[str, int]]) -> bool:
+    try:
+        edition = str(read_bundle_manifest(bundle)["data_snapshot"].get("edition", ""))
+        users = pl.read_parquet(bundle / "users.parquet", columns=["user_id"])["user_id"]
+    except (BundleError, OSError, pl.exceptions.PolarsError):
+        # What cannot be read could hold anybody.
+        return True
+    ids = [number for source, number in people if source in (APP, edition)]
+    return bool(users.is_in(ids).any())
+
+
+def _remove(settings: Settings, version: str) -> None:
+    for bento in built_bentos(settings):
+        if bento.bundle_version == version:
+            shutil.rmtree(bento.path)
+    shutil.rmtree(settings.bentoml / "models" / MODEL_NAME / version, ignore_errors=True)
+    shutil.rmtree(settings.models / version)
+    for folder in (settings.bentoml / "bentos" / BENTO_NAME, settings.bentoml / "models" / MODEL_NAME):
+        _mend_latest(folder)
+
+
+def _mend_latest(folder: Path) -> None:
+    """BentoML notes the latest version of each name in a file, which must not name one that is gone."""
+    note = folder / "latest"
+    if not note.exists() or (folder / note.read_text().strip()).is_dir():
+        return
+    there = sorted(
+        (path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime, reverse=True
+    )
+    if there:
+        aside = folder / ".latest.part"
+        aside.write_text(there[0].name)
+        aside.replace(note)
+    else:
+        note.unlink()
+
+
+def _forget_previous(settings: Settings, removed: Collection[str]) -> None:
+    """A pointer must not offer a removed version for a rollback."""
+    for pointer in (settings.serving_pointer, settings.models / "built.json"):
+        if not pointer.exists():
+            continue
+        document = json.loads(pointer.read_text(encoding="utf-8"))
+        if document.get("previous") in removed:
+            aside = pointer.with_name(f".{pointer.name}.part")
+            aside.write_text(json.dumps({**document, "previous": None}, indent=1) + "\n", encoding="utf-8")
+            aside.replace(pointer)
