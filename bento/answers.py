@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 
 from bento.catalogue import Catalogue
+from bento.choosing import allowed_films, choose, genre_columns
 from bento.errors import FeatureStoreUnavailable, RequestRefused
+from bento.facts import FilmFacts
 from bento.features import UserFeatures
 from bento.schemas import (
+    BatchRequest,
+    BatchResponse,
+    ColdStartRequest,
     Fallback,
+    ForMovieRequest,
+    ForMovieResponse,
+    Item,
+    Met,
     Provenance,
     RecommendRequest,
     RecommendResponse,
     SimilarRequest,
     SimilarResponse,
+    Wishes,
 )
 from bento.store.history import NOBODY, AppHistory
 from bento.store.tables import FIRST_APP_USER_ID
@@ -47,6 +57,10 @@ class FeatureReader(Protocol):
         """The features, or ``FeatureStoreUnavailable``."""
         ...
 
+    def read_many(self, user_keys: Sequence[int]) -> list[UserFeatures]:
+        """The features of each, or ``FeatureStoreUnavailable``."""
+        ...
+
     def forget(self, user_key: int, now: datetime) -> None:
         """Have no features of a user any more, or ``FeatureStoreUnavailable``."""
         ...
@@ -59,12 +73,14 @@ class Served:
     bundle: Bundle
     features: FeatureReader | None
     catalogue: Catalogue
+    facts: FilmFacts
     user_keys: NDArray[np.int64]
 
     @classmethod
     def of(cls, bundle: Bundle, features: FeatureReader | None) -> Served:
         """Prepare a bundle; ``features`` may be None only where its recommender uses none."""
-        return cls(bundle, features, Catalogue.of(bundle), bundle.users["user_key"].to_numpy().astype(np.int64))
+        keys = bundle.users["user_key"].to_numpy().astype(np.int64)
+        return cls(bundle, features, Catalogue.of(bundle), FilmFacts.of(bundle), keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +121,19 @@ def taste_of(served: Served, user_id: int, app: AppHistory = NOBODY) -> Taste:
     )
 
 
+def taste_from(served: Served, history: Sequence[Met]) -> Taste:
+    """The taste of somebody who is no user, from what he sends along; of a film that comes twice the last counts."""
+    met = {
+        served.bundle.item_index[film.movie_id]: film.rating
+        for film in history
+        if film.movie_id in served.bundle.item_index
+    }
+    items, stars = np.array(list(met), dtype=np.int64), np.array(list(met.values()), dtype=np.float32)
+    order = np.argsort(items)
+    row = csr_array((stars[order], items[order], np.array([0, len(items)])), shape=(1, len(served.bundle.items)))
+    return Taste(-1, row, items, stars, np.empty(0, dtype=np.int64))
+
+
 def recommend(served: Served, request: RecommendRequest, app: AppHistory | None = NOBODY) -> RecommendResponse:
     """The best films for a user that he has neither rated nor dismissed.
 
@@ -112,10 +141,15 @@ def recommend(served: Served, request: RecommendRequest, app: AppHistory | None 
     Popular films, and why, where neither can answer. ``app`` is None where the app's store could not be read.
     """
     bundle = served.bundle
-    taste = taste_of(served, request.user_id, app or NOBODY)
+    if request.user_id is None:
+        taste, whom = taste_from(served, request.history or ()), "Who sent this history"
+    else:
+        taste, whom = taste_of(served, request.user_id, app or NOBODY), f"User {request.user_id}"
     fallback: Fallback | None = None
     features: UserFeatures | None = None
-    if taste.user < 0 and not len(taste.fresh):
+    if request.user_id is None and not len(taste.fresh):
+        fallback = _popular("no_history", "No film of the history is among those of the served model.")
+    elif taste.user < 0 and not len(taste.fresh):
         fallback = _popular(
             "unknown_user",
             f"User {request.user_id} is not among the {len(bundle.users)} users that the served model was trained on.",
@@ -143,28 +177,45 @@ def recommend(served: Served, request: RecommendRequest, app: AppHistory | None 
             fallback = Fallback(
                 used="likeness",
                 cause="new_user",
-                reason=f"User {request.user_id} is not yet among the users that the served model was trained on. These"
+                reason=f"{whom} is not yet among the users that the served model was trained on. These"
                 " are films like those that he rated well.",
             )
     else:
         scores, source = bundle.popularity.score(batch), "popular"
-    scores = mask_seen(scores, taste.history)
+    scores = np.array(scores, dtype=np.float32) if request.include_seen else mask_seen(scores, taste.history)
     scores[0, taste.dismissed] = -np.inf
-    found, best = top_k(scores, request.k)
+    found, best, empty = _narrowed(served, scores, request)
     reasons = _reasons(served, batch, taste, found[0], best[0], source)
     return RecommendResponse.model_validate(
         {
             "user_id": request.user_id,
             "items": _items(served, found[0], best[0], source, reasons),
+            "empty": empty[0],
             "fallback": fallback,
             "provenance": _provenance(bundle, features, None if app is None else len(taste.fresh)),
         }
     )
 
 
+def _narrowed(
+    served: Served, scores: NDArray[np.float32], wishes: Wishes
+) -> tuple[NDArray[np.int64], NDArray[np.float32], list[Literal["all_seen", "wishes"] | None]]:
+    """What is shown of each row of scores (-inf: seen), and for each row without a film why there is none."""
+    allowed = allowed_films(served.facts, served.catalogue, wishes)
+    was_left = [bool(np.isfinite(row).any()) for row in scores]
+    if allowed is not None:
+        scores[:, ~allowed] = -np.inf
+    found, best = choose(served.facts, scores, wishes.k, wishes.diversity)
+    rows = zip(was_left, (found[:, 0] < 0).tolist(), strict=True)
+    return found, best, [("wishes" if left else "all_seen") if none else None for left, none in rows]
+
+
 def _model_scores(recommender: Recommender, batch: UserBatch, taste: Taste) -> NDArray[np.float32]:
     """The model's scores; one that does not read the history is moved towards what the app's ratings are like."""
-    scores = recommender.score(batch)
+    return _moved(recommender, recommender.score(batch), taste)
+
+
+def _moved(recommender: Recommender, scores: NDArray[np.float32], taste: Taste) -> NDArray[np.float32]:
     if recommender.uses_history or recommender.name == "popularity" or not len(taste.fresh):
         return scores
     spread = np.float32(_NUDGE) * scores.std()
@@ -251,7 +302,9 @@ def similar(served: Served, request: SimilarRequest) -> SimilarResponse:
     )
 
 
-def _popular(cause: Literal["unknown_user", "no_features", "feature_store_unavailable"], reason: str) -> Fallback:
+def _popular(
+    cause: Literal["unknown_user", "no_features", "feature_store_unavailable", "no_history"], reason: str
+) -> Fallback:
     return Fallback(used="popularity", cause=cause, reason=f"{reason} These are popular films.")
 
 
@@ -291,3 +344,178 @@ def _provenance(bundle: Bundle, features: UserFeatures | None, app_ratings: int 
 
 def _utc(moment: datetime | None) -> str | None:
     return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def recommend_batch(served: Served, request: BatchRequest, apps: Sequence[AppHistory] | None) -> BatchResponse:
+    """One answer a user, in the order asked, each as ``recommend`` gives it.
+
+    Whom the model can score is scored together: one reading of features, one product. ``apps`` goes with the users,
+    None where the app's store could not be read.
+    """
+    bundle = served.bundle
+    known = apps or [NOBODY] * len(request.user_ids)
+    tastes = [taste_of(served, user, app) for user, app in zip(request.user_ids, known, strict=True)]
+    wishes = request.model_dump(exclude={"user_ids"})
+    together = [
+        place
+        for place, taste in enumerate(tastes)
+        if taste.user >= 0 or (bundle.recommender.uses_history and len(taste.fresh))
+    ]
+    features: dict[int, UserFeatures] = {}
+    if served.features is not None and together:
+        asked = [place for place in together if tastes[place].user >= 0]
+        try:
+            read = served.features.read_many([int(served.user_keys[tastes[place].user]) for place in asked])
+        except FeatureStoreUnavailable as error:
+            logger.warning("%s", error)
+            together = []
+        else:
+            features = {place: found for place, found in zip(asked, read, strict=True) if found.found}
+            together = [place for place in together if place in features]
+    answers: dict[int, RecommendResponse] = {}
+    if together:
+        batch = UserBatch(
+            np.array([tastes[place].user for place in together]),
+            csr_array(vstack([tastes[place].history for place in together], format="csr")),
+            np.stack([features[place].values for place in together]) if features else None,
+            bundle.item_features,
+        )
+        scores = np.array(bundle.recommender.score(batch), dtype=np.float32)
+        for row, place in enumerate(together):
+            scores[row] = _moved(bundle.recommender, scores[row][None], tastes[place])[0]
+        if not request.include_seen:
+            scores = mask_seen(scores, batch.history)
+        for row, place in enumerate(together):
+            scores[row, tastes[place].dismissed] = -np.inf
+        found, best, empty = _narrowed(served, scores, request)
+        source: Source = "popular" if bundle.recommender.name == "popularity" else "collaborative"
+        for row, place in enumerate(together):
+            answers[place] = RecommendResponse.model_validate(
+                {
+                    "user_id": request.user_ids[place],
+                    "items": _items(served, found[row], best[row], source),
+                    "empty": empty[row],
+                    "fallback": None,
+                    "provenance": _provenance(
+                        bundle, features.get(place), None if apps is None else len(tastes[place].fresh)
+                    ),
+                }
+            )
+    for place, user in enumerate(request.user_ids):
+        if place not in answers:
+            alone = RecommendRequest.model_validate({**wishes, "user_id": user})
+            answers[place] = recommend(served, alone, None if apps is None else apps[place])
+    return BatchResponse(answers=[answers[place] for place in range(len(request.user_ids))])
+
+
+def recommend_for_movie(served: Served, request: ForMovieRequest, app: AppHistory | None) -> ForMovieResponse:
+    """Films like one film, ordered for a user: the likeness and what is expected of him count alike.
+
+    ``RequestRefused`` (404) for a film that the model does not have, or a title that fits none.
+    """
+    item, others = _meant(served, request)
+    likeness = np.array(served.bundle.recommender.similarities(np.array([item])), dtype=np.float32)
+    likeness[0, item] = -np.inf
+    of_user = recommend(served, RecommendRequest(user_id=request.user_id, k=1), app)
+    taste = taste_of(served, request.user_id, app or NOBODY)
+    if not request.include_seen:
+        likeness = mask_seen(likeness, taste.history)
+    likeness[0, taste.dismissed] = -np.inf
+    pool = _candidates(served, likeness, request)
+    expected = _expected(served, taste, of_user)
+    scores = np.full_like(likeness, -np.inf)
+    scores[0, pool] = _standard(likeness[0, pool]) + _standard(expected[pool])
+    found, best, _ = _narrowed(served, scores, request)
+    return ForMovieResponse.model_validate(
+        {
+            "user_id": request.user_id,
+            "items": _items(served, found[0], best[0], "similar"),
+            "empty": None if found[0, 0] >= 0 else "wishes",
+            "fallback": of_user.fallback,
+            "provenance": of_user.provenance,
+            "movie": _named(served, item),
+            "other_matches": [_named(served, other) for other in others],
+        }
+    )
+
+
+def cold_start(served: Served, request: ColdStartRequest) -> RecommendResponse:
+    """Films for somebody of whom only preferred genres, and perhaps some liked films, are known.
+
+    What is liked is a history of five stars; without it, popularity. Films of preferred genres come before all others,
+    and among them the share of a film's genres that is preferred weighs as much as a standard deviation of the scores.
+    """
+    history = [Met(movie_id=movie) for movie in request.liked]
+    taste = taste_from(served, history)
+    base = recommend(served, RecommendRequest(history=history, k=1), NOBODY)
+    scores = _standard(_expected(served, taste, base))[None]
+    preferred = served.facts.genres[:, genre_columns(served.facts, request.genres)].sum(axis=1)
+    share = preferred / np.maximum(served.facts.genres.sum(axis=1), 1)
+    # More than scores differ by, so that it is an order of its own.
+    scores = scores + (share + 100 * (preferred > 0))[None].astype(np.float32)
+    scores = mask_seen(scores, taste.history)
+    # Preferred is not demanded: the genres order the films, and are no filter.
+    found, best, empty = _narrowed(served, scores, request.model_copy(update={"genres": []}))
+    source: Source = base.items[0].source if base.items else "popular"
+    return base.model_copy(
+        update={
+            "items": [Item.model_validate(item) for item in _items(served, found[0], best[0], source)],
+            "empty": empty[0],
+        }
+    )
+
+
+def _meant(served: Served, request: ForMovieRequest) -> tuple[int, list[int]]:
+    """The film that a request names, and the others that its title fits as well or nearly, the best known first."""
+    if request.title is None:
+        item = served.bundle.item_index.get(request.movie_id or 0)
+        if item is None:
+            raise RequestRefused(
+                HTTPStatus.NOT_FOUND,
+                f"Movie {request.movie_id} is not among the {len(served.bundle.items)} films of the served model.",
+                "Find it with /v1/films/search.",
+            )
+        return item, []
+    fits = served.catalogue.titles.search(request.title, 10)
+    if not fits:
+        raise RequestRefused(
+            HTTPStatus.NOT_FOUND, "No film of the served model has a title like that.", "Try /v1/films/search."
+        )
+    alike = [item for item, fit in fits if fit >= fits[0][1] - 0.02]
+    alike.sort(key=lambda item: (-int(served.facts.votes[item]), item))
+    return alike[0], alike[1:]
+
+
+def _named(served: Served, item: int) -> dict[str, object]:
+    card = served.catalogue.cards[item]
+    return {name: card[name] for name in ("movie_id", "title", "year")}
+
+
+def _candidates(served: Served, likeness: NDArray[np.float32], request: ForMovieRequest) -> NDArray[np.int64]:
+    """The films most like one among those that may be shown: three times as many as are wanted, at least 60."""
+    allowed = allowed_films(served.facts, served.catalogue, request)
+    if allowed is not None:
+        likeness = np.where(allowed[None], likeness, -np.inf).astype(np.float32)
+    found, _ = top_k(likeness, max(3 * request.k, 60))
+    return found[0][found[0] >= 0]
+
+
+def _expected(served: Served, taste: Taste, answered: RecommendResponse) -> NDArray[np.float32]:
+    """float32[n_items]: what the recommender that gave an answer expects of each film."""
+    bundle = served.bundle
+    batch = UserBatch(np.array([taste.user]), taste.history, None, bundle.item_features)
+    if answered.fallback is not None and answered.fallback.used == "likeness":
+        return _likeness(bundle.recommender, taste)[0]
+    if answered.fallback is not None:
+        return np.log1p(bundle.popularity.score(batch)[0])
+    if served.features is not None and taste.user >= 0:
+        read = served.features.read(int(served.user_keys[taste.user]))
+        batch = replace(batch, user_features=read.values[None])
+    return _model_scores(bundle.recommender, batch, taste)[0]
+
+
+def _standard(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores around 0 in standard deviations, so that two kinds of them can be added."""
+    if not len(scores):
+        return scores
+    return np.asarray((scores - scores.mean()) / max(float(scores.std()), 1e-9), dtype=np.float32)

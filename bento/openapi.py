@@ -27,6 +27,9 @@ _OF_ANSWERS = ("400", "401", "403", "404", "413", "415", "429", "500", "503")
 _STATUSES = {
     "/recommend": _OF_ANSWERS,
     "/similar": _OF_ANSWERS,
+    "/recommend_batch": _OF_ANSWERS,
+    "/recommend_for_movie": _OF_ANSWERS,
+    "/cold_start": _OF_ANSWERS,
     "/readyz": ("503",),
 }
 

@@ -23,8 +23,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
+from bento import browsing, sign_in
 from bento import resources_schemas as bodies
-from bento import sign_in
 from bento.answers import Served, taste_of
 from bento.backing import (
     MAX_PAGE,
@@ -104,6 +104,8 @@ def make_app() -> FastAPI:
     read("/films", bodies.FilmPage, "films")(list_films)
     read("/films/search", bodies.FoundFilms, "films")(search_films)
     read("/films/{movie_id}", bodies.Film, "films")(read_film)
+    read("/popular", bodies.ListedFilms, "films")(browsing.list_popular)
+    read("/new", bodies.ListedFilms, "films")(browsing.list_new)
     write("POST", "/events", bodies.Event, "events", 201)(add_event)
     write("POST", "/login", bodies.Login, "keys")(sign_in.log_in)
     write("POST", "/refresh", bodies.Login, "keys")(sign_in.refresh)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
@@ -88,6 +88,29 @@ class FilmPage(BaseModel):
     items: list[Film]
     total: int = Field(description="How many films there are in all.")
     next_cursor: str | None = Field(description="For the next page; null where this is the last.")
+
+
+class ListedFilm(Film):
+    """A film with how it is liked."""
+
+    rating_mean: float = Field(description="Mean of its ratings.")
+    weighted_rating: float = Field(description="The same, drawn to the mean of all films where its ratings are few.")
+
+
+class ListProvenance(BaseModel):
+    """Where a list came from."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_version: str
+    data_snapshot: dict[str, Any]
+
+
+class ListedFilms(BaseModel):
+    """Films in the order of the list."""
+
+    items: list[ListedFilm]
+    provenance: ListProvenance
 
 
 class FoundFilm(Film):

@@ -5,9 +5,9 @@ The examples here are what OpenAPI shows and what the tests send.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 #: The most items that one answer can hold.
@@ -18,6 +18,9 @@ DEFAULT_K = 20
 EXAMPLE_INPUT: dict[str, JsonDict] = {
     "recommend": {"user_id": 1, "k": 20},
     "similar": {"movie_id": 1, "k": 20},
+    "recommend_batch": {"user_ids": [1, 2, 3], "k": 5},
+    "recommend_for_movie": {"user_id": 1, "movie_id": 1, "k": 20},
+    "cold_start": {"genres": ["Comedy"], "liked": [1], "k": 20},
 }
 
 _EXAMPLE_ITEM: JsonDict = {
@@ -53,22 +56,131 @@ _EXAMPLE_PROVENANCE: JsonDict = {
 }
 
 
-class RecommendRequest(BaseModel):
-    """Whom to recommend films to, and how many."""
+Id = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Genre = Annotated[str, Field(min_length=1, max_length=40)]
 
-    model_config = ConfigDict(
-        title="RecommendRequest", extra="forbid", strict=True, json_schema_extra={"example": EXAMPLE_INPUT["recommend"]}
-    )
 
-    user_id: int = Field(
-        ge=-(2**63), lt=2**63, description="The edition's own id of the user (`userId` of its ratings).", examples=[1]
-    )
+class Wishes(BaseModel):
+    """How many films, and which are not to be among them; the same for every route that recommends."""
+
     k: int = Field(
         default=DEFAULT_K,
         ge=1,
         le=MAX_K,
         description="How many films; where fewer are left to recommend, the answer holds those.",
         examples=[20],
+    )
+    genres: list[Genre] = Field(
+        default=[], max_length=30, description="Only films of one of these genres; 400 for one that no film has."
+    )
+    min_year: int | None = Field(default=None, ge=0, le=9999, description="Released in this year or later.")
+    max_year: int | None = Field(default=None, ge=0, le=9999, description="Released in this year or before.")
+    min_votes: int = Field(
+        default=0, ge=0, lt=2**63, description="Rated at least so often in the data that the model was trained on."
+    )
+    min_runtime: int | None = Field(default=None, ge=0, le=100_000, description="At least so many minutes long.")
+    max_runtime: int | None = Field(default=None, ge=0, le=100_000, description="At most so many minutes long.")
+    adult: bool = Field(default=False, description="Also films that IMDb marks as for adults.")
+    exclude: list[Id] = Field(
+        default=[], max_length=1_000, description="Ids of films to leave out; ids that no film has leave nothing out."
+    )
+    diversity: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="What it costs a film to have the genres of better ones: 0 orders by score alone, 1 by unlikeness.",
+    )
+
+
+class Met(BaseModel):
+    """A film of a history that is sent along."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    movie_id: Id
+    rating: float = Field(default=5.0, ge=0.5, le=5, multiple_of=0.5, description="0.5 to 5 in half steps.")
+
+
+class RecommendRequest(Wishes):
+    """Whom to recommend films to, which, and how many."""
+
+    model_config = ConfigDict(
+        title="RecommendRequest", extra="forbid", strict=True, json_schema_extra={"example": EXAMPLE_INPUT["recommend"]}
+    )
+
+    user_id: Id | None = Field(
+        default=None,
+        description="The edition's own id of the user (`userId` of its ratings), or the app's; null with a `history`.",
+        examples=[1],
+    )
+    history: list[Met] | None = Field(
+        default=None,
+        max_length=10_000,
+        description="Instead of a user: what somebody who is nobody's user has met, the latest last. Films that the"
+        " model does not have count for nothing.",
+    )
+    include_seen: bool = Field(default=False, description="Also films that the user has rated already.")
+
+    @model_validator(mode="after")
+    def _somebody(self) -> Self:
+        if (self.user_id is None) == (self.history is None):
+            raise ValueError("either user_id or history is wanted, and not both")
+        return self
+
+
+class BatchRequest(Wishes):
+    """Whom to recommend films to in one call."""
+
+    model_config = ConfigDict(
+        title="BatchRequest",
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"example": EXAMPLE_INPUT["recommend_batch"]},
+    )
+
+    user_ids: list[Id] = Field(min_length=1, max_length=200, description="As in `/recommend`.", examples=[[1, 2, 3]])
+    include_seen: bool = Field(default=False, description="Also films that the users have rated already.")
+
+
+class ForMovieRequest(Wishes):
+    """A user and a film: others like it are wanted, for this user."""
+
+    model_config = ConfigDict(
+        title="ForMovieRequest", extra="forbid", strict=True,
+        json_schema_extra={"example": EXAMPLE_INPUT["recommend_for_movie"]},
+    )  # fmt: skip
+
+    user_id: Id = Field(description="As in `/recommend`.", examples=[1])
+    movie_id: Id | None = Field(default=None, description="The edition's own id of the film; or send a title.")
+    title: str | None = Field(
+        default=None, min_length=1, max_length=200, description="The film's title, as people type it, a year behind it."
+    )
+    include_seen: bool = Field(default=False, description="Also films that the user has rated already.")
+
+    @model_validator(mode="after")
+    def _some_film(self) -> Self:
+        if (self.movie_id is None) == (self.title is None):
+            raise ValueError("either movie_id or title is wanted, and not both")
+        return self
+
+
+class ColdStartRequest(Wishes):
+    """What somebody likes of whom nothing else is known."""
+
+    model_config = ConfigDict(
+        title="ColdStartRequest", extra="forbid", strict=True,
+        json_schema_extra={"example": EXAMPLE_INPUT["cold_start"]},
+    )  # fmt: skip
+
+    genres: list[Genre] = Field(
+        min_length=1,
+        max_length=30,
+        description="Preferred genres: their films come first; 400 for one that no film has.",
+    )
+    liked: list[Id] = Field(
+        default=[],
+        max_length=1_000,
+        description="Ids of films that are liked; one that the model has not counts nothing.",
     )
 
 
@@ -151,9 +263,9 @@ class Fallback(BaseModel):
     used: Literal["popularity", "likeness"] = Field(
         description="What the films are ordered by: how many met them, or likeness to what the user rated in the app."
     )
-    cause: Literal["unknown_user", "new_user", "no_features", "feature_store_unavailable"] = Field(
+    cause: Literal["unknown_user", "new_user", "no_features", "feature_store_unavailable", "no_history"] = Field(
         description="The reason as a code: known to nobody, known to the app and not yet to the model, not in the"
-        " online store, or the store is unreadable."
+        " online store, the store is unreadable, or nothing was sent that the model knows."
     )
     reason: str = Field(description="The reason as a sentence.")
 
@@ -192,8 +304,12 @@ class Provenance(BaseModel):
 class RecommendResponse(BaseModel):
     """Films for one user, best first."""
 
-    user_id: int = Field(description="The user asked for.")
+    user_id: int | None = Field(description="The user asked for; null for a history.")
     items: list[Item] = Field(description="Films that the user has not rated, best first.")
+    empty: Literal["all_seen", "wishes"] | None = Field(
+        default=None,
+        description="Why there is no film: the user has met every one, or what was asked for leaves none.",
+    )
     fallback: Fallback | None = Field(description="Null where the model itself answered.")
     provenance: Provenance
 
@@ -205,3 +321,26 @@ class SimilarResponse(BaseModel):
     items: list[Item] = Field(description="The most similar films, without the film itself.")
     fallback: Fallback | None = Field(description="Null where the model itself answered.")
     provenance: Provenance
+
+
+class BatchResponse(BaseModel):
+    """One answer a user, in the order asked."""
+
+    answers: list[RecommendResponse]
+
+
+class Named(BaseModel):
+    """A film by name."""
+
+    movie_id: int
+    title: str
+    year: int | None
+
+
+class ForMovieResponse(RecommendResponse):
+    """Films like one film, ordered for a user."""
+
+    movie: Named = Field(description="The film that was meant.")
+    other_matches: list[Named] = Field(
+        description="Films that the title fits as well or nearly; the best known is taken."
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,17 @@ from bento.following import ServedBundle
 from bento.front import Front
 from bento.guard import Guard
 from bento.resources import make_app
-from bento.schemas import RecommendRequest, RecommendResponse, SimilarRequest, SimilarResponse
+from bento.schemas import (
+    BatchRequest,
+    BatchResponse,
+    ColdStartRequest,
+    ForMovieRequest,
+    ForMovieResponse,
+    RecommendRequest,
+    RecommendResponse,
+    SimilarRequest,
+    SimilarResponse,
+)
 from bento.store import people
 from bento.store.database import Store, StoreUnavailable
 from bento.store.history import AppHistory
@@ -90,11 +100,44 @@ class Marquee:
         moment. A user whom the model or the feature store does not know gets films like those rated in the app, or
         popular ones; `fallback` then says so. Example: `{"user_id": 1, "k": 20}`.
         """
-        served = self._bundle.current
-        app = None if served is None else await self._app_history(served, request.user_id)
+        served, user_id = self._bundle.current, request.user_id
+        if user_id is None:
+            return self._answer("recommend", served, lambda served: answers.recommend(served, request))
+        app = await self._app_history(served, user_id)
+        return self._answer("recommend", served, lambda served: answers.recommend(served, request, app), user_id)
+
+    @bentoml.api(route="/recommend_batch")
+    async def recommend_batch(self, request: BatchRequest, /) -> BatchResponse:
+        """Films for many users in one call, one answer a user in the order asked, each as `/recommend` gives it.
+
+        Example: `{"user_ids": [1, 2, 3], "k": 5}`.
+        """
+        served, users = self._bundle.current, request.user_ids
+        apps = await self._app_histories(served, users)
         return self._answer(
-            "recommend", served, lambda served: answers.recommend(served, request, app), request.user_id
+            "recommend_batch", served, lambda served: answers.recommend_batch(served, request, apps), *users
         )
+
+    @bentoml.api(route="/recommend_for_movie")
+    async def recommend_for_movie(self, request: ForMovieRequest, /) -> ForMovieResponse:
+        """Films like one film, ordered for a user: likeness and what the user likes count alike.
+
+        The film is named by id or by title, as people type it; of several that the title fits the best known is taken,
+        and the others are in `other_matches`. Example: `{"user_id": 1, "movie_id": 1, "k": 20}`.
+        """
+        served, user_id = self._bundle.current, request.user_id
+        app = await self._app_history(served, user_id)
+        return self._answer(
+            "recommend_for_movie", served, lambda served: answers.recommend_for_movie(served, request, app), user_id
+        )
+
+    @bentoml.api(route="/cold_start")
+    async def cold_start(self, request: ColdStartRequest, /) -> RecommendResponse:
+        """Films for somebody who is new: preferred genres and, if given, some liked films.
+
+        Example: `{"genres": ["Comedy"], "liked": [1], "k": 20}`.
+        """
+        return self._answer("cold_start", self._bundle.current, lambda served: answers.cold_start(served, request))
 
     @bentoml.api(route="/similar")
     async def similar(self, request: SimilarRequest, /) -> SimilarResponse:
@@ -116,13 +159,20 @@ class Marquee:
         assert problem is not None
         return RequestRefused(HTTPStatus.SERVICE_UNAVAILABLE, f"Not ready: {problem.message}", problem.remedy)
 
-    async def _app_history(self, served: Served, user_id: int) -> AppHistory | None:
+    async def _app_history(self, served: Served | None, user_id: int) -> AppHistory | None:
         """What the app's store says of a user at this moment; None where it cannot say so in time."""
-        who = people.Who.of(user_id, served.catalogue.edition)
+        found = await self._app_histories(served, [user_id])
+        return None if found is None else found[0]
 
-        def read() -> AppHistory:
+    async def _app_histories(self, served: Served | None, user_ids: Sequence[int]) -> list[AppHistory] | None:
+        """Likewise of several users, in their order."""
+        if served is None:
+            return None
+        whos = [people.Who.of(user_id, served.catalogue.edition) for user_id in user_ids]
+
+        def read() -> list[AppHistory]:
             with self._store.reading() as session:
-                return people.app_history(session, who)
+                return people.app_histories(session, whos)
 
         try:
             if self._store.is_sqlite:
@@ -194,10 +244,16 @@ class ServiceMetrics:
         )
         self._version: str | None = None
 
-    def answered(self, endpoint: str, answer: RecommendResponse | SimilarResponse, seconds: float) -> None:
-        """Count one answer."""
-        cause = "none" if answer.fallback is None else answer.fallback.cause
-        self._answers.labels(endpoint, answer.provenance.model_version, cause).inc()
+    def answered(
+        self, endpoint: str, answer: RecommendResponse | SimilarResponse | BatchResponse, seconds: float
+    ) -> None:
+        """Count one answer, or those of a batch."""
+        each: list[RecommendResponse | SimilarResponse] = (
+            [*answer.answers] if isinstance(answer, BatchResponse) else [answer]
+        )
+        for one in each:
+            cause = "none" if one.fallback is None else one.fallback.cause
+            self._answers.labels(endpoint, one.provenance.model_version, cause).inc()
         self._seconds.labels(endpoint).observe(seconds)
 
     def swapped(self, served: Served) -> None:

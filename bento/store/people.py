@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from bento.errors import ServingError
@@ -138,30 +138,41 @@ def log_event(
 
 def app_history(session: Session, who: Who) -> AppHistory:
     """All that the store says of a person that an answer depends on."""
-    user = session.execute(
-        select(User.id, Subject.subject)
+    return app_histories(session, [who])[0]
+
+
+def app_histories(session: Session, whos: Sequence[Who]) -> list[AppHistory]:
+    """Likewise of several people, in their order: four questions to the store, however many they are."""
+    names = list({(who.source, who.source_id) for who in whos})
+    known = (
+        select(User.id, User.source, User.source_id, Subject.subject)
         .join(Subject, Subject.user_ref == User.id)
-        .where(User.source == who.source, User.source_id == who.source_id)
-    ).one_or_none()
-    if user is None:
-        return AppHistory(forgotten=is_forgotten(session, who))
-    ratings = session.execute(
-        select(Rating.movie_key, Rating.rating).where(Rating.user_ref == user.id).order_by(Rating.version)
-    ).all()
-    dismissed = (
-        session.execute(
-            select(Event.movie_key)
-            .where(Event.subject == user.subject, Event.kind == "dismissed", Event.movie_key.is_not(None))
-            .distinct()
+        .where(tuple_(User.source, User.source_id).in_(names))
+    )
+    users = {(user.source, user.source_id): user for user in session.execute(known)}
+    gone = select(Suppressed.source, Suppressed.source_id).where(
+        tuple_(Suppressed.source, Suppressed.source_id).in_([name for name in names if name not in users])
+    )
+    forgotten = {(row.source, row.source_id) for row in session.execute(gone)} if len(users) < len(names) else set()
+    ratings: dict[int, list[tuple[int, float]]] = {user.id: [] for user in users.values()}
+    dismissed: dict[str, list[int]] = {user.subject: [] for user in users.values()}
+    if users:
+        rated = select(Rating.user_ref, Rating.movie_key, Rating.rating).where(Rating.user_ref.in_(list(ratings)))
+        for ref, key, stars in session.execute(rated.order_by(Rating.version)):
+            ratings[ref].append((key, float(stars)))
+        sent_away = select(Event.subject, Event.movie_key).where(
+            Event.subject.in_(list(dismissed)), Event.kind == "dismissed", Event.movie_key.is_not(None)
         )
-        .scalars()
-        .all()
-    )
-    return AppHistory(
-        known=True,
-        ratings=tuple((key, float(stars)) for key, stars in ratings),
-        dismissed=tuple(key for key in dismissed if key is not None),
-    )
+        for subject, movie in session.execute(sent_away.distinct()):
+            dismissed[subject].append(movie)
+
+    def history(who: Who) -> AppHistory:
+        user = users.get((who.source, who.source_id))
+        if user is None:
+            return AppHistory(forgotten=(who.source, who.source_id) in forgotten)
+        return AppHistory(known=True, ratings=tuple(ratings[user.id]), dismissed=tuple(dismissed[user.subject]))
+
+    return [history(who) for who in whos]
 
 
 def _wait_for_others(session: Session, who: Who) -> None:

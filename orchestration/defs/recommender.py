@@ -70,7 +70,7 @@ def catalogue(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Sett
         items = con.sql(
             """
             SELECT movie_key, movie_id, movie_ids, title, year, genres, tconst AS imdb_id, link_url, link_kind,
-                rating_count
+                rating_count, runtime_minutes, is_adult
             FROM marts.dim_movies WHERE rating_count > 0 ORDER BY movie_key
             """
         ).pl()

@@ -36,6 +36,9 @@ class RecordingReader:
             raise self.answer
         return self.answer
 
+    def read_many(self, user_keys: Sequence[int]) -> list[UserFeatures]:
+        return [self.read(key) for key in user_keys]
+
     def forget(self, user_key: int, now: datetime) -> None:
         self.forgotten.append(user_key)
 

@@ -1,0 +1,89 @@
+"""Lists of films that nobody in particular is asked for: what many met, and what is new and liked."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Literal
+
+import numpy as np
+from fastapi import Query, Response
+from fastapi.responses import JSONResponse
+from numpy.typing import NDArray
+
+from bento.answers import Served
+from bento.backing import Here
+from bento.errors import RequestRefused
+
+Count = Annotated[int, Query(ge=1, le=200, description="How many films.")]
+Genre = Annotated[
+    str | None, Query(min_length=1, max_length=40, description="Only films of this genre; 422 if none has it.")
+]
+
+
+def list_popular(
+    here: Here,
+    window: Annotated[
+        Literal["week", "month", "year", "all"], Query(description="Up to the newest rating of the served data.")
+    ] = "all",
+    genre: Genre = None,
+    decade: Annotated[
+        int | None, Query(ge=1870, le=2100, multiple_of=10, description="Only films of these ten years, as 1990.")
+    ] = None,
+    limit: Count = 20,
+) -> Response:
+    """The films that most people rated; of as many, the better liked first."""
+    served = here.served()
+    facts = served.facts
+    met = facts.met[window]
+    shown = (met > 0) & ~facts.adult & _of_genre(served, genre)
+    if decade is not None:
+        shown &= (facts.years >= decade) & (facts.years < decade + 10)
+    return _films(served, shown, [met, facts.weighted], limit)
+
+
+def list_new(
+    here: Here,
+    years: Annotated[int, Query(ge=1, le=100, description="How many years back from the newest film.")] = 2,
+    genre: Genre = None,
+    limit: Count = 20,
+) -> Response:
+    """The newest films, the best liked first: by the mean of the ratings, drawn to that of all where they are few."""
+    served = here.served()
+    facts = served.facts
+    newest = int(facts.years.max(initial=0))
+    shown = (facts.years > newest - years) & (facts.years > 0) & ~facts.adult & _of_genre(served, genre)
+    return _films(served, shown, [facts.weighted, facts.votes], limit)
+
+
+def _of_genre(served: Served, genre: str | None) -> NDArray[np.bool_]:
+    if genre is None:
+        return np.ones(len(served.catalogue.cards), dtype=bool)
+    try:
+        (column,) = served.facts.genre_columns([genre])
+    except KeyError as unknown:
+        raise RequestRefused(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"No film of the served model has the genre {genre!r}.",
+            f"The genres are: {', '.join(served.facts.genre_names)}.",
+        ) from unknown
+    return served.facts.genres[:, column]
+
+
+def _films(served: Served, shown: NDArray[np.bool_], by: list[NDArray[np.generic]], limit: int) -> Response:
+    """The shown films by the first of several values, then the next, then the item."""
+    items = np.flatnonzero(shown)
+    order = np.lexsort((items, *(-values[items].astype(np.float64) for values in reversed(by))))[:limit]
+    facts = served.facts
+    films = [
+        {
+            **served.catalogue.film(item),
+            "rating_mean": round(float(facts.means[item]), 3),
+            "weighted_rating": round(float(facts.weighted[item]), 3),
+        }
+        for item in items[order].tolist()
+    ]
+    provenance = {
+        "model_version": served.bundle.version,
+        "data_snapshot": dict(served.bundle.manifest["data_snapshot"]),
+    }
+    return JSONResponse({"items": films, "provenance": provenance})

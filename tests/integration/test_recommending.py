@@ -1,0 +1,183 @@
+"""The routes that recommend, and their edge cases, asked over real HTTP of the built bento of the tiny bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from bento.build import build
+from bento.client import serving
+from models.bundle import write_pointer
+from settings import Settings
+from tests.unit.bento.conftest import TITLES, write_tiny_bundle
+
+pytestmark = pytest.mark.xdist_group("recommending")
+
+
+@pytest.fixture(scope="module")
+def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    settings = Settings(home=tmp_path_factory.mktemp("recommending"))
+    version = write_tiny_bundle(settings.models)
+    write_pointer(settings.serving_pointer, version)
+    build(settings, settings.models / version)
+    with serving(settings) as client, httpx.Client(base_url=client.url, timeout=30, trust_env=False) as ready:
+        yield ready
+
+
+def _ask(http: httpx.Client, path: str, **body: Any) -> dict[str, Any]:
+    answer = http.post(path, json=body)
+    assert answer.status_code == 200, answer.text
+    said: dict[str, Any] = answer.json()
+    return said
+
+
+def _refused(http: httpx.Client, path: str, status: int, **body: Any) -> str:
+    answer = http.post(path, json=body)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    return str(answer.json()["detail"])
+
+
+def _titles(said: dict[str, Any]) -> list[str]:
+    return [item["title"] for item in said["items"]]
+
+
+@pytest.mark.parametrize(
+    ("wishes", "left"),
+    [
+        ({}, {"Gamma", "Delta", "Epsilon"}),
+        ({"include_seen": True}, set(TITLES)),
+        ({"genres": ["drama"]}, {"Delta", "Epsilon"}),
+        ({"genres": ["War", "Comedy"]}, {"Gamma"}),
+        # A film of unknown year fits no bound on it.
+        ({"min_year": 1900}, {"Delta", "Epsilon"}),
+        ({"min_year": 1993, "max_year": 1993}, {"Delta"}),
+        ({"min_votes": 2}, {"Gamma", "Delta"}),
+        ({"exclude": [103, 7]}, {"Gamma", "Epsilon"}),
+        ({"exclude": [203]}, {"Gamma", "Epsilon"}),
+        ({"min_runtime": 1}, set()),
+    ],
+)
+def test_a_user_gets_the_films_that_his_wishes_leave(
+    http: httpx.Client, wishes: dict[str, Any], left: set[str]
+) -> None:
+    said = _ask(http, "/recommend", user_id=12, **wishes)
+    assert set(_titles(said)) == left
+    assert said["empty"] == (None if left else "wishes")
+    assert said["provenance"]["model_version"]
+
+
+def test_a_history_is_answered_as_the_user_who_has_it(http: httpx.Client) -> None:
+    known = _ask(http, "/recommend", user_id=12)
+    sent = _ask(http, "/recommend", history=[{"movie_id": 100, "rating": 1.0}, {"movie_id": 101, "rating": 1.0}])
+    assert [(item["title"], item["score"]) for item in sent["items"]] == [
+        (item["title"], item["score"]) for item in known["items"]
+    ]
+    assert (sent["user_id"], sent["fallback"]) == (None, None)
+
+
+def test_an_empty_history_or_one_of_unknown_films_gets_popular_ones_and_says_so(http: httpx.Client) -> None:
+    for history in ([], [{"movie_id": 7}]):
+        said = _ask(http, "/recommend", history=history)
+        assert (said["fallback"]["cause"], len(said["items"])) == ("no_history", len(TITLES))
+
+
+def test_who_has_seen_every_film_gets_none_and_the_reason(http: httpx.Client) -> None:
+    said = _ask(http, "/recommend", user_id=14)
+    assert (said["items"], said["empty"]) == ([], "all_seen")
+
+
+def test_more_films_than_there_are_gives_all_that_are_left(http: httpx.Client) -> None:
+    assert len(_ask(http, "/recommend", user_id=13, k=500)["items"]) == 4
+
+
+def test_an_unknown_genre_is_refused_with_the_known_ones(http: httpx.Client) -> None:
+    for path, body in (("/recommend", {"user_id": 12}), ("/cold_start", {})):
+        assert "Comedy, Drama, War" in _refused(http, path, 400, genres=["Operetta"], **body)
+    answer = http.get("/v1/popular", params={"genre": "Operetta"})
+    assert answer.status_code == 422
+
+
+def test_diversity_brings_another_genre_forward(http: httpx.Client) -> None:
+    by_score = _ask(http, "/recommend", user_id=13, include_seen=True)
+    spread = _ask(http, "/recommend", user_id=13, include_seen=True, diversity=0.9)
+    assert set(_titles(by_score)) == set(_titles(spread))
+    first, second = spread["items"][:2]
+    assert not set(first["genres"]) & set(second["genres"])
+    scores = {item["title"]: item["score"] for item in by_score["items"]}
+    assert {item["title"]: item["score"] for item in spread["items"]} == scores
+
+
+def test_a_batch_gives_each_user_what_he_gets_alone(http: httpx.Client) -> None:
+    user = http.post("/v1/users", json={}).json()["user_id"]
+    http.put(f"/v1/users/{user}/ratings/100", json={"rating": 5})
+    users = [11, 12, 13, 14, 99, user, 12]
+    for wishes in ({}, {"genres": ["Drama"], "k": 2}, {"include_seen": True, "diversity": 0.5}):
+        together = _ask(http, "/recommend_batch", user_ids=users, **wishes)["answers"]
+        alone = [_ask(http, "/recommend", user_id=user_id, **wishes) for user_id in users]
+        for one, other in zip(together, alone, strict=True):
+            assert [item["title"] for item in one["items"]] == [item["title"] for item in other["items"]]
+            assert {**one, "items": []} == {**other, "items": []}
+    _refused(http, "/recommend_batch", 400, user_ids=[])
+    _refused(http, "/recommend_batch", 400, user_ids=list(range(1, 202)))
+
+
+def test_films_like_one_are_found_by_id_and_by_title_for_a_user(http: httpx.Client) -> None:
+    by_id = _ask(http, "/recommend_for_movie", user_id=12, movie_id=102)
+    by_title = _ask(http, "/recommend_for_movie", user_id=12, title="the gama")
+    assert by_id["movie"] == by_title["movie"] == {"movie_id": 102, "title": "Gamma", "year": None}
+    assert _titles(by_id) == _titles(by_title)
+    # Neither the film itself nor what the user has met.
+    assert set(_titles(by_id)) == {"Delta", "Epsilon"}
+    assert by_id["other_matches"] == []
+    _refused(http, "/recommend_for_movie", 404, user_id=12, movie_id=7)
+    _refused(http, "/recommend_for_movie", 404, user_id=12, title="qqqq")
+    _refused(http, "/recommend_for_movie", 400, user_id=12)
+    stranger = _ask(http, "/recommend_for_movie", user_id=99, movie_id=100)
+    assert stranger["fallback"]["cause"] == "unknown_user"
+    assert "Alpha" not in _titles(stranger)
+
+
+def test_a_cold_start_puts_preferred_genres_first_and_counts_what_is_liked(http: httpx.Client) -> None:
+    said = _ask(http, "/cold_start", genres=["War"])
+    assert (_titles(said)[0], said["fallback"]["cause"]) == ("Gamma", "no_history")
+    liked = _ask(http, "/cold_start", genres=["Drama"], liked=[100, 7])
+    assert liked["fallback"] is None
+    assert "Alpha" not in _titles(liked)
+    _refused(http, "/cold_start", 400, genres=[])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"user_id": 1, "history": []},
+        {"user_id": 1, "k": 0},
+        {"user_id": 1, "k": 501},
+        {"user_id": 1, "diversity": 1.1},
+        {"user_id": 1, "exclude": list(range(1_001))},
+        {"user_id": 1, "genres": ["x" * 41]},
+        {"user_id": 1, "unknown": 1},
+        {"history": [{"movie_id": 1, "rating": 0.7}]},
+        {"user_id": 2**63},
+    ],
+)
+def test_a_wrong_wish_is_refused(http: httpx.Client, body: dict[str, Any]) -> None:
+    _refused(http, "/recommend", 400, **body)
+
+
+def test_popular_films_come_by_window_genre_and_decade_and_new_ones_by_weighted_rating(http: httpx.Client) -> None:
+    films = http.get("/v1/popular").json()
+    assert [film["title"] for film in films["items"]][:2] == ["Alpha", "Beta"]
+    assert films["provenance"]["model_version"]
+    for window in ("week", "month", "year"):
+        assert len(http.get("/v1/popular", params={"window": window}).json()["items"]) == len(TITLES)
+    drama = http.get("/v1/popular", params={"genre": "Drama", "decade": 1990, "limit": 2}).json()["items"]
+    assert [film["title"] for film in drama] == ["Alpha", "Delta"]
+    new = http.get("/v1/new", params={"years": 2}).json()["items"]
+    assert {film["title"] for film in new} == {"Delta", "Epsilon"}
+    for wrong in ({"window": "day"}, {"decade": 1995}, {"limit": 0}):
+        assert http.get("/v1/popular", params=wrong).status_code == 422
