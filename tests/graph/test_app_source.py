@@ -22,7 +22,8 @@ from settings import Settings
 from tests.graph.conftest import GraphHome, make_graph_home
 
 NOW = datetime(2030, 5, 1, 12, 0, tzinfo=UTC)
-LEAVER, STAYER = FIRST_APP_USER_ID + 1, FIRST_APP_USER_ID + 2
+# The first id is the documentation's example, and so in every bento.
+FIRST, LEAVER, STAYER = FIRST_APP_USER_ID + 1, FIRST_APP_USER_ID + 2, FIRST_APP_USER_ID + 3
 #: Of the edition: one asks to be forgotten before the first run, one rates in the app, one leaves after it.
 NEVER, RATER, LATE = 5, 6, 7
 NAME = "Quetzalcoatlus"
@@ -61,7 +62,7 @@ def test_the_store_is_read_and_people_who_leave_are_gone_everywhere_by_the_next_
 
     store = Store(settings.app_store)
     with store.writing() as session:
-        for name, count in ((NAME, 20), ("Stayer", 10)):
+        for name, count in (("First", 0), (NAME, 20), ("Stayer", 10)):
             user = people.create_user(session, name, NOW)
             for key, movie in films[:count]:
                 people.rate(
@@ -96,14 +97,14 @@ def test_the_store_is_read_and_people_who_leave_are_gone_everywhere_by_the_next_
     assert {user: key for user, key in keys.items() if user in before} == {
         user: key for user, key in before.items() if user != NEVER
     }
-    assert set(keys) - set(before) == {LEAVER, STAYER}
+    assert set(keys) - set(before) == {FIRST, LEAVER, STAYER}
     features = pl.read_parquet(settings.features / "user_features.parquet")["user_key"]
     assert {keys[LEAVER], keys[STAYER]} <= set(features)
     assert before[NEVER] not in set(features)
     bundle = load_bundle(settings.models / read_pointer(settings.serving_pointer))
     assert {LEAVER, STAYER, RATER} <= set(bundle.user_index)
     assert NEVER not in bundle.user_index
-    assert _events(warehouse) == 34
+    assert _events(warehouse) == 35
 
     with store.writing() as session:
         people.forget_user(session, Who.of(LEAVER, settings.movielens), NOW)
