@@ -87,12 +87,14 @@ class Served:
 class Taste:
     """What one user has met: the bundle's history with the app's ratings folded in, as one row.
 
-    ``user`` is the bundle's index, -1 for who is not in it. ``fresh`` and ``fresh_stars`` are the films that he rated
-    in the app and the model has, the last written last; ``dismissed`` those he sent away.
+    ``user`` is the bundle's index, -1 for who is not in it; ``times`` int64[nnz] goes with ``history.data`` and says
+    what came after what: the app's ratings after all others, a second apart. ``fresh`` and ``fresh_stars`` are the
+    films that he rated in the app and the model has, the last written last; ``dismissed`` those he sent away.
     """
 
     user: int
     history: csr_array
+    times: NDArray[np.int64]
     fresh: NDArray[np.int64]
     fresh_stars: NDArray[np.float32]
     dismissed: NDArray[np.int64]
@@ -111,10 +113,13 @@ def taste_of(served: Served, user_id: int, app: AppHistory = NOBODY) -> Taste:
     stays = ~np.isin(old, fresh) & (not app.known or user_id < FIRST_APP_USER_ID)
     items = np.concatenate([old[stays], fresh])
     stars = np.concatenate([bundle.history.data[known][stays], fresh_stars]).astype(np.float32)
+    old_times = bundle.history_times[known][stays]
+    times = np.concatenate([old_times, old_times.max(initial=0) + 1 + np.arange(len(fresh))])
     order = np.argsort(items)
     return Taste(
         user,
         csr_array((stars[order], items[order], np.array([0, len(items)])), shape=(1, len(bundle.items))),
+        times[order],
         fresh,
         fresh_stars,
         np.array([place[key] for key in app.dismissed if key in place], dtype=np.int64),
@@ -122,7 +127,10 @@ def taste_of(served: Served, user_id: int, app: AppHistory = NOBODY) -> Taste:
 
 
 def taste_from(served: Served, history: Sequence[Met]) -> Taste:
-    """The taste of somebody who is no user, from what he sends along; of a film that comes twice the last counts."""
+    """The taste of somebody who is no user, from what he sends along; of a film that comes twice the last counts.
+
+    The films are taken to be in the order in which he met them.
+    """
     met = {
         served.bundle.item_index[film.movie_id]: film.rating
         for film in history
@@ -131,7 +139,7 @@ def taste_from(served: Served, history: Sequence[Met]) -> Taste:
     items, stars = np.array(list(met), dtype=np.int64), np.array(list(met.values()), dtype=np.float32)
     order = np.argsort(items)
     row = csr_array((stars[order], items[order], np.array([0, len(items)])), shape=(1, len(served.bundle.items)))
-    return Taste(-1, row, items, stars, np.empty(0, dtype=np.int64))
+    return Taste(-1, row, order.astype(np.int64), items, stars, np.empty(0, dtype=np.int64))
 
 
 def recommend(served: Served, request: RecommendRequest, app: AppHistory | None = NOBODY) -> RecommendResponse:
@@ -167,7 +175,7 @@ def recommend(served: Served, request: RecommendRequest, app: AppHistory | None 
                     "no_features", f"User {request.user_id} has no features in the online feature store."
                 )
     values = features.values[None] if features is not None and features.found else None
-    batch = UserBatch(np.array([taste.user]), taste.history, values, bundle.item_features)
+    batch = UserBatch(np.array([taste.user]), taste.history, values, bundle.item_features, taste.times)
     source: Source = "popular" if bundle.recommender.name == "popularity" else "collaborative"
     if fallback is None:
         try:
@@ -379,6 +387,7 @@ def recommend_batch(served: Served, request: BatchRequest, apps: Sequence[AppHis
             csr_array(vstack([tastes[place].history for place in together], format="csr")),
             np.stack([features[place].values for place in together]) if features else None,
             bundle.item_features,
+            np.concatenate([tastes[place].times for place in together]),
         )
         scores = np.array(bundle.recommender.score(batch), dtype=np.float32)
         for row, place in enumerate(together):
@@ -503,7 +512,7 @@ def _candidates(served: Served, likeness: NDArray[np.float32], request: ForMovie
 def _expected(served: Served, taste: Taste, answered: RecommendResponse) -> NDArray[np.float32]:
     """float32[n_items]: what the recommender that gave an answer expects of each film."""
     bundle = served.bundle
-    batch = UserBatch(np.array([taste.user]), taste.history, None, bundle.item_features)
+    batch = UserBatch(np.array([taste.user]), taste.history, None, bundle.item_features, taste.times)
     if answered.fallback is not None and answered.fallback.used == "likeness":
         return _likeness(bundle.recommender, taste)[0]
     if answered.fallback is not None:

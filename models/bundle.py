@@ -86,8 +86,11 @@ class Bundle:
             (self.history.data, self.history.indices, np.append(self.history.indptr, self.history.indptr[-1])),
             shape=(n_users + 1, n_items),
         )
-        history = with_blank[np.where(index < 0, n_users, index)]
-        return UserBatch(index, history, user_features, self.item_features)
+        rows = np.where(index < 0, n_users, index)
+        lengths = np.diff(with_blank.indptr)[rows]
+        offsets = np.repeat(with_blank.indptr[rows] - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
+        times = self.history_times[np.arange(lengths.sum()) + offsets]
+        return UserBatch(index, with_blank[rows], user_features, self.item_features, times)
 
 
 def write_bundle(

@@ -28,12 +28,13 @@ CANDIDATES = {
     "popularity": "How many users rated a film: the bar that every recommender has to clear.",
     "ease": "EASE (Steck 2019): a linear model in closed form, stronger than most neural ones.",
     "ials": "iALS (Hu et al. 2008, as revisited by Rendle et al. 2022): matrix factorisation over all pairs.",
+    "flagship": "The flagship: closed forms and a neural encoder of the history under a ranker; it keeps no user.",
     "neumf": "NeuMF (He et al. 2017): matrix factorisation beside a perceptron that also sees the features.",
     "bpr": "BPR-MF (Rendle et al. 2009): matrix factorisation learnt from pairs, a met film above an unmet one.",
     "itemknn": "ItemKNN: films like those that the user met, by who met both.",
 }
 #: Those that are fitted with torch.
-_TORCH = {"ials", "neumf", "bpr"}
+_TORCH = {"ials", "flagship", "neumf", "bpr"}
 
 #: The metrics of the comparison with the names that people know them by.
 METRICS = {
