@@ -7,7 +7,7 @@ that ranks by what the parts, the items' popularity and the features say. ADR 20
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -209,15 +209,9 @@ class Flagship(Recommender):
         useful = features if config.use_features and self._in_order else None
         self._scaling = None if useful is None else _scaling(interactions, useful)
         total = 2 * config.epochs * config.encoders
-        done = 0
 
-        def tell(loss: float) -> None:
-            nonlocal done
-            done += 1
-            figures = {"epoch": float(done), "train_loss": loss}
-            if done > total // 2:
-                self.learning_curve.append({"epoch": float(done - total // 2), "train_loss": loss})
-            progress(Progress(done, total, figures))
+        def watcher(first: int) -> Callable[[int, float], None]:
+            return lambda epoch, loss: progress(Progress(first + epoch, total, {"train_loss": loss}))
 
         with torch_threads(config.threads):
             timelines = Timelines(interactions, seed=seed)
@@ -227,14 +221,17 @@ class Flagship(Recommender):
             inner = interactions.take(kept) if kept.any() else interactions
             self._ranker = None
             if len(held):
-                self._stage = self._first_stage(inner, seed, tell)
+                self._stage = self._first_stage("held", inner, seed, watcher)
                 lists = self._lists(timelines, held, useful, seed)
                 self._ranker, self.ranker_curve = train_ranker(
                     *lists, config.ranker, parts=len(self._stage.names), seed=seed
                 )
-            self._stage = self._first_stage(interactions, seed, tell)
+            self._stage = self._first_stage("whole", interactions, seed, watcher)
 
-    def _first_stage(self, interactions: Interactions, seed: int, tell: Any) -> FirstStage:
+    def _first_stage(
+        self, name: str, interactions: Interactions, seed: int, watcher: Callable[[int], Callable[[int, float], None]]
+    ) -> FirstStage:
+        """The parts fitted on all of the interactions; what the learning curve shows are the last ones fitted so."""
         config: FlagshipConfig = self.config
         together = goes_with(interactions, l2=config.l2, max_items=config.max_items)
         following = None
@@ -252,17 +249,24 @@ class Flagship(Recommender):
         latent = None
         if not self._in_order:
             latent = Ials(self.config.latent).fit(interactions, seed=seed)
-        encoders = tuple(
+        trained = [
             train(
                 interactions,
                 config.encoder,
                 self._words,
                 in_order=self._in_order,
                 seed=seed + 1_000 * number,
-                tell=lambda _, loss: tell(loss),
+                tell=watcher(config.epochs * (number + (config.encoders if name == "whole" else 0))),
+                checkpoint=self.checkpoint,
+                stage=f"{name}-{number}",
             )
             for number in range(config.encoders)
-        )
+        ]
+        encoders = tuple(encoder for encoder, _ in trained)
+        self.learning_curve = [
+            {"epoch": float(epoch), "train_loss": float(np.mean(losses))}
+            for epoch, losses in enumerate(zip(*(losses for _, losses in trained), strict=True), start=1)
+        ]
         return FirstStage(together, following, latent, encoders, _vectors(encoders), _popularity(interactions))
 
     def _held(self, timelines: Timelines, seed: int) -> NDArray[np.int64]:

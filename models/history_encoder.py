@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.checkpoints import Checkpoint, tensors
 from models.interactions import Interactions
 from models.timelines import Pasts, Timelines
 
@@ -24,8 +25,6 @@ RANK_SCALES = (1.5, 5.0, 20.0, float("inf"))
 AGE_SCALES = (3_600.0, 3 * 86_400.0)
 #: Half stars from 0 to 5.
 _STARS = 11
-#: Users whose scores are held at a time.
-_USERS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +170,15 @@ def train(
     in_order: bool,
     seed: int,
     tell: Callable[[int, float], None],
-) -> HistoryEncoder:
-    """An encoder trained with the softmax over all rated items of what comes next, or of what was held out at random.
+    checkpoint: Checkpoint,
+    stage: str,
+) -> tuple[HistoryEncoder, list[float]]:
+    """An encoder and its loss in each epoch, trained with the softmax over all rated items.
 
-    ``tell(epoch, loss)`` after each epoch. The loss of an example with several targets is divided by the root of their
-    number, so that long histories count for more, but not in proportion.
+    What is to be found is what comes next, or what was held out at random. ``tell(epoch, loss)`` after each epoch, when
+    the state is kept under the name of the stage: where there is one, the training goes on from it and ends with the
+    same bits. The loss of an example with several targets is divided by the root of their number, so that long
+    histories count for more, but not in proportion.
     """
     generator = np.random.default_rng(seed)
     # The global generator of torch feeds initial weights and dropout; it is given back as it was.
@@ -194,7 +197,15 @@ def train(
             optimizer, config.learning_rate, total_steps=max(2, config.epochs * steps + 1), pct_start=0.1
         )
         place = torch.from_numpy(np.cumsum(counts > 0) - 1)
-        for epoch in range(1, config.epochs + 1):
+        losses: list[float] = []
+        if (found := checkpoint.load(stage)) is not None:
+            losses = found["losses"]
+            encoder.load_state_dict(tensors(found["encoder"]))
+            optimizer.load_state_dict(tensors(found["optimizer"]))
+            schedule.load_state_dict(found["schedule"])
+            generator.bit_generator.state = found["generator"]
+            torch.set_rng_state(tensors(found["dropout"]))
+        for epoch in range(len(losses) + 1, config.epochs + 1):
             encoder.train()
             total, seen = 0.0, 0
             for examples in source(timelines, config, generator):
@@ -205,8 +216,21 @@ def train(
                 optimizer.step()
                 schedule.step()
                 total, seen = total + loss.item() * len(examples.pasts), seen + len(examples.pasts)
-            tell(epoch, total / max(seen, 1))
-    return encoder.eval()
+            losses.append(total / max(seen, 1))
+            checkpoint.save(
+                stage,
+                {
+                    "epoch": epoch,
+                    "losses": losses,
+                    "encoder": encoder.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    "generator": generator.bit_generator.state,
+                    "dropout": torch.get_rng_state(),
+                },
+            )
+            tell(epoch, losses[-1])
+    return encoder.eval(), losses
 
 
 def _loss(encoder: HistoryEncoder, examples: Examples, config: EncoderConfig, rated: Tensor, place: Tensor) -> Tensor:

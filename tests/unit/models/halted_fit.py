@@ -1,4 +1,4 @@
-"""A process that fits NeuMF and stands still when a given state has been written, so that it can be killed there."""
+"""A process that fits a network and stands still when a given state is written, so that it can be killed there."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 
 from models import recommender
 from models.checkpoints import Checkpoint
+from models.flagship import Flagship, FlagshipConfig
 from models.neumf import NeuMF
 from models.neumf_network import NeuMFConfig
+from models.recommender import Recommender
 from tests.unit.models.examples import features_of, two_tastes
 
 HALTED = "halted"
@@ -26,15 +28,23 @@ def recipe(*, pretrain: bool) -> NeuMFConfig:
     return replace(RECIPE, pretrain=pretrain, pretrain_learning_rate=0.01)
 
 
-def fit(checkpoints: Path | None, *, pretrain: bool) -> NeuMF:
+FLAGSHIP = FlagshipConfig(
+    l2=5.0, next_l2=5.0, factors=8, hidden=16, epochs=5, batch_size=64, min_items=1, learning_rate=0.02, encoders=2
+)
+
+
+def maker(kind: str) -> Recommender:
+    """What is fitted: ``neumf``, ``neumf pretrained`` or ``flagship``."""
+    return Flagship(FLAGSHIP) if kind == "flagship" else NeuMF(recipe(pretrain=kind == "neumf pretrained"))
+
+
+def fit(checkpoints: Path | None, kind: str) -> Recommender:
     """The fit that is killed, and that nobody disturbs."""
     interactions, _ = two_tastes()
-    return NeuMF(recipe(pretrain=pretrain)).fit(
-        interactions, features_of(interactions), seed=7, checkpoints=checkpoints
-    )
+    return maker(kind).fit(interactions, features_of(interactions), seed=7, checkpoints=checkpoints)
 
 
-def main(checkpoints: str, pretrain: str, stage: str, epoch: str) -> None:
+def main(checkpoints: str, kind: str, stage: str, epoch: str) -> None:
     """Fit until the state of an epoch is written, say so, and wait for the end of stdin, which never comes."""
 
     class HaltingCheckpoint(Checkpoint):
@@ -45,7 +55,7 @@ def main(checkpoints: str, pretrain: str, stage: str, epoch: str) -> None:
                 sys.stdin.read()
 
     recommender.Checkpoint = HaltingCheckpoint  # type: ignore[misc]
-    fit(Path(checkpoints), pretrain=pretrain == "True")
+    fit(Path(checkpoints), kind)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ from tests.unit.models import halted_fit
 from tests.unit.models.examples import features_of, two_tastes
 
 
-def kill_at(checkpoints: Path, stage: str, epoch: int, *, pretrain: bool) -> None:
+def kill_at(checkpoints: Path, stage: str, epoch: int, kind: str) -> None:
     """Start the fit in a process of its own and kill it when the state of the epoch is on disk."""
-    command = (sys.executable, "-m", "tests.unit.models.halted_fit", checkpoints, str(pretrain), stage, str(epoch))
+    command = (sys.executable, "-m", "tests.unit.models.halted_fit", checkpoints, kind, stage, str(epoch))
     with subprocess.Popen(
         command, cwd=PROJECT_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as fit:
@@ -43,23 +43,27 @@ def same_bits(one: Recommender, other: Recommender, folder: Path) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("pretrain", "kills"),
-    [(False, [("train", 3), ("refit", 2)]), (True, [("refit-gmf", 1)])],
+    ("kind", "kills"),
+    [
+        ("neumf", [("train", 3), ("refit", 2)]),
+        ("neumf pretrained", [("refit-gmf", 1)]),
+        ("flagship", [("held-1", 2), ("whole-0", 3)]),
+    ],
 )
 def test_a_fit_killed_time_and_again_ends_with_the_bits_of_one_that_was_not(
-    pretrain: bool, kills: list[tuple[str, int]], tmp_path: Path
+    kind: str, kills: list[tuple[str, int]], tmp_path: Path
 ) -> None:
     for stage, epoch in kills:
-        kill_at(tmp_path / "states", stage, epoch, pretrain=pretrain)
-    resumed = halted_fit.fit(tmp_path / "states", pretrain=pretrain)
-    undisturbed = halted_fit.fit(None, pretrain=pretrain)
+        kill_at(tmp_path / "states", stage, epoch, kind)
+    resumed = halted_fit.fit(tmp_path / "states", kind)
+    undisturbed = halted_fit.fit(None, kind)
     assert same_bits(resumed, undisturbed, tmp_path)
     resumed.checkpoint.remove()
     assert list((tmp_path / "states").iterdir()) == []
 
 
 def test_what_was_trained_before_the_kill_is_not_trained_again(tmp_path: Path) -> None:
-    kill_at(tmp_path, "train", 3, pretrain=False)
+    kill_at(tmp_path, "train", 3, "neumf")
     interactions, _ = two_tastes()
     told: list[int] = []
     NeuMF(halted_fit.recipe(pretrain=False)).fit(
@@ -89,5 +93,5 @@ def test_a_state_is_of_its_own_data_seed_and_recipe_alone(tmp_path: Path) -> Non
 
 
 def test_a_fit_without_a_folder_keeps_no_state() -> None:
-    assert halted_fit.fit(None, pretrain=False).checkpoint.folder is None
+    assert halted_fit.fit(None, "neumf").checkpoint.folder is None
     assert NeuMF().checkpoint.folder == Checkpoint().folder
