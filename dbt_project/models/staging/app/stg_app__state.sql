@@ -6,8 +6,7 @@ with source as (
 
 final as (
 
-    select
-        last_event_id
+    select last_event_id
     from source
 
 )
