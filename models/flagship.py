@@ -211,7 +211,7 @@ class Flagship(Recommender):
         total = 2 * config.epochs * config.encoders
 
         def watcher(first: int) -> Callable[[int, float], None]:
-            return lambda epoch, loss: progress(Progress(first + epoch, total, {"train_loss": loss}))
+            return lambda epoch, loss: progress(Progress(first + epoch, total, {"loss": loss}))
 
         with torch_threads(config.threads):
             timelines = Timelines(interactions, seed=seed)
@@ -264,7 +264,7 @@ class Flagship(Recommender):
         ]
         encoders = tuple(encoder for encoder, _ in trained)
         self.learning_curve = [
-            {"epoch": float(epoch), "train_loss": float(np.mean(losses))}
+            {"epoch": float(epoch), "loss": float(np.mean(losses))}
             for epoch, losses in enumerate(zip(*(losses for _, losses in trained), strict=True), start=1)
         ]
         return FirstStage(together, following, latent, encoders, _vectors(encoders), _popularity(interactions))

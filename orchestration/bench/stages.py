@@ -58,10 +58,11 @@ class _Parts:
 
 def ingest(settings: Settings, files: Path, parts: _Parts) -> None:
     """Files to raw tables with the version of each, the versions of the upstream files taken before."""
-    from orchestration.sources import imdb, movielens
+    from orchestration.sources import app, imdb, movielens
     from orchestration.sources.files import file_digest
     from orchestration.sources.imdb_changes import Thresholds, take_look
     from orchestration.sources.locate import EditionFiles
+    from orchestration.sources.tables import APP_TABLES
 
     edition = EditionFiles("sample", files / "sample", "generated for the bench")
     dumps = {dump: files / "imdb" / f"{dump}.tsv.gz" for dump in IMDB_DUMPS}
@@ -76,6 +77,9 @@ def ingest(settings: Settings, files: Path, parts: _Parts) -> None:
         with parts.part(dump) as rows, connect(settings) as con:
             report = imdb.ingest_imdb(con, dump, path)
             rows.append(table_version(con, f"raw.{report.table}").rows)
+    with parts.part("app") as rows, connect(settings) as con:
+        app.ingest_app(con, settings.app_store, "sample")
+        rows.extend(table_version(con, f"raw.{table.name}").rows for table in APP_TABLES)
     with parts.part("imdb_changes") as rows, connect(settings) as con:
         take_look(con, Thresholds(settings.changes_rating_step, settings.changes_min_votes))
         rows.append(table_version(con, "raw.imdb_changes").rows)

@@ -20,7 +20,7 @@ import pytest
 
 from orchestration.defs.resources import MartTranslator
 from orchestration.lineage import column_lineage, warehouse_schema
-from orchestration.sources.tables import TABLES, create_ledgers
+from orchestration.sources.tables import APP_TABLES, TABLES, create_ledgers
 
 PROJECT = Path(__file__).resolve().parents[3] / "dbt_project"
 REAL_DATA = Path(os.environ.get("MARQUEE_TEST_DATA", PROJECT.parents[1] / "shared" / "data"))
@@ -96,7 +96,7 @@ class Warehouse:
         self.path.unlink(missing_ok=True)
         with duckdb.connect(self.path) as con:
             create_ledgers(con)
-            for table in TABLES.values():
+            for table in (*TABLES.values(), *APP_TABLES):
                 con.execute(f"CREATE TABLE raw.{table.name} ({table.columns_sql})")
 
     def insert(self, table: str, columns: str, rows: list[tuple[Any, ...]]) -> None:

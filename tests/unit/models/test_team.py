@@ -23,7 +23,7 @@ from tests.unit.models.examples import batch_of, two_tastes
 
 SETTINGS = (
     "neumf.batch_size=64", "neumf.epochs=4", "neumf.patience=4", "neumf.learning_rate=0.02", "neumf.weight_decay=0.05",
-    "neumf.use_features=False", "neumf.refit=False", "neumf.device='cpu'",
+    "neumf.use_features=False", "neumf.refit=False", "neumf.device='cpu'", "neumf.precision='float32'",
 )  # fmt: skip
 
 
