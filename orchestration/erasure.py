@@ -42,7 +42,7 @@ def erase(settings: Settings, people: Collection[tuple[str, int]]) -> Erasure:
     kept: list[str] = []
     for file in sorted(settings.models.glob("[!.]*/bundle.json")):
         version = file.parent.name
-        if not _holds(file.parent, people):
+        if not holds(file.parent, people):
             continue
         if version == served:
             kept.append(version)
@@ -73,7 +73,8 @@ def _pointed(settings: Settings) -> str | None:
         return None
 
 
-def _holds(bundle: Path, people: Collection[tuple[str, int]]) -> bool:
+def holds(bundle: Path, people: Collection[tuple[str, int]]) -> bool:
+    """Whether one of these people is among those whom a bundle knows."""
     try:
         edition = str(read_bundle_manifest(bundle)["data_snapshot"].get("edition", ""))
         users = pl.read_parquet(bundle / "users.parquet", columns=["user_id"])["user_id"]

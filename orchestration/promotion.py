@@ -537,6 +537,31 @@ def fitted_for(settings: Settings, folder: Path, trial: Trial, recipe: RecipeVer
     )
 
 
+def _knows_who_is_forgotten(settings: Settings, version: str) -> bool:
+    from orchestration.erasure import holds
+    from orchestration.sources.app import forgotten_people
+
+    people = forgotten_people(settings.app_store)
+    return bool(people) and holds(settings.models / version, people)
+
+
+def _without_who_is_forgotten(
+    decision: Decision, figures: Mapping[str, Figures], champion: Champion | None
+) -> Decision:
+    """What is promoted after all: weights that know somebody who asked to be forgotten must not stay.
+
+    The champion's recipe, or the same one under the present code, where it is among the figures; else the best of them.
+    """
+    own = () if champion is None else (champion.label, champion.heir)
+    best = max(figures, key=lambda label: float(np.nanmean(figures[label].ndcg)))
+    recipe = next((label for label in own if label in figures), best)
+    reason = (
+        "the served weights know somebody who asked to be forgotten, so that they are replaced whatever the figures"
+    )
+    others = (other for other in decision.reasons if other != "the old weights stay")
+    return replace(decision, promoted=True, recipe=recipe, reasons=(reason, *others))
+
+
 def _outcome(
     settings: Settings,
     trial: Trial,
@@ -548,6 +573,8 @@ def _outcome(
     notes: tuple[str, ...],
 ) -> Outcome:
     decision = decide(figures, Panel.of(trial), champion, rules_of(settings))
+    if served is not None and not decision.promoted and _knows_who_is_forgotten(settings, served.bundle.version):
+        decision = _without_who_is_forgotten(decision, figures, champion)
     if trial.too_small is not None:
         notes = (f"{trial.too_small}: judged by each user's last rating instead", *notes)
     facts = {"protocol": trial.protocol, **trial.facts}
