@@ -57,6 +57,11 @@ class Settings(BaseSettings):
     movielens: str = Field(default="sample", description="The MovieLens edition, or `sample`.")
     raw_dir: Path | None = Field(default=None, description="A local mirror looked at before the network.")
     imdb_dir: Path | None = Field(default=None, description="Another folder for the IMDb files of the mirror.")
+    streaming_dir: Path | None = Field(
+        default=None,
+        description="Folder of the streaming catalogues (`netflix_titles.csv`, …) and `ratings/*.csv`; without it they"
+        " are left out. The sample writes its own.",
+    )
     download_dir: Path | None = Field(
         default=None, description="Where downloads are kept; default `$MARQUEE_HOME/downloads`."
     )
@@ -160,7 +165,7 @@ class Settings(BaseSettings):
     serve_port: int = Field(default=8000, ge=1, le=65535, description="Port of the bento.")
     ui_port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
 
-    @field_validator("home", "raw_dir", "imdb_dir", "download_dir")
+    @field_validator("home", "raw_dir", "imdb_dir", "streaming_dir", "download_dir")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         """Paths are taken relative to the working directory of the start, once."""

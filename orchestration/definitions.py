@@ -8,7 +8,18 @@ import os
 import dagster as dg
 
 from orchestration.data_checks import blocking_checks
-from orchestration.defs import automation, changes, erasures, features, promotion, raw, recommender, serving, warehouse
+from orchestration.defs import (
+    automation,
+    changes,
+    erasures,
+    features,
+    promotion,
+    raw,
+    recommender,
+    serving,
+    streaming,
+    warehouse,
+)
 from orchestration.defs.dbt import Dbt
 from orchestration.defs.expectations import expectation_checks
 from orchestration.defs.resources import MartTranslator, dbt_project, quiet_environment
@@ -31,6 +42,8 @@ def marquee() -> dg.Definitions:
         raw.app_tables,
         raw.movielens_tables,
         *raw.imdb_tables,
+        streaming.streaming_files,
+        streaming.streaming_tables,
         raw.ingest_ledgers,
         changes.imdb_changes,
         warehouse.warehouse_models(dbt),

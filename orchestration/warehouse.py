@@ -19,6 +19,7 @@ from pathlib import Path
 
 import duckdb
 
+from orchestration.questions.catalogue import Question, questions
 from settings import Settings
 
 #: The oldest file format that DuckDB 2.0 can still write: other people's tools are older than ours.
@@ -168,14 +169,16 @@ def read_manifest(settings: Settings) -> Publication | None:
 def publish(
     con: duckdb.DuckDBPyConnection, settings: Settings, *, schema: str = "marts", comments: dict[str, dict[str, str]]
 ) -> Publication:
-    """Replace the published copy by the marts as they are now, in one rename.
+    """Replace the published copy by the marts, and the questions asked of them, as they are now, in one rename.
 
     ``comments`` maps a table to its column comments; the key ``""`` holds the table's own. The copy is written aside,
     checkpointed and synced, so that a reader finds either the old file or the new one, and never a ``.wal``.
     """
     tables = tables_of(con, schema)
     versions = {name: table_version(con, f"{schema}.{name}") for name in tables}
-    spoken = json.dumps({"comments": comments, "edition": settings.movielens}, sort_keys=True)
+    asked = [question for question in questions() if question.tables <= {*tables}]
+    said = {"comments": comments, "edition": settings.movielens, "questions": [one.statement for one in asked]}
+    spoken = json.dumps(said, sort_keys=True)
     content = json.dumps([{name: asdict(v) for name, v in versions.items()}, spoken], sort_keys=True)
     version = hashlib.sha256(content.encode()).hexdigest()[:12]
     before = read_manifest(settings)
@@ -187,7 +190,7 @@ def publish(
     aside = folder / ".marquee.duckdb.part"
     _remove_database(aside)
     try:
-        _write_copy(con, aside, schema, tables, comments)
+        _write_copy(con, aside, schema, tables, comments, asked)
         _replace(aside, settings.published)
     except BaseException:
         # Half a file beside the published one would take the room that a full disk lacks.
@@ -230,7 +233,12 @@ def rewrite(settings: Settings) -> None:
 
 
 def _write_copy(
-    con: duckdb.DuckDBPyConnection, file: Path, schema: str, tables: list[str], comments: dict[str, dict[str, str]]
+    con: duckdb.DuckDBPyConnection,
+    file: Path,
+    schema: str,
+    tables: list[str],
+    comments: dict[str, dict[str, str]],
+    asked: list[Question],
 ) -> None:
     literal = str(file).replace("'", "''")
     con.execute(f"ATTACH '{literal}' AS publication (STORAGE_VERSION '{PUBLISHED_STORAGE_VERSION}')")
@@ -242,6 +250,9 @@ def _write_copy(
             order = ", ".join(quote(column) for column in columns[:2])
             con.execute(f"CREATE TABLE {quote(target)} AS SELECT * FROM {quote(f'{schema}.{name}')} ORDER BY {order}")
             _comment(con, target, comments.get(name, {}), set(columns))
+        for question in asked:
+            for statement in question.create("publication"):
+                con.execute(statement)
         con.execute("CHECKPOINT publication")
     finally:
         con.execute("DETACH publication")

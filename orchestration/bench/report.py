@@ -81,7 +81,8 @@ def markdown(facts: Mapping[str, Any], runs: Runs) -> str:
     method = (
         "Each stage is a process of its own that calls what the assets call, versions of tables included, without"
         " Dagster's event log. Memory is that of the process with all its children; a stage that was run several times"
-        " shows the median time and the highest memory. The input is in the page cache."
+        " shows the median time and the highest memory. The input is in the page cache. The marts that only analysts"
+        " ask (dbt's tag `analysts`) are made by neither side."
     )
     lines = [
         measured_on,

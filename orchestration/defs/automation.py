@@ -7,6 +7,7 @@ from datetime import timedelta
 import dagster as dg
 
 from orchestration.defs.raw import UPSTREAM_APP, UPSTREAM_MOVIELENS, upstream_dump
+from orchestration.defs.streaming import UPSTREAM_STREAMING
 from orchestration.sources.app import app_progress, ratings_since
 from settings import IMDB_DUMPS, Settings
 
@@ -18,7 +19,9 @@ everything = dg.define_asset_job(
 
 observe_upstream = dg.define_asset_job(
     "observe_upstream",
-    selection=dg.AssetSelection.assets(UPSTREAM_MOVIELENS, UPSTREAM_APP, *(upstream_dump(dump) for dump in IMDB_DUMPS)),
+    selection=dg.AssetSelection.assets(
+        UPSTREAM_MOVIELENS, UPSTREAM_STREAMING, UPSTREAM_APP, *(upstream_dump(dump) for dump in IMDB_DUMPS)
+    ),
     description="Take the versions of all upstream files and of the app's store.",
 )
 
@@ -97,7 +100,11 @@ with warnings.catch_warnings():
     FRESHNESS = [
         *_look([upstream_dump("title.ratings")], timedelta(days=2)),
         *_look(
-            [UPSTREAM_MOVIELENS, *(upstream_dump(dump) for dump in IMDB_DUMPS if dump != "title.ratings")],
+            [
+                UPSTREAM_MOVIELENS,
+                UPSTREAM_STREAMING,
+                *(upstream_dump(dump) for dump in IMDB_DUMPS if dump != "title.ratings"),
+            ],
             timedelta(days=8),
         ),
     ]

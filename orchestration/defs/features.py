@@ -102,7 +102,7 @@ def training_set(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
         version = table_version(con, "marts.fct_ratings")
         ratings = con.sql(
             "SELECT user_key, movie_key, rated_at, rating::FLOAT AS rating FROM marts.fct_ratings"
-            " ORDER BY user_key, rated_at, movie_key"
+            " WHERE edition != 'streaming' ORDER BY user_key, rated_at, movie_key"
         ).pl()
     store = open_store(settings.feast, settings.features)
     service_hash = apply(store)

@@ -16,7 +16,7 @@ from orchestration.sources.download import provenance
 from orchestration.sources.files import file_digest
 from orchestration.sources.locate import locate_dump, locate_edition
 from orchestration.sources.report import LoadReport, SourceError
-from orchestration.sources.tables import APP_TABLES, MOVIELENS_TABLES
+from orchestration.sources.tables import APP_TABLES, MOVIELENS_TABLES, TABLES
 from orchestration.warehouse import columns_of, connect
 from settings import IMDB_DUMPS, Settings
 
@@ -26,9 +26,7 @@ RAW_CODE = source_digest("orchestration/sources", "models/datasets.py", "bento/s
 #: Tables with users in them, from which who asked to be forgotten is taken out again.
 _WITH_USERS = ("ml_ratings", "ml_tags", "ml_users")
 
-
-_TABLES = {table.name: table for table in (*MOVIELENS_TABLES, *map(imdb.table_of, IMDB_DUMPS))}
-RAW_TABLES = tuple(_TABLES)
+RAW_TABLES = tuple(TABLES)
 
 
 def upstream_dump(dump: str) -> dg.AssetKey:
@@ -42,7 +40,7 @@ def raw_key(table: str) -> dg.AssetKey:
 
 
 @contextmanager
-def _user_errors() -> Iterator[None]:
+def user_errors() -> Iterator[None]:
     """Turns a ``SourceError`` into a step failure with its message alone."""
     try:
         yield
@@ -50,7 +48,8 @@ def _user_errors() -> Iterator[None]:
         raise dg.Failure(description=str(error), allow_retries=False) from error
 
 
-def _upstream_spec(key: dg.AssetKey, description: str) -> dg.AssetSpec:
+def upstream_spec(key: dg.AssetKey, description: str) -> dg.AssetSpec:
+    """The asset of files as published."""
     return dg.AssetSpec(key, group_name="upstream", owners=OWNERS, kinds={"file"}, description=description)
 
 
@@ -63,14 +62,14 @@ def _for_this_look(context: dg.AssetExecutionContext, settings: Settings) -> Set
 @dg.multi_observable_source_asset(
     name="movielens_files",
     specs=[
-        _upstream_spec(UPSTREAM_MOVIELENS, "The files of the MovieLens edition; the version is their content's hash.")
+        upstream_spec(UPSTREAM_MOVIELENS, "The files of the MovieLens edition; the version is their content's hash.")
     ],
 )
 def movielens_files(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.ObserveResult]:
     """Find (or fetch, or generate) the edition and take the version of its files."""
-    with _user_errors():
+    with user_errors():
         files = locate_edition(_for_this_look(context, settings))
         version = movielens.edition_digest(files)
     yield dg.ObserveResult(
@@ -88,7 +87,7 @@ def movielens_files(
 @dg.multi_observable_source_asset(
     name="imdb_files",
     specs=[
-        _upstream_spec(upstream_dump(dump), f"IMDb's `{dump}.tsv.gz` as published; the version is its content's hash.")
+        upstream_spec(upstream_dump(dump), f"IMDb's `{dump}.tsv.gz` as published; the version is its content's hash.")
         for dump in IMDB_DUMPS
     ],
     can_subset=True,
@@ -105,7 +104,7 @@ def imdb_files(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Set
                 asset_key=key, data_version=dg.DataVersion("not-asked-for"), metadata={"state": "not asked for"}
             )
             continue
-        with _user_errors():
+        with user_errors():
             path = locate_dump(settings, dump)
             version = file_digest(path)
         yield dg.ObserveResult(
@@ -129,7 +128,7 @@ def imdb_files(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Set
 )
 def app_store(settings: dg.ResourceParam[Settings]) -> Iterator[dg.ObserveResult]:
     """Take the version of the app's store."""
-    with _user_errors():
+    with user_errors():
         version = app.app_version(settings.app_store)
     yield dg.ObserveResult(asset_key=UPSTREAM_APP, data_version=dg.DataVersion(version))
 
@@ -154,7 +153,7 @@ def app_tables(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
     """The app's people, ratings and events, and who asked to be forgotten; empty where there is no store."""
-    with _user_errors(), connect(settings, tell=context.log.info) as con:
+    with user_errors(), connect(settings, tell=context.log.info) as con:
         app.ingest_app(con, settings.app_store, settings.movielens)
         results = []
         for table in APP_TABLES:
@@ -179,15 +178,16 @@ def _report_metadata(report: LoadReport) -> dict[str, object]:
     return found
 
 
-def _loaded(
-    context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection, report: LoadReport
+def loaded(
+    context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection, report: LoadReport, **said: str
 ) -> dg.MaterializeResult:
+    """A raw table that was filled from a file, with the account of the load; ``said``: further metadata."""
     if report.new_columns:
         names = ", ".join(report.new_columns)
         context.log.warning(f"{report.file} has new columns ({names}): they are loaded as text, and nothing reads them")
-    spoken = {column.name: column.description for column in _TABLES[report.table].columns}
+    spoken = {column.name: column.description for column in TABLES[report.table].columns}
     version, metadata = table_metadata(con, f"raw.{report.table}", descriptions=spoken)
-    return materialized(version, {**_report_metadata(report), **metadata}, raw_key(report.table))
+    return materialized(version, {**said, **_report_metadata(report), **metadata}, raw_key(report.table))
 
 
 @dg.multi_asset(
@@ -210,13 +210,13 @@ def movielens_tables(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
     """The seven tables of the edition, read by DuckDB from its files; broken rows go to quarantine."""
-    with _user_errors():
+    with user_errors():
         files = locate_edition(settings)
         with connect(settings, tell=context.log.info) as con:
             reports = movielens.ingest_movielens(con, files)
             if left_out := app.leave_out_forgotten(con):
                 context.log.info(f"left out {left_out:,} rows of users who asked to be forgotten")
-            results = [_loaded(context, con, report) for report in reports]
+            results = [loaded(context, con, report) for report in reports]
     yield from results
 
 
@@ -234,10 +234,10 @@ def _imdb_asset(dump: str) -> dg.AssetsDefinition:
         description=table.grain,
     )
     def imdb_table(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
-        with _user_errors():
+        with user_errors():
             path = locate_dump(settings, dump, ask=False) if dump in settings.imdb_dumps else None
             with connect(settings, tell=context.log.info) as con:
-                return _loaded(context, con, imdb.ingest_imdb(con, dump, path))
+                return loaded(context, con, imdb.ingest_imdb(con, dump, path))
 
     return imdb_table
 
@@ -260,7 +260,7 @@ imdb_tables = [_imdb_asset(dump) for dump in IMDB_DUMPS]
         )
         for name, description in (
             ("quarantine", "One row a refused row of a file: its line, the reason, and the text as it stood."),
-            ("loads", "One row a raw table: the file it was read from, the rows of both, and the file's own time."),
+            ("loads", "One row a raw table and file of it: the rows of both, and the file's own time."),
         )
     ],
 )
@@ -273,7 +273,7 @@ def ingest_ledgers(
         counts = con.sql(
             "SELECT table_name, reason, count(*) AS rows FROM raw.quarantine GROUP BY ALL ORDER BY ALL"
         ).pl()
-        loads = con.sql("SELECT * EXCLUDE (sha256) FROM raw.loads ORDER BY table_name").pl()
+        loads = con.sql("SELECT * EXCLUDE (sha256) FROM raw.loads ORDER BY table_name, file").pl()
     shown = {"quarantine": {"by_reason": counts}, "loads": {"by_table": loads}}
     for name, (version, metadata) in ledgers.items():
         tables = {key: dg.MetadataValue.md(charts.markdown_table(frame, 100)) for key, frame in shown[name].items()}
@@ -291,7 +291,7 @@ def counts_add_up(context: dg.AssetCheckExecutionContext, settings: dg.ResourceP
         loads = con.sql(
             """
             SELECT l.table_name, l.file, l.file_rows, l.loaded_rows, count(q.table_name) AS quarantined
-            FROM raw.loads AS l LEFT JOIN raw.quarantine AS q USING (table_name)
+            FROM raw.loads AS l LEFT JOIN raw.quarantine AS q USING (table_name, file)
             GROUP BY ALL ORDER BY ALL
             """
         ).pl()
@@ -322,7 +322,7 @@ def columns_as_declared(
     with connect(settings, tell=context.log.info) as con:
         found = {name: columns_of(con, f"raw.{name}") for name in RAW_TABLES if raw_key(name) in asked}
     for name, columns in found.items():
-        declared = [(column.name, column.type) for column in _TABLES[name].columns]
+        declared = [(column.name, column.type) for column in TABLES[name].columns]
         new = [column for column in columns if column not in declared]
         missing = [column for column in declared if column not in columns]
         yield dg.AssetCheckResult(

@@ -75,7 +75,11 @@ def catalogue(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Sett
             FROM marts.dim_movies WHERE rating_count > 0 ORDER BY movie_key
             """
         ).pl()
-        users = con.sql("SELECT user_id, user_key FROM marts.dim_users WHERE rating_count > 0 ORDER BY user_key").pl()
+        # Users of the streaming platforms have ids of their own, which mean others here.
+        users = con.sql(
+            "SELECT user_id, user_key FROM marts.dim_users WHERE rating_count > 0 AND edition != 'streaming'"
+            " ORDER BY user_key"
+        ).pl()
     digest = hashlib.sha256()
     for frame, name in ((items, ITEMS_FILE), (users, USERS_FILE)):
         aside = settings.features / f".{name}.part"

@@ -43,6 +43,24 @@ PLOTS: dict[str, dict[str, tuple[str, Callable[[pl.DataFrame], Any]]]] = {
     },
 }
 
+#: Tables that say more of a mart than its rows: name -> query.
+TABLES: dict[str, dict[str, str]] = {
+    "dim_streaming_titles": {
+        "cleaning_rules": (
+            "SELECT platform, rule, count(*) AS titles"
+            " FROM (SELECT platform, unnest(rules) AS rule FROM marts.dim_streaming_titles) GROUP BY ALL ORDER BY ALL"
+        ),
+        "matches": (
+            "SELECT platform, match_method, count(*) AS titles FROM marts.dim_streaming_titles"
+            " GROUP BY ALL ORDER BY ALL"
+        ),
+        "score_sources": (
+            "SELECT platform, score_source, count(*) AS titles, round(avg(score), 2) AS mean_score"
+            " FROM marts.dim_streaming_titles GROUP BY ALL ORDER BY ALL"
+        ),
+    },
+}
+
 PUBLISHED_COPY = dg.AssetKey("published_copy")
 
 
@@ -147,6 +165,10 @@ def warehouse_models(project: Dbt) -> dg.AssetsDefinition:
                                 name: picture(draw(con.sql(query).pl()))
                                 for name, (query, draw) in PLOTS.get(key.path[-1], {}).items()
                             }
+                            metadata |= {
+                                name: dg.MetadataValue.md(charts.markdown_table(con.sql(query).pl(), 100))
+                                for name, query in TABLES.get(key.path[-1], {}).items()
+                            }
                         metadata |= _lineage_metadata(node, settings.dbt_target, schema, context.log.info)
                         built[key] = dg.MaterializeResult(
                             asset_key=key,
@@ -176,7 +198,7 @@ def published_copy(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
         group_name="marts",
         owners=OWNERS,
         kinds={"duckdb"},
-        code_version=source_digest("orchestration/warehouse.py"),
+        code_version=source_digest("orchestration/warehouse.py", "orchestration/questions"),
         automation_condition=ON_CHANGE,
         description=(
             "The DuckDB file that analysts open read-only, with every mart and its comments. It is replaced whole by"

@@ -254,6 +254,41 @@ _IMDB = (
     ),
 )
 
+_SHOW = (
+    "platform VARCHAR; show_id VARCHAR; type VARCHAR; title VARCHAR; director VARCHAR; cast VARCHAR; country VARCHAR;"
+    " date_added VARCHAR; release_year INTEGER; rating VARCHAR; duration VARCHAR; listed_in VARCHAR;"
+    " description VARCHAR"
+)
+
+# Each is empty where its file is missing.
+_STREAMING = (
+    *(
+        Suite(
+            f"raw.streaming_{name}_titles",
+            _columns(_SHOW),
+            (
+                *not_null("platform", "show_id", "title", "release_year"),
+                unique("show_id"),
+                one_of("type", ["Movie", "TV Show"], severity="warning"),
+                # Cleaning finds a length in either; without one the title is only described less well.
+                matches("duration", r"^[0-9]+ (?:min|Seasons?)\Z", severity="warning"),
+            ),
+            others=True,
+        )
+        for name in ("netflix", "amazon_prime", "disney_plus", "hulu")
+    ),
+    Suite(
+        "raw.streaming_ratings",
+        _columns("userId INTEGER; rating DECIMAL(2,1); timestamp BIGINT; movieId VARCHAR; file VARCHAR"),
+        (
+            *not_null("userId", "rating", "timestamp", "movieId", "file"),
+            one_of("rating", HALF_STARS),
+            between("timestamp", 0, YEAR_2100),
+        ),
+        others=True,
+    ),
+)
+
 _DIMENSIONS = (
     Suite(
         "marts.dim_movies",
@@ -531,5 +566,45 @@ _FEATURES = (
     ),
 )
 
+# What analysts ask beside the core: nothing else reads these.
+_ANALYSTS = (
+    Suite(
+        "marts.dim_streaming_titles",
+        _columns(
+            "title_id VARCHAR; platform VARCHAR; show_id VARCHAR; type VARCHAR; title VARCHAR; date_added DATE;"
+            " release_year INTEGER; rating VARCHAR; duration INTEGER; duration_type VARCHAR; movie_key BIGINT;"
+            " match_method VARCHAR; match_confidence DECIMAL(3,2); score DECIMAL(4,3); score_source VARCHAR;"
+            " rating_count INTEGER"
+        ),
+        (
+            *not_null("title_id", "platform", "show_id", "title", "rating", "match_method", "score_source"),
+            unique("title_id"),
+            one_of("platform", ["netflix", "amazon", "disney", "hulu"]),
+            one_of("score_source", ["user_ratings", "imdb", "none"]),
+            one_of("duration_type", ["min", "season"]),
+            between("match_confidence", 0, 1),
+            between("score", 0.5, 5),
+            between("rating_count", 0),
+            one_of("type", ["movie", "tv show"], severity="warning"),
+            between("release_year", 1870, 2120, severity="warning"),
+        ),
+        others=True,
+    ),
+    Suite(
+        "marts.bridge_title_cast",
+        _columns("title_id VARCHAR; actor VARCHAR; billing INTEGER"),
+        (*not_null("title_id", "actor", "billing"), unique("title_id", "actor"), between("billing", 1)),
+        others=True,
+    ),
+    Suite(
+        "marts.bridge_title_country",
+        _columns("title_id VARCHAR; country VARCHAR"),
+        (*not_null("title_id", "country"), unique("title_id", "country")),
+        others=True,
+    ),
+)
+
 #: Every suite by its table, ``schema.name``.
-SUITES: dict[str, Suite] = {suite.table: suite for suite in (*_MOVIELENS, *_IMDB, *_DIMENSIONS, *_FACTS, *_FEATURES)}
+SUITES: dict[str, Suite] = {
+    suite.table: suite for suite in (*_MOVIELENS, *_IMDB, *_STREAMING, *_DIMENSIONS, *_FACTS, *_FEATURES, *_ANALYSTS)
+}

@@ -141,6 +141,17 @@ def locate_dump(settings: Settings, dump: str, *, ask: bool = True) -> Path:
     return place.path
 
 
+def locate_streaming(settings: Settings) -> Path | None:
+    """The folder of the streaming catalogues: the one that is set, else the edition ``sample``'s own, else None.
+
+    The folder need not exist, nor hold all files.
+    """
+    if settings.streaming_dir is None and settings.movielens == "sample":
+        _make_sample(settings)
+        return settings.sample_dir / "streaming"
+    return settings.streaming_dir
+
+
 def unpack_edition(archive: Path, folder: Path, edition: Edition) -> None:
     """Make ``folder`` hold the edition's files and readme from a zip; nothing is done when it already does.
 

@@ -1,4 +1,4 @@
-"""The embedded sample: a MovieLens edition and all seven IMDb dumps in their true formats, of films that do not exist.
+"""The embedded sample: a MovieLens edition, all seven IMDb dumps and four streaming catalogues in their true formats.
 
 Users have a real, drifting taste by genre, era, director and cast, so a good model beats popularity. A known handful
 of rows is broken; the manifest says which. The same parameters give the same bytes on the same machine and library
@@ -25,14 +25,18 @@ from orchestration.sources.synthetic.genome import genome_scores, genome_tags
 from orchestration.sources.synthetic.imdb import DUMPS, IMDB_RATED, IMDB_REGIONS, World
 from orchestration.sources.synthetic.movielens import plan_tags, write_tags
 from orchestration.sources.synthetic.people import make_cast_pools, make_credits
+from orchestration.sources.synthetic.streaming import CATALOGUES, RATING_FILES, write_streaming
 from orchestration.sources.synthetic.taste import CLOSED, DAY, describe_films, plan_users, rate
 
 #: Raised whenever the same spec would give other bytes.
-SAMPLE_VERSION: Final = 7
+SAMPLE_VERSION: Final = 8
 #: The gzip header time of the dumps: some days after the last rating.
 SNAPSHOT: Final = CLOSED + 5 * DAY
 EDITION: Final = "sample"
 MANIFEST: Final = "manifest.json"
+#: The folder of the streaming catalogues.
+STREAMING: Final = "streaming"
+_PARTS: Final = (EDITION, "imdb", STREAMING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ def read_manifest(folder: Path) -> SampleManifest | None:
 
 
 def write_sample(folder: Path, spec: SampleSpec) -> SampleManifest:
-    """Write ``folder/sample/*.csv``, ``folder/imdb/*.tsv.gz`` and ``folder/manifest.json``.
+    """Write ``folder/sample/*.csv``, ``folder/imdb/*.tsv.gz``, ``folder/streaming`` and ``folder/manifest.json``.
 
     A sample of the same spec and code version that is whole is left as it is. Else everything is written aside and
     renamed, the manifest last: a folder without a manifest is not a sample. Raises ``ValueError`` where the ratings
@@ -118,12 +122,12 @@ def write_sample(folder: Path, spec: SampleSpec) -> SampleManifest:
         return present
     aside = folder / ".partial"
     shutil.rmtree(aside, ignore_errors=True)
-    for part in (EDITION, "imdb"):
+    for part in _PARTS:
         (aside / part).mkdir(parents=True)
     manifest = _write_all(aside, spec)
     (aside / MANIFEST).write_text(json.dumps(manifest.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / MANIFEST).unlink(missing_ok=True)
-    for part in (EDITION, "imdb"):
+    for part in _PARTS:
         shutil.rmtree(folder / part, ignore_errors=True)
         (aside / part).rename(folder / part)
     (aside / MANIFEST).rename(folder / MANIFEST)
@@ -132,6 +136,10 @@ def write_sample(folder: Path, spec: SampleSpec) -> SampleManifest:
 
 
 def _home_of(file: str, folder: Path) -> Path:
+    if file in RATING_FILES:
+        return folder / STREAMING / "ratings"
+    if file in {name for name, *_ in CATALOGUES}:
+        return folder / STREAMING
     return folder / ("imdb" if file in DUMPS else EDITION)
 
 
@@ -183,6 +191,7 @@ def _write_all(folder: Path, spec: SampleSpec) -> SampleManifest:
         )
         files.append(file)
         broken.extend(rows)
+    files.extend(write_streaming(folder / STREAMING, catalogue, people, made, spec.seed))
     (folder / EDITION / "README.txt").write_text(_readme(spec), encoding="utf-8")
     return SampleManifest(spec, tuple(files), tuple(broken), catalogue.matching)
 
@@ -204,6 +213,7 @@ It contains {spec.ratings:,} ratings of {spec.movies:,} movies by {spec.users:,}
 {"A known handful of rows is broken; ../manifest.json lists them." if spec.broken else "No row is broken."}
 
 Files: ratings.csv, movies.csv, links.csv, tags.csv, genome-scores.csv, genome-tags.csv, as GroupLens describes them
-for its own releases; ../imdb has the seven files of IMDb's data sets in the same manner. IMDb numbers begin with tt9
+for its own releases; ../imdb has the seven files of IMDb's data sets in the same manner, ../streaming the catalogues
+of four platforms. IMDb numbers begin with tt9
 and nm9, where IMDb has none: their links lead nowhere. The data may be used for anything.
 """

@@ -178,10 +178,50 @@ IMDB_TABLES: tuple[RawTable, ...] = (
     ),
 )
 
+_SHOW = (
+    ("platform", "VARCHAR", "The platform: netflix, amazon, disney or hulu."),
+    ("show_id", "VARCHAR", "The platform's own id of the title."),
+    ("type", "VARCHAR", "Movie or TV Show."),
+    ("title", "VARCHAR", "The title as in the file."),
+    ("director", "VARCHAR", "Directors separated by commas."),
+    ("cast", "VARCHAR", "Cast separated by commas."),
+    ("country", "VARCHAR", "Countries of production separated by commas."),
+    ("date_added", "VARCHAR", "When the platform added it, like September 25, 2021."),
+    ("release_year", "INTEGER", "Year of release."),
+    ("rating", "VARCHAR", "Age rating; in some rows a duration that slipped here."),
+    ("duration", "VARCHAR", "Length, like 90 min or 2 Seasons."),
+    ("listed_in", "VARCHAR", "The platform's categories separated by commas."),
+    ("description", "VARCHAR", "What it is about."),
+)
+
+STREAMING_RATINGS = _table(
+    "streaming_ratings",
+    "One row a rating that a platform's user gave a title, repeated ones too; empty without files of ratings.",
+    ("userId", "INTEGER", "The user, the same in all files."),
+    ("rating", "DECIMAL(2,1)", "Stars: 0.5 to 5 in halves."),
+    ("timestamp", "BIGINT", "When the rating was given, seconds since 1970 UTC."),
+    ("movieId", "VARCHAR", "The title: the platform's first letter and its show_id."),
+    ("file", "VARCHAR", "Base name of the file that holds the row."),
+)
+
+#: The catalogues of four platforms, and the ratings of their titles.
+STREAMING_TABLES: tuple[RawTable, ...] = (
+    *(
+        _table(f"streaming_{name}_titles", f"One row a title of {spoken}; empty where its file is missing.", *_SHOW)
+        for name, spoken in (
+            ("netflix", "Netflix"),
+            ("amazon_prime", "Amazon Prime"),
+            ("disney_plus", "Disney Plus"),
+            ("hulu", "Hulu"),
+        )
+    ),
+    STREAMING_RATINGS,
+)
+
 QUARANTINE = _table(
     "quarantine",
     "One row a row of a file that could not be loaded.",
-    ("source", "VARCHAR", "movielens or imdb."),
+    ("source", "VARCHAR", "movielens, imdb or streaming."),
     ("table_name", "VARCHAR", "The raw table that lacks the row."),
     ("file", "VARCHAR", "Base name of the file."),
     ("line", "BIGINT", "Line in the uncompressed file, from 1; of a row over several lines, the first."),
@@ -191,11 +231,11 @@ QUARANTINE = _table(
 
 LOADS = _table(
     "loads",
-    "One row a raw table: what its last load read.",
+    "One row a raw table, and file of it: what its last load read.",
     ("table_name", "VARCHAR", "The raw table."),
     ("file", "VARCHAR", "Base name of the file; NULL where there is none."),
     ("file_rows", "BIGINT", "Data rows of the file."),
-    ("loaded_rows", "BIGINT", "Rows in the table."),
+    ("loaded_rows", "BIGINT", "Rows of the file in the table."),
     ("quarantined_rows", "BIGINT", "Rows in quarantine; with the loaded ones they are the file's."),
     ("sha256", "VARCHAR", "Digest of the file as it lies on disk."),
     ("snapshot_at", "TIMESTAMP", "The file's own time, UTC: of the gzip header, else when it was last changed."),
@@ -305,7 +345,7 @@ APP_TABLES: tuple[RawTable, ...] = (
 )
 
 #: Every raw table that is filled from a file, by name.
-TABLES: dict[str, RawTable] = {table.name: table for table in (*MOVIELENS_TABLES, *IMDB_TABLES)}
+TABLES: dict[str, RawTable] = {table.name: table for table in (*MOVIELENS_TABLES, *IMDB_TABLES, *STREAMING_TABLES)}
 
 
 def create_ledgers(con: duckdb.DuckDBPyConnection) -> None:

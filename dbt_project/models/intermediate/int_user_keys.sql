@@ -38,6 +38,12 @@ people_of_the_app as (
 
 ),
 
+streaming_ratings as (
+
+    select * from {{ ref('stg_streaming__ratings') }}
+
+),
+
 known as (
 
     {% if is_incremental() %}
@@ -74,6 +80,11 @@ ids as (
         source_id as user_id
     from people_of_the_app
     where source = 'app'
+    union
+    select
+        'streaming' as edition,
+        user_id
+    from streaming_ratings
 
 ),
 

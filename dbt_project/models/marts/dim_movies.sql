@@ -28,9 +28,11 @@ episodes as (
 
 ),
 
+-- Ratings of the film on a streaming platform score its streaming title, not the film of the catalogue.
 fct_ratings as (
 
     select * from {{ ref('fct_ratings') }}
+    where edition != 'streaming'
 
 ),
 

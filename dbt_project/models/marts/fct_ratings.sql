@@ -4,6 +4,24 @@ with ratings as (
 
 ),
 
+users as (
+
+    select * from {{ ref('int_user_keys') }}
+
+),
+
+streaming_ratings as (
+
+    select * from {{ ref('stg_streaming__ratings') }}
+
+),
+
+streaming_matches as (
+
+    select * from {{ ref('int_streaming_matches') }}
+
+),
+
 -- Only of a film with several movieIds can somebody have several ratings: no file may hold a user and movieId twice. So
 -- only those are grouped, and the others, nearly all, are taken as they come.
 merged_films as (
@@ -44,6 +62,20 @@ ordered as (
         + cast(rating * 10 as integer) as recency
     from ratings
     where movie_key in (select merged_films.movie_key from merged_films)
+    union all
+    -- The same film on two platforms is one film here, so all of these are grouped.
+    select
+        users.user_key,
+        streaming_matches.movie_key,
+        users.source as edition,
+        streaming_ratings.rating,
+        streaming_ratings.rated_at,
+        cast(epoch_us(streaming_ratings.rated_at) as hugeint) * 1000000000000
+        + cast(streaming_ratings.rating * 10 as integer) as recency
+    from streaming_ratings
+    inner join streaming_matches on streaming_ratings.title_id = streaming_matches.title_id
+    inner join users
+        on users.source = 'streaming' and cast(streaming_ratings.user_id as varchar) = users.source_id
 
 ),
 

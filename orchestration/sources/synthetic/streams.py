@@ -24,6 +24,7 @@ class Purpose(enum.IntEnum):
     IMDB = 12
     BROKEN = 13
     GENOME = 14
+    STREAMING = 15
 
 
 def stream(seed: int, purpose: Purpose, *parts: int) -> np.random.Generator:

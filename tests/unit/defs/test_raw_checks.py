@@ -10,9 +10,10 @@ import duckdb
 import pytest
 
 from models.datasets import EDITIONS
-from orchestration.defs import raw
+from orchestration.defs import raw, streaming
 from settings import PROJECT_ROOT, Settings
 from tests.unit.sources import editions
+from tests.unit.sources.catalogues import write_catalogues
 from tests.unit.sources.editions import write_dump
 
 DUMP = "title.ratings"
@@ -22,7 +23,13 @@ REAL_DATA = Path(os.environ.get("MARQUEE_TEST_DATA", PROJECT_ROOT.parent / "shar
 def materialize(settings: Settings, selection: dg.AssetSelection | None = None) -> dg.ExecuteInProcessResult:
     """The raw tables and their own checks, or a part of them, in a Dagster that keeps nothing."""
     return dg.materialize(
-        [raw.movielens_tables, *raw.imdb_tables, raw.columns_as_declared, raw.published_counts],
+        [
+            raw.movielens_tables,
+            *raw.imdb_tables,
+            streaming.streaming_tables,
+            raw.columns_as_declared,
+            raw.published_counts,
+        ],
         resources={"settings": settings},
         selection=selection,
     )
@@ -78,6 +85,30 @@ def test_a_table_that_lacks_a_declared_column_is_an_error(tmp_path: Path) -> Non
     lacking = checks(checked, "columns")["imdb_title_ratings"]
     assert (lacking.passed, lacking.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert lacking.metadata["missing_columns"].value == "numVotes"
+
+
+def test_streaming_catalogues_that_are_not_there_are_skipped_and_say_so(tmp_path: Path) -> None:
+    for folder, said in ((None, "MARQUEE_STREAMING_DIR is not set"), (tmp_path / "none", "none of netflix_titles.csv")):
+        settings = tiny(tmp_path).model_copy(update={"streaming_dir": folder})
+        made = materialize(settings).asset_materializations_for_node("streaming_tables")
+        assert len(made) == 5
+        for one in made:
+            assert one.metadata["dagster/row_count"].value == 0
+            assert one.metadata["state"].value.startswith(f"skipped: {said}")
+
+
+def test_a_folder_of_catalogues_is_loaded_and_a_missing_one_told(tmp_path: Path) -> None:
+    folder = write_catalogues(tmp_path / "streaming")
+    (folder / "hulu_titles.csv").unlink()
+    settings = tiny(tmp_path).model_copy(update={"streaming_dir": folder})
+    made = materialize(settings).asset_materializations_for_node("streaming_tables")
+    states = {
+        one.asset_key.path[-1]: (one.metadata["state"].value, one.metadata["dagster/row_count"].value) for one in made
+    }
+    assert states["streaming_netflix_titles"] == ("loaded", 2)
+    assert states["streaming_hulu_titles"] == (f"skipped: its file is not in {folder}", 0)
+    # One rating is of a title of the catalogue that is missing.
+    assert states["streaming_ratings"] == ("loaded", 3)
 
 
 @pytest.mark.real_data

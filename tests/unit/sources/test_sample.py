@@ -19,6 +19,7 @@ from orchestration.sources.locate import EditionFiles
 from orchestration.sources.movielens import ingest_movielens
 from orchestration.sources.report import Reason
 from orchestration.sources.sample import SNAPSHOT, SampleManifest, SampleSpec, read_manifest, write_sample
+from orchestration.sources.streaming import ingest_streaming
 from orchestration.sources.synthetic import imdb, taste
 
 SPEC = SampleSpec(users=150, movies=300, ratings=9_000, seed=7)
@@ -42,6 +43,7 @@ DUMPS = {
     "title.akas.tsv.gz": "titleId ordering title region language types attributes isOriginalTitle",
     "name.basics.tsv.gz": "nconst primaryName birthYear deathYear primaryProfession knownForTitles",
 }
+CATALOGUES = ("netflix_titles.csv", "amazon_prime_titles.csv", "disney_plus_titles.csv", "hulu_titles.csv")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -107,7 +109,7 @@ def test_another_seed_gives_other_bytes_in_every_file(tmp_path: Path, broken: tu
 
 def test_the_csv_files_are_written_as_grouplens_writes_them(broken: tuple[Path, SampleManifest]) -> None:
     files = contents(broken[0])
-    assert set(files) == {*CSVS, *DUMPS, "README.txt"}
+    assert set(files) == {*CSVS, *DUMPS, *CATALOGUES, "1.csv", "2.csv", "README.txt"}
     for name, header in CSVS.items():
         lines = files[name].split(b"\r\n")
         assert lines[0].decode() == header
@@ -160,7 +162,8 @@ def test_every_broken_row_is_where_the_manifest_says(broken: tuple[Path, SampleM
         lines = files[row.file].decode(errors="replace").split("\r\n" if row.file in CSVS else "\n")
         assert lines[row.line - 1] == row.text, row
     for file in manifest.files:
-        assert file.rows == files[file.file].count(b"\n") - 1
+        # A catalogue has rows over several lines.
+        assert file.rows == files[file.file].count(b"\r\n" if file.file in CATALOGUES else b"\n") - 1
         assert file.broken_rows == sum(row.file == file.file for row in manifest.broken)
     assert read_manifest(folder) == manifest
 
@@ -191,6 +194,34 @@ def test_ingest_sets_aside_exactly_the_broken_rows_for_the_reasons_of_the_manife
     assert [(f, n, r.partition(" in ")[0]) for f, n, r in found] == sorted(
         (row.file, row.line, row.reason.value) for row in manifest.broken
     )
+
+
+def test_the_catalogues_have_the_habits_of_the_real_ones_and_lose_no_row(
+    tmp_path: Path, broken: tuple[Path, SampleManifest]
+) -> None:
+    folder, manifest = broken
+    rows = {file.file: file.rows for file in manifest.files}
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as con:
+        reports = ingest_streaming(con, folder / "streaming")
+        assert {report.file: report.loaded_rows for report in reports} == {
+            name: rows[name] for name in (*CATALOGUES, "1.csv", "2.csv")
+        }
+        titles = " UNION ALL ".join(f"FROM raw.streaming_{name.removesuffix('.csv')}" for name in CATALOGUES)
+        for habit in (
+            "rating LIKE '% min' AND duration IS NULL",
+            "rating IS NULL",
+            "date_added LIKE ' %'",
+            "country LIKE ', %'",
+            "contains(description, chr(10))",
+            'contains("cast", chr(65533))',
+            "type = 'TV Show' AND duration LIKE '% Season%'",
+        ):
+            [(found,)] = con.execute(f"SELECT count(*) FROM ({titles}) WHERE {habit}").fetchall()
+            assert found > 0, habit
+        [(films,)] = con.execute(f"SELECT count(DISTINCT title) FROM ({titles}) WHERE type = 'Movie'").fetchall()
+        [(listings,)] = con.execute(f"SELECT count(*) FROM ({titles}) WHERE type = 'Movie'").fetchall()
+    # Some films are on several platforms.
+    assert films < listings
 
 
 def test_counts_are_those_asked_for(tables: dict[str, pl.DataFrame], clean: tuple[Path, SampleManifest]) -> None:
@@ -375,7 +406,12 @@ def test_a_damaged_or_different_sample_is_replaced_whole(tmp_path: Path) -> None
     larger = write_sample(tmp_path, dataclasses.replace(spec, ratings=320))
     assert contents(tmp_path)["ratings.csv"].count(b"\r\n") == 1 + 320 + 11
     assert read_manifest(tmp_path) == larger
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["imdb", "manifest.json", "sample"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "imdb",
+        "manifest.json",
+        "sample",
+        "streaming",
+    ]
 
 
 def test_more_ratings_than_fit_are_refused_and_leave_what_is_there(tmp_path: Path) -> None:
