@@ -602,6 +602,52 @@ _ANALYSTS = (
         (*not_null("title_id", "country"), unique("title_id", "country")),
         others=True,
     ),
+    Suite(
+        "marts.fct_movie_popularity",
+        _columns(
+            "movie_key BIGINT; month DATE; rating_count INTEGER; rating_mean DECIMAL(4,3); rating_count_before INTEGER;"
+            " trend DECIMAL(12,2)"
+        ),
+        (
+            *not_null("movie_key", "month", "rating_count", "rating_mean", "rating_count_before", "trend"),
+            unique("movie_key", "month"),
+            between("rating_count", 1),
+            between("rating_mean", 0.5, 5),
+            between("rating_count_before", 0),
+        ),
+        others=True,
+    ),
+    Suite(
+        "marts.fct_retention",
+        _columns(
+            "edition VARCHAR; cohort_month DATE; months_since INTEGER; cohort_users INTEGER; active_users INTEGER;"
+            " retention DOUBLE"
+        ),
+        (
+            *not_null("edition", "cohort_month", "months_since", "cohort_users", "active_users", "retention"),
+            unique("edition", "cohort_month", "months_since"),
+            between("months_since", 0),
+            not_before("cohort_users", "active_users"),
+            between("retention", 0, 1),
+        ),
+        others=True,
+    ),
+    Suite(
+        "marts.fct_user_sessions",
+        _columns(
+            "user_key BIGINT; session_number INTEGER; started_at TIMESTAMP; ended_at TIMESTAMP; rating_count INTEGER;"
+            " rating_mean DECIMAL(4,3)"
+        ),
+        (
+            *not_null("user_key", "session_number", "started_at", "ended_at", "rating_count", "rating_mean"),
+            unique("user_key", "session_number"),
+            between("session_number", 1),
+            between("rating_count", 1),
+            between("rating_mean", 0.5, 5),
+            not_before("ended_at", "started_at"),
+        ),
+        others=True,
+    ),
 )
 
 #: Every suite by its table, ``schema.name``.
