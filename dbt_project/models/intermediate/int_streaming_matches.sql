@@ -41,7 +41,7 @@ sought as (
         title_id,
         type,
         release_year,
-        list_transform(directors, lambda name: {{ title_key('name') }}) as directors,
+        [{{ title_key('name') }} for name in directors] as directors,
         case when duration_type = 'min' then duration end as minutes,
         unnest(list_distinct([
             {{ title_key('title') }},

@@ -71,7 +71,7 @@ final as (
         source_duration,
         source_listed_in,
         source_description,
-        list_filter([
+        [rule for rule in [
             'id made of platform and show_id',
             case when all_text != lower(all_text) then 'text lower-cased' end,
             case when date_added is not null then 'date made iso' end,
@@ -87,7 +87,7 @@ final as (
             case when is_slipped then 'slipped rating became g' end,
             case when contains(all_text, chr(65533)) then 'lost character taken out' end,
             case when contains(all_text, chr(10)) then 'line end within a field made a blank' end
-        ], lambda rule: rule is not null) as rules
+        ] if rule is not null] as rules
     from placed
 
 )
