@@ -22,14 +22,15 @@ streaming_matches as (
 
 ),
 
--- Only of a film with several movieIds can somebody have several ratings: no file may hold a user and movieId twice. So
--- only those are grouped, and the others, nearly all, are taken as they come.
+-- Only of a film with several movieIds, or one that is rated in the file and in the app, can somebody have several
+-- ratings: no file may hold a user and movieId twice, nor the app a person and film. So only those are grouped, and the
+-- others, nearly all, are taken as they come.
 merged_films as (
 
     select movie_key
     from ratings
     group by movie_key
-    having min(movie_id) != max(movie_id)
+    having min(movie_id) != max(movie_id) or min(edition) != max(edition)
 
 ),
 
@@ -84,7 +85,7 @@ latest as (
     select
         user_key,
         movie_key,
-        min(edition) as edition,
+        arg_max(edition, recency) as edition,
         arg_max(rating, recency) as rating,
         max(rated_at) as rated_at,
         cast(count(*) as integer) as times_rated
