@@ -1,18 +1,25 @@
 with ratings as (
 
-    select distinct
-        edition,
-        user_key,
-        cast(date_trunc('month', rated_at) as date) as month
-    from {{ ref('fct_ratings') }}
+    select * from {{ ref('fct_ratings') }}
 
 ),
 
+months as (
+
+    select distinct
+        user_key,
+        cast(date_trunc('month', rated_at) as date) as month
+    from ratings
+
+),
+
+-- Who is of the edition and rates in the app later has come back, and is no newcomer there.
 firsts as (
 
     select
         user_key,
-        min(month) as cohort_month
+        arg_min(edition, rated_at) as edition,
+        cast(date_trunc('month', min(rated_at)) as date) as cohort_month
     from ratings
     group by user_key
 
@@ -21,13 +28,13 @@ firsts as (
 cohorts as (
 
     select
-        ratings.edition,
+        firsts.edition,
         firsts.cohort_month,
-        date_diff('month', firsts.cohort_month, ratings.month) as months_since,
+        date_diff('month', firsts.cohort_month, months.month) as months_since,
         count(*) as active_users
-    from ratings
-    inner join firsts on ratings.user_key = firsts.user_key
-    group by ratings.edition, firsts.cohort_month, months_since
+    from months
+    inner join firsts on months.user_key = firsts.user_key
+    group by firsts.edition, firsts.cohort_month, months_since
 
 ),
 
