@@ -364,7 +364,9 @@ def test_every_column_of_every_model_can_be_traced(warehouse: Warehouse, first: 
     compiled = warehouse.path.parent / "target" / "compiled" / "marquee" / "models"
     with duckdb.connect(warehouse.path, read_only=True) as con:
         schema = warehouse_schema(con)
-    found = {path.stem: column_lineage(path.read_text(), schema) for path in compiled.rglob("*.sql")}
+    # A folder that is called like a .yml holds the tests of models, and what unit tests give for a model by its name.
+    models = [path for path in compiled.rglob("*.sql") if path.parent.suffix != ".yml"]
+    found = {path.stem: column_lineage(path.read_text(), schema) for path in models}
     assert set(first) <= set(found)
     assert all(found.values())
     assert ("intermediate.int_catalogue_titles", "genres") in found["dim_movies"]["genres"]
