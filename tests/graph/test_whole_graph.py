@@ -276,7 +276,7 @@ def test_a_changed_dump_rebuilds_its_cone_and_spares_the_rest(graph_home: GraphH
         "bento",
     }
     assert [file.stat().st_mtime_ns for file in fitted] == trained
-    assert "changed upstream: imdb_title_ratings; as before: 8 of 9 files" in update.story
+    assert "changed upstream: imdb_title_ratings; as before: 9 of 10 files" in update.story
     assert "candidates/neumf" in update.story.split("\nspared: ")[1]
     assert "Nothing has changed" in again.story
 
