@@ -552,9 +552,9 @@ def _without_who_is_forgotten(
 
     The champion's recipe, or the same one under the present code, where it is among the figures; else the best of them.
     """
-    own = () if champion is None else (champion.label, champion.heir)
+    own = [] if champion is None else [label for label in (champion.label, champion.heir) if label in figures]
     best = max(figures, key=lambda label: float(np.nanmean(figures[label].ndcg)))
-    recipe = next((label for label in own if label in figures), best)
+    recipe = next((label for label in own if label is not None), best)
     reason = (
         "the served weights know somebody who asked to be forgotten, so that they are replaced whatever the figures"
     )
