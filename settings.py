@@ -104,10 +104,9 @@ class Settings(BaseSettings):
     neumf_features: bool = Field(
         default=True, description="Feed the feature service to NeuMF's MLP; off is the paper's baseline."
     )
-    recipes: Annotated[tuple[str, ...] | None, NoDecode] = Field(
-        default=None,
-        description="Recipes that compete beside popularity, EASE and iALS, separated by commas; may be empty."
-        " Without it the flagship and NeuMF; for the sample, which proves plumbing and never quality, NeuMF alone.",
+    recipes: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("neumf",),
+        description="Recipes that compete beside popularity, EASE and iALS, separated by commas; may be empty.",
     )
     gate_min_users: int = Field(
         default=200,
@@ -193,8 +192,6 @@ class Settings(BaseSettings):
     @field_validator("recipes", mode="before")
     @classmethod
     def _known_recipes(cls, value: object) -> object:
-        if value is None:
-            return None
         listed = value.split(",") if isinstance(value, str) else value
         if not isinstance(listed, list | tuple):
             raise ValueError("a list of recipes, separated by commas, is wanted")
@@ -207,8 +204,7 @@ class Settings(BaseSettings):
     @property
     def candidates(self) -> tuple[str, ...]:
         """Every recipe that competes, the bars first."""
-        usual = ("neumf",) if self.movielens == "sample" else ("flagship", "neumf")
-        return (*BARS, *(usual if self.recipes is None else self.recipes))
+        return (*BARS, *self.recipes)
 
     @field_validator("cors_origins", mode="before")
     @classmethod

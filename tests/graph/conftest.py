@@ -20,8 +20,6 @@ from settings import PROJECT_ROOT, Settings
 TINY = {
     "MARQUEE_MOVIELENS": "ml-latest-small",
     "MARQUEE_NEUMF_EPOCHS": "4",
-    # The flagship takes half a minute a fit whatever the size; `make run` on real editions has it.
-    "MARQUEE_RECIPES": "neumf",
 }
 SPEC = SampleSpec(users=150, movies=200, ratings=8_000, seed=42)
 
