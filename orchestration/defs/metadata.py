@@ -38,18 +38,26 @@ def column_schema(
     )
 
 
+#: Columns that say whose row it is.
+_OF_PEOPLE = {"userId", "user_id", "user_key", "source_id", "subject_key"}
+
+
 def table_metadata(
     con: duckdb.DuckDBPyConnection, relation: str, *, descriptions: Mapping[str, str] | None = None
 ) -> tuple[TableVersion, dict[str, Any]]:
-    """The version of a table and its metadata for an asset's materialization."""
+    """The version of a table and its metadata for an asset's materialization.
+
+    The first rows are shown unless they are of people: the event log keeps them, and outlives who asks to be forgotten.
+    """
     version = table_version(con, relation)
-    preview = con.sql(f"SELECT * FROM {quote(relation)} LIMIT 5").pl()
+    rows = con.sql(f"SELECT * FROM {quote(relation)} LIMIT 5").pl()
+    preview = {} if _OF_PEOPLE & set(rows.columns) else {"preview": dg.MetadataValue.md(charts.markdown_table(rows))}
     return version, {
         "dagster/row_count": version.rows,
         "dagster/column_schema": column_schema(con, relation, descriptions),
         "dagster/table_name": relation,
         "content_version": version.digest,
-        "preview": dg.MetadataValue.md(charts.markdown_table(preview)),
+        **preview,
     }
 
 
