@@ -39,7 +39,7 @@ def column_schema(
 
 
 #: Columns that say whose row it is.
-_OF_PEOPLE = {"userId", "user_id", "user_key", "source_id", "subject_key"}
+_OF_PEOPLE = {"userId", "user_id", "user_key", "source_id", "subject"}
 
 
 def table_metadata(
