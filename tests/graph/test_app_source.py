@@ -160,7 +160,8 @@ def _values(folder: Path, number: int) -> set[str]:
             for column in frame.select(pl.selectors.integer() | pl.selectors.string()).columns:
                 if (frame[column].cast(pl.String) == str(number)).any():
                     places.add(f"{path.name}: {column}")
-        elif path.suffix == ".db":
+        # Feast's registry is called a .db and is none: `_found` has read it.
+        elif path.suffix == ".db" and path.read_bytes().startswith(b"SQLite format 3"):
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as con:
                 for (table,) in con.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
                     for column in [row[1] for row in con.execute(f'PRAGMA table_info("{table}")').fetchall()]:
