@@ -28,7 +28,8 @@ def run_measured(command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, 
     """Run a command with its output going to ``log`` and measure it.
 
     The peak is the largest sum seen over the process's session, shared pages counted once a process, and at least the
-    peak that the kernel kept of the largest process. Raises ``RuntimeError`` with the log's end when it fails.
+    high-water mark of the largest process at the last look. (``ru_maxrss`` will not do: a process starts with that of
+    its parent, which has generated the input.) Raises ``RuntimeError`` with the log's end when it fails.
     """
     started = time.monotonic()
     with log.open("ab") as out:
@@ -53,18 +54,26 @@ def run_measured(command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, 
     if process.returncode != 0:
         end = log.read_text(errors="replace").splitlines()[-30:]
         raise RuntimeError(f"{' '.join(map(str, command))} ended with {process.returncode}:\n" + "\n".join(end))
-    return Cost(wall, usage.ru_utime + usage.ru_stime, max(peak, usage.ru_maxrss * 1024))
+    return Cost(wall, usage.ru_utime + usage.ru_stime, peak)
 
 
 def session_memory(session: int) -> int:
-    """Resident bytes of all processes of a session, summed; 0 where there is no ``/proc``."""
-    total = 0
+    """Resident bytes of all processes of a session, summed, or the most that one of them ever had; 0 without ``/proc``."""
+    total = highest = 0
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             # The command, in brackets, may hold spaces; the session is the fourth field after it.
             if int((entry / "stat").read_text().rpartition(")")[2].split()[3]) == session:
                 total += int((entry / "statm").read_text().split()[1]) * _PAGE
+                highest = max(highest, _high_water(entry))
         except (OSError, IndexError):
             # Gone between the listing and the look.
             continue
-    return total
+    return max(total, highest)
+
+
+def _high_water(process: Path) -> int:
+    for line in (process / "status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -14,8 +14,9 @@ from typing import BinaryIO
 
 from orchestration.sources.report import SourceError
 
-#: Small enough that a piece, inflated, is still in the processor's cache when it is looked at.
-_CHUNK = 1 << 18
+#: Small enough that a piece, inflated, is still in the processor's cache when it is looked at, and that what numpy makes
+#: of it comes from the heap: memory asked of the kernel for each piece takes twice the time of the work.
+_CHUNK = 1 << 16
 _GZIP_MAGIC = b"\x1f\x8b"
 _BOM = codecs.BOM_UTF8
 
@@ -103,8 +104,9 @@ def inspect_file(path: Path, encoding: str) -> FileFacts:
                 lines += chunk.count(b"\n")
                 # Nearly all files have no carriage return at all, and to see that is fifty times faster than to count.
                 if last.endswith(b"\r") or b"\r" in chunk:
-                    returns += (last[-1:] + chunk).count(b"\r\n")
-                    regular = regular and _is_regular(last + chunk)
+                    found, plain = _returns(last, chunk)
+                    returns += found
+                    regular = regular and plain
                 else:
                     regular = regular and _is_regular_without_returns(last[-1:], chunk)
                 quotes = quotes or b'"' in chunk
@@ -229,20 +231,27 @@ def _plain_chunks(handle: BinaryIO, path: Path, digest: hashlib._Hash, compresse
         raise SourceError(f"{path} is cut off: the gzip has no end. Delete it and get it again.")
 
 
-def _is_regular(block: bytes) -> bool:
-    """Whether a block, with the two bytes before it, has only line ends that DuckDB takes as we do."""
-    if block.endswith(b"\r"):
-        block = block[:-1]
-    return (
-        LINE_SEPARATOR[0].encode() not in block
-        and b"\n\n" not in block
-        and b"\n\r" not in block
-        and block.count(b"\r") == block.count(b"\r\n")
-    )
+def _returns(before: bytes, chunk: bytes) -> tuple[int, bool]:
+    """Line ends with a carriage return that end in ``chunk``, and whether DuckDB takes all of its line ends as we do.
+
+    ``before`` is the two bytes before the chunk, or the one line feed that stands for a file's start. By numpy, for
+    ``bytes.count`` starts anew at each of the returns, and a file of them has one a line.
+    """
+    import numpy as np
+
+    block = before + chunk
+    codes = np.frombuffer(block, dtype=np.uint8)
+    is_return, is_feed = codes == ord("\r"), codes == ord("\n")
+    ends = is_return[:-1] & is_feed[1:]
+    found = int(np.count_nonzero(ends[len(before) - 1 :]))
+    # A return at the very end says nothing yet: its feed may begin the next chunk.
+    bare = np.count_nonzero(is_return[:-1]) != np.count_nonzero(ends)
+    blank = (is_feed[:-1] & is_feed[1:]).any() or (is_feed[:-2] & is_return[1:-1]).any()
+    return found, not (bare or blank or LINE_SEPARATOR[0].encode() in block)
 
 
 def _is_regular_without_returns(before: bytes, chunk: bytes) -> bool:
-    """``_is_regular`` of a chunk without carriage returns, after one byte that is none either."""
+    """``_returns`` of a chunk without carriage returns, after one byte that is none either: whether it is plain."""
     blank = before == b"\n" and chunk.startswith(b"\n")
     return not blank and LINE_SEPARATOR[0].encode() not in chunk and b"\n\n" not in chunk
 

@@ -117,6 +117,15 @@ def test_the_peak_counts_a_process_and_its_children_together(tmp_path: Path) -> 
     assert cost.wall_s > 1.5
 
 
+def test_the_peak_is_not_that_of_who_started_the_process(tmp_path: Path) -> None:
+    held = b"x" * 400_000_000
+    cost = run_measured(
+        [sys.executable, "-c", "import time; time.sleep(0.5)"], cwd=PROJECT_ROOT, env={}, log=tmp_path / "log"
+    )
+    assert len(held) == 400_000_000
+    assert 0 < cost.peak_bytes < 200e6
+
+
 def test_a_command_that_fails_is_reported_with_the_end_of_its_output(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="the disk is gone"):
         run_measured(
