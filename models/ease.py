@@ -119,13 +119,13 @@ def ease_weights(x: csr_array, l2: float) -> NDArray[np.float32]:
         p *= np.float32(-1.0)
         p[np.diag_indices(n_items)] += 1.0
     else:
-        p = _inverse(_gram(x), l2)
+        p = _inverse(gram(x), l2)
     p /= -np.diag(p).copy()
     p[np.diag_indices(n_items)] = 0.0
     return np.asarray(p, dtype=np.float32)
 
 
-def _gram(x: csr_array) -> NDArray[np.float32]:
+def gram(x: csr_array) -> NDArray[np.float32]:
     """XᵀX in full; a part at a time, for the sparse product of all is thrice as large."""
     by_item = csr_array(x.T.tocsr())
     n_items = x.shape[1]

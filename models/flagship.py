@@ -1,8 +1,9 @@
 """The flagship: an inductive recommender of two stages, whose user is the history and nothing else.
 
-First stage, one pass over all items by five parts: what goes with the history, with its newer entries, what comes next
-after them (all linear, in closed form), and a neural encoder over items, stars and time. Second stage: a small network
-that ranks by what the parts, the items' popularity and the features say. ADR 20 says what was tried.
+First stage, one pass over all items by six parts: what goes with the history, with its newer entries, what comes next
+after them (all linear, in closed form), a neural encoder over items, stars and time, and what many watch, lifted by the
+entries that there are, which stands for the others while these are few. Second stage: a small network that ranks by what
+the parts, the items' popularity and the features say. ADR 20 says what was tried.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 
 from models.als import Ials, IalsConfig
+from models.company import Company, company
 from models.ease import ease_memory
 from models.features import ItemsAsOf, Standardizer, TrainingFeatures
 from models.history_encoder import EncoderConfig, HistoryEncoder, Words, train
 from models.interactions import Interactions
 from models.item_content import DECADE, GENRE, TAG, ItemContent
 from models.linear_parts import ItemWeights, comes_next, goes_with
+from models.metrics import list_hits, list_ndcg
 from models.neumf import torch_threads
 from models.ranker import Ranker, RankerConfig, ranker_arrays, restored_ranker, train_ranker
 from models.recommender import (
@@ -41,6 +44,15 @@ from models.timelines import Pasts, Timelines
 _KINDS = (GENRE, DECADE, TAG)
 #: Lists that the ranker learns from at most, and what is in each: the best by the plain blend, and some of the others.
 _LISTS, _BEST, _OTHERS = 20_000, 200, 200
+#: Share of the users that the first stage does not know while the ranker learns, and the entries that it is then told
+#: of them: how far each part can be believed of somebody who is new.
+_NEWCOMERS, _TOLD = 0.1, (1, 2, 4, 8)
+#: So many entries beside the first, and a history is a third as short; 0: none is short. The newcomers decide, as many
+#: of their lists as this.
+_WIDTHS, _WIDTH_LISTS = (0.0, 2.0, 4.0, 8.0, 16.0), 2_000
+#: Weight of each part in the plain blend: the sum of five is then about as sharp as what is learnt in the end. And of
+#: the last one where nothing is known of a user: as much as of the others together.
+_PART, _COMPANY = 0.3, 1.5
 #: Users whose scores are held at a time while the ranker's lists are made.
 _USERS = 128
 #: A deviation below this is rounding.
@@ -68,6 +80,9 @@ class FlagshipConfig:
     #: The factors of ``any``, which sees neither order nor time, have iALS beside them: its weights.
     latent_regularization: float = 0.03
     latent_unobserved: float = 0.1
+    #: Of what people who met an item also met: users that the shares stand for at first, and the weight of the lifts.
+    company_shrink: float = 200.0
+    company_strength: float = 0.5
     factors: int = 64
     hidden: int = 256
     dropout: float = 0.3
@@ -114,6 +129,7 @@ class FirstStage:
 
     together: ItemWeights
     following: ItemWeights | None
+    company: Company | None
     latent: Ials | None
     encoders: tuple[HistoryEncoder, ...]
     vectors: tuple[tuple[torch.Tensor, torch.Tensor], ...]
@@ -123,7 +139,11 @@ class FirstStage:
     def names(self) -> tuple[str, ...]:
         """What the columns of :meth:`scores` are."""
         ordered = ("recent", "next", "newest") if self.following else ()
-        return ("together", *ordered, *(("latent",) if self.latent else ()), "encoder")
+        return ("together", *ordered, *(("latent",) if self.latent else ()), "encoder", *self._last)
+
+    @property
+    def _last(self) -> tuple[str, ...]:
+        return ("company",) if self.company else ()
 
     def scores(
         self, pasts: Pasts, config: FlagshipConfig, wanted: NDArray[np.int64] | None = None
@@ -150,6 +170,8 @@ class FirstStage:
             for encoder, (given, asked) in zip(self.encoders, self.vectors, strict=True)
         ]
         parts.append(np.asarray(np.mean(logits, axis=0), dtype=np.float32))
+        if self.company is not None:
+            parts.append(self.company.score(pasts, wanted))
         return np.stack(parts, axis=-1)
 
 
@@ -183,6 +205,7 @@ class Flagship(Recommender):
         self._stage: FirstStage | None = None
         self._ranker: Ranker | None = None
         self._words: csr_array | None = None
+        self._width = 0.0
         self._scaling: tuple[Standardizer, Standardizer] | None = None
 
     @property
@@ -215,16 +238,19 @@ class Flagship(Recommender):
 
         with torch_threads(config.threads):
             timelines = Timelines(interactions, seed=seed)
-            held = self._held(timelines, seed)
-            kept = np.ones(len(interactions), dtype=bool)
+            held, newcomers = self._held(timelines, seed), self._newcomers(timelines, seed)
+            held = held[~newcomers[timelines.users[held]]]
+            kept = ~newcomers[interactions.users]
             kept[timelines.order[held]] = False
             inner = interactions.take(kept) if kept.any() else interactions
-            self._ranker = None
+            self._ranker, self._width = None, 0.0
             if len(held):
                 self._stage = self._first_stage("held", inner, seed, watcher)
-                lists = self._lists(timelines, held, useful, seed)
+                if self._in_order:
+                    self._width = self._best_width(timelines, newcomers, seed)
+                lists = self._lists(timelines, held, newcomers, useful, seed)
                 self._ranker, self.ranker_curve = train_ranker(
-                    *lists, config.ranker, parts=len(self._stage.names), seed=seed
+                    *lists, config.ranker, start=self._plain(lists[0].shape[-1]), damped=self._in_order, seed=seed
                 )
             self._stage = self._first_stage("whole", interactions, seed, watcher)
 
@@ -246,8 +272,16 @@ class Flagship(Recommender):
                 max_rows=config.next_rows,
                 seed=seed,
             )
-        latent = None
-        if not self._in_order:
+        beside = latent = None
+        if self._in_order:
+            beside = company(
+                interactions,
+                shrink=config.company_shrink,
+                strength=config.company_strength,
+                max_items=config.max_items,
+                seed=seed,
+            )
+        else:
             latent = Ials(self.config.latent).fit(interactions, seed=seed)
         trained = [
             train(
@@ -267,7 +301,7 @@ class Flagship(Recommender):
             {"epoch": float(epoch), "loss": float(np.mean(losses))}
             for epoch, losses in enumerate(zip(*(losses for _, losses in trained), strict=True), start=1)
         ]
-        return FirstStage(together, following, latent, encoders, _vectors(encoders), _popularity(interactions))
+        return FirstStage(together, following, beside, latent, encoders, _vectors(encoders), _popularity(interactions))
 
     def _held(self, timelines: Timelines, seed: int) -> NDArray[np.int64]:
         """The rows, in the timelines' order, that the ranker learns from: the last of each user, or a random fifth."""
@@ -283,48 +317,104 @@ class Flagship(Recommender):
         held: NDArray[np.int64] = rows[left <= np.minimum(self.config.held_rows, most)]
         return held
 
+    def _newcomers(self, timelines: Timelines, seed: int) -> NDArray[np.bool_]:
+        """bool[n_users]: whom the first stage does not know at all while the ranker learns; none without an order."""
+        lots = np.random.default_rng([seed, 1]).random(len(timelines.starts) - 1)
+        return (lots < _NEWCOMERS) & self._in_order
+
+    def _told(
+        self, timelines: Timelines, newcomers: NDArray[np.bool_], at_most: int, generator: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of newcomers of whom little is told, int64[Q] twice: the row before which to look, and where they end.
+
+        All that follows is to be found.
+        """
+        told = np.array(_TOLD)[:, None]
+        users = np.flatnonzero(newcomers)
+        first, stop = timelines.starts[users], timelines.starts[users + 1]
+        long_enough = stop - first >= 2 * told
+        rows, stops = (first + told)[long_enough], np.broadcast_to(stop, long_enough.shape)[long_enough]
+        if len(rows) > at_most:
+            chosen = np.sort(generator.choice(len(rows), at_most, replace=False))
+            rows, stops = rows[chosen], stops[chosen]
+        return rows, stops
+
+    def _best_width(self, timelines: Timelines, newcomers: NDArray[np.bool_], seed: int) -> float:
+        """How long a history is short, of ``_WIDTHS``: what gives the plain blend's newcomers the best NDCG@10."""
+        asked, stops = self._told(timelines, newcomers, _WIDTH_LISTS, np.random.default_rng(seed))
+        found = np.zeros(len(_WIDTHS))
+        k = min(10, self.n_items)
+        for start in range(0, len(asked), _USERS):
+            block = asked[start : start + _USERS]
+            pasts = timelines.before(block)
+            of, targets = _targets(timelines, block, stops[start : start + _USERS])
+            wanted = csr_array((np.ones(len(of)), (of, targets)), shape=(len(block), self.n_items))
+            scaled = self._scaled_scores(pasts)
+            for place, width in enumerate(_WIDTHS):
+                order = self._blend(scaled, pasts, width)
+                order[pasts.rows, pasts.items] = -np.inf
+                lists = np.argsort(-order, axis=1, kind="stable")[:, :k]
+                found[place] += list_ndcg(list_hits(lists, wanted), np.diff(wanted.indptr), k).sum()
+        return _WIDTHS[int(found.argmax())]
+
     def _lists(
-        self, timelines: Timelines, held: NDArray[np.int64], features: TrainingFeatures | None, seed: int
+        self,
+        timelines: Timelines,
+        held: NDArray[np.int64],
+        newcomers: NDArray[np.bool_],
+        features: TrainingFeatures | None,
+        seed: int,
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
         """What :func:`train_ranker` takes: inputs float32[Q, C, F], relevant bool[Q, C], offsets float32[Q, C]."""
         generator = np.random.default_rng(seed)
         kept = np.ones(len(timelines), dtype=bool)
         kept[held] = False
-        asked = held if self._in_order else np.unique(timelines.users[held])
-        if len(asked) > _LISTS:
-            asked = np.sort(generator.choice(asked, _LISTS, replace=False))
+        if self._in_order:
+            if len(held) > _LISTS:
+                held = np.sort(generator.choice(held, _LISTS, replace=False))
+            rows, ends = self._told(timelines, newcomers, _LISTS, generator)
+            # Of a held row only itself is to be found.
+            asked, stops = np.concatenate([held, rows]), np.concatenate([held + 1, ends])
+        else:
+            asked = np.unique(timelines.users[held])
+            if len(asked) > _LISTS:
+                asked = np.sort(generator.choice(asked, _LISTS, replace=False))
         parts = []
         for start in range(0, len(asked), _USERS):
             block = asked[start : start + _USERS]
             if self._in_order:
-                pasts, of, targets = timelines.before(block), np.arange(len(block)), timelines.items[block]
+                pasts = timelines.before(block)
+                of, targets = _targets(timelines, block, stops[start : start + _USERS])
             else:
                 pasts, rest = timelines.subsets(block, kept)
                 of, targets = rest.rows, rest.items
+            scaled = self._scaled_scores(pasts)
+            chosen, relevant, offsets = self._candidates(scaled, pasts, of, targets, generator)
             values = None
             if features is not None:
-                rows = timelines.order[block]
-                times = timelines.times[block]
-                items = ItemsAsOf(features.item_histories, times, self.n_items)
-                values = (features.user_values[rows], items)
-            inputs = self._inputs(pasts, values)
-            parts.append(self._candidates(inputs, pasts, of, targets, generator))
+                # Looked up for the chosen alone: for all items it took longer than everything else together.
+                items = ItemsAsOf(features.item_histories, timelines.times[block], self.n_items)
+                values = (features.user_values[timelines.order[block]], items)
+            of_chosen = np.take_along_axis(scaled, chosen[..., None], axis=1)
+            parts.append((self._beside(of_chosen, pasts, values, chosen), relevant, offsets))
         inputs, relevant, offsets = (np.concatenate(column) for column in zip(*parts, strict=True))
         return inputs, relevant, offsets
 
     def _candidates(
         self,
-        inputs: NDArray[np.float32],
+        scaled: NDArray[np.float32],
         pasts: Pasts,
         of: NDArray[np.int64],
         targets: NDArray[np.int64],
         generator: np.random.Generator,
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
-        """The targets, the best others by the plain blend, and some drawn from the rest, of each list."""
-        stage = self._fitted()
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.float32]]:
+        """The targets, the best others by the plain blend, and some drawn from the rest, of each list.
+
+        Items int64[Q, C], which are targets bool[Q, C], and offsets float32[Q, C] as of :func:`train_ranker`.
+        """
         size = min(self.n_items, _BEST + _OTHERS)
         best = min(size, _BEST)
-        order = inputs[..., : len(stage.names)].sum(axis=-1)
+        order = self._blend(scaled, pasts)
         order[pasts.rows, pasts.items] = -np.inf
         wanted = np.zeros(order.shape, dtype=bool)
         wanted[of, targets] = True
@@ -339,13 +429,16 @@ class Flagship(Recommender):
         drawn = lots[rows, chosen] <= 1.0
         shares = np.log(np.maximum(rest, 1) / np.maximum(np.minimum(rest, size - best), 1))
         offsets = np.where(drawn, shares, 0.0) + np.where(np.isneginf(order[rows, chosen]), -np.inf, 0.0)
-        return inputs[rows, chosen], wanted[rows, chosen], offsets.astype(np.float32)
+        return chosen, wanted[rows, chosen], offsets.astype(np.float32)
 
     def _inputs(self, pasts: Pasts, values: tuple[NDArray[np.float32] | None, Any] | None) -> NDArray[np.float32]:
         """float32[B, n_items, F]: parts, popularity, length of the history, and the scaled features of both sides."""
-        stage = self._fitted()
-        scores = stage.scores(pasts, self.config)
-        return self._beside(Moments.of(scores).scaled(scores), pasts, values)
+        return self._beside(self._scaled_scores(pasts), pasts, values)
+
+    def _scaled_scores(self, pasts: Pasts) -> NDArray[np.float32]:
+        """float32[B, n_items, parts]: the parts' scores, each with mean 0 and deviation 1 over a user's items."""
+        scores = self._fitted().scores(pasts, self.config)
+        return Moments.of(scores).scaled(scores)
 
     def _beside(
         self,
@@ -354,35 +447,42 @@ class Flagship(Recommender):
         values: tuple[NDArray[np.float32] | None, Any] | None,
         wanted: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
-        """The scaled parts float32[B, n_items, parts] with the other inputs, of all items or of the wanted ones."""
+        """The scaled parts float32[B, C, parts] with the other inputs.
+
+        They are those of all items, or of the ``wanted`` ones: int64[C], or int64[B, C] where each user has others.
+        """
         shape = scaled.shape[:2]
         popularity = self._fitted().popularity
+        crowd = np.broadcast_to(popularity if wanted is None else popularity[wanted], (*shape, popularity.shape[1]))
         length = (np.log1p(pasts.lengths) - 4.0).astype(np.float32)
-        columns = [
-            scaled,
-            np.broadcast_to(popularity if wanted is None else popularity[wanted], (*shape, popularity.shape[1])),
-            np.broadcast_to(length[:, None, None], (*shape, 1)),
-        ]
+        columns = [scaled, crowd, np.broadcast_to(length[:, None, None], (*shape, 1))]
+        if self._in_order:
+            # Of a short history another part is worth believing, and the more so the shorter it is.
+            short = _shortness(pasts, self._width)
+            columns = [(1 - short) * scaled, (1 - short) * crowd, columns[2], short * scaled]
         if self._scaling is not None:
             users, items = values if values is not None else (None, None)
-            features = self._scaled((len(pasts), self.n_items), users, items)
-            columns += features if wanted is None else [column[:, wanted] for column in features]
+            columns += self._scaled(shape, users, items, np.arange(self.n_items) if wanted is None else wanted)
+        if self._in_order:
+            # The ranker's last input is how little it may change: the lists of the short ones are few.
+            columns.append(np.broadcast_to(short, (*shape, 1)))
         return np.concatenate(columns, axis=-1, dtype=np.float32)
 
     def _scaled(
-        self, shape: tuple[int, int], users: NDArray[np.float32] | None, items: Any
+        self, shape: tuple[int, ...], users: NDArray[np.float32] | None, items: Any, wanted: NDArray[np.int64]
     ) -> list[NDArray[np.float32]]:
-        """The features of both sides as columns of the inputs; what a batch does not bring is unknown."""
+        """The features of the users and of the ``wanted`` items as columns; what a batch does not bring is unknown."""
         if self._scaling is None:
             return []
         of_users, of_items = self._scaling
         known = np.full((shape[0], len(of_users.mean)), np.nan, np.float32) if users is None else users
         if isinstance(items, ItemsAsOf):
-            every = np.arange(self.n_items)[None, :]
-            tables = [history.as_of(every, items.times[:, None]) for history in items.histories]
+            keys = np.broadcast_to(wanted, shape)
+            tables = [history.as_of(keys, items.times[:, None]) for history in items.histories]
             facts = np.concatenate([np.empty((*shape, 0), np.float32), *tables], axis=-1)
         else:
-            facts = np.full((self.n_items, len(of_items.mean)), np.nan, np.float32) if items is None else items
+            every = np.full((self.n_items, len(of_items.mean)), np.nan, np.float32) if items is None else items
+            facts = every[wanted]
         scaled = of_items.transform(facts)
         return [
             np.broadcast_to(scaled, (*shape, scaled.shape[-1])),
@@ -416,8 +516,28 @@ class Flagship(Recommender):
     def _total(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """The ranker's scores float32[B, n]; the plain blend of the parts where there was nothing to train it on."""
         if self._ranker is None:
-            return np.asarray(inputs[..., : len(self._fitted().names)].sum(axis=-1), dtype=np.float32)
+            return np.asarray(inputs @ self._plain(inputs.shape[-1]), dtype=np.float32)
         return self._ranker.score(inputs)
+
+    def _plain(self, width: int) -> NDArray[np.float32]:
+        """float32[width]: the blend of the inputs that needs no data to be sensible, see :meth:`_blend`."""
+        weights = np.zeros(width, dtype=np.float32)
+        parts = len(self._fitted().names)
+        weights[:parts] = _PART
+        if self._in_order:
+            weights[parts - 1] = 0.0
+            # The last columns are the parts of a short history.
+            short = parts + self._fitted().popularity.shape[1] + 1
+            weights[short + parts - 1] = _COMPANY
+        return weights
+
+    def _blend(self, scaled: NDArray[np.float32], pasts: Pasts, width: float | None = None) -> NDArray[np.float32]:
+        """float32[B, n_items]: all parts alike, giving way to what many watch the less is known of a user."""
+        if not self._in_order:
+            return np.asarray(_PART * scaled.sum(axis=-1), dtype=np.float32)
+        short = _shortness(pasts, self._width if width is None else width)[..., 0]
+        both = (1 - short) * _PART * scaled[..., :-1].sum(axis=-1) + short * _COMPANY * scaled[..., -1]
+        return np.asarray(both, dtype=np.float32)
 
     def score(self, batch: UserBatch) -> NDArray[np.float32]:
         """The ranker's scores of all items."""
@@ -450,6 +570,8 @@ class Flagship(Recommender):
         }
         if stage.following is not None:
             arrays |= {"following.items": stage.following.items, "following.weights": stage.following.weights}
+        if stage.company is not None:
+            arrays |= stage.company.arrays()
         if stage.latent is not None:
             arrays["latent.items"] = stage.latent.item_factors
         for number, encoder in enumerate(stage.encoders):
@@ -461,7 +583,7 @@ class Flagship(Recommender):
             arrays |= ranker_arrays(self._ranker)
         for side, scale in zip(("user", "item"), self._scaling or (), strict=False):
             arrays |= {f"scaling.{side}.{f.name}": getattr(scale, f.name) for f in fields(Standardizer)}
-        return {"words": None if self._words is None else int(self._words.shape[1])}, arrays
+        return {"words": None if self._words is None else int(self._words.shape[1]), "width": self._width}, arrays
 
     def _restore(self, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
         config: FlagshipConfig = self.config
@@ -490,18 +612,38 @@ class Flagship(Recommender):
         self._stage = FirstStage(
             ItemWeights(arrays["together.items"], arrays["together.weights"], self.n_items),
             following,
+            Company.of_arrays(arrays) if self._in_order else None,
             latent,
             tuple(encoders),
             _vectors(tuple(encoders)),
             arrays["popularity"],
         )
-        self._ranker = restored_ranker(arrays, config.ranker) if "ranker.change" in arrays else None
+        self._ranker = (
+            restored_ranker(arrays, config.ranker, damped=self._in_order) if "ranker.change" in arrays else None
+        )
         if "scaling.user.mean" in arrays:
             user, item = (
                 Standardizer(**{f.name: arrays[f"scaling.{side}.{f.name}"] for f in fields(Standardizer)})
                 for side in ("user", "item")
             )
             self._scaling = (user, item)
+
+
+def _targets(
+    timelines: Timelines, rows: NDArray[np.int64], stops: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All items from each of the rows up to its stop, and before them which row they belong to, both int64[T]."""
+    counts = stops - rows
+    of = np.repeat(np.arange(len(rows)), counts)
+    return of, timelines.items[rows[of] + np.arange(len(of)) - (np.cumsum(counts) - counts)[of]]
+
+
+def _shortness(pasts: Pasts, width: float) -> NDArray[np.float32]:
+    """float32[B, 1, 1]: 1 for a history of one entry, and next to nothing for one of many more than ``width``."""
+    more = np.maximum(pasts.lengths - 1, 0)[:, None, None]
+    if not width:
+        return np.zeros(more.shape, dtype=np.float32)
+    return np.asarray(np.exp(-((more / width) ** 2)), dtype=np.float32)
 
 
 def _words_of(features: TrainingFeatures | None, min_items: int) -> csr_array | None:

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-#: Weight of each part at the start: the sum of five is then about as sharp as what is learnt in the end.
-_START = 0.3
 #: Examples a step.
 _BATCH = 64
 #: Share of the examples that are watched instead of learnt from: the epoch that is best on them is kept.
@@ -34,16 +32,19 @@ class RankerConfig:
 
 
 class Ranker(nn.Module):
-    """[..., F] inputs to [...] scores: a linear blend that starts with the first ``parts`` inputs alike, and an MLP.
+    """[..., F] inputs to [...] scores: a linear blend with the weights ``start`` float32[F] at first, and an MLP.
 
     The weights are held to that start, and the last layer of the MLP starts at zero: with little to learn from, the
-    ranker stays near the plain blend of the parts, which needs no data to be sensible.
+    ranker stays near the plain blend, which needs no data to be sensible.
+
+    ``damped``: the last input says from 0 to 1 how much of what is learnt is left out, for lists that are too few to
+    learn from.
     """
 
-    def __init__(self, width: int, parts: int, config: RankerConfig) -> None:
+    def __init__(self, start: Tensor, config: RankerConfig, *, damped: bool) -> None:
         super().__init__()
-        start = torch.zeros(width)
-        start[:parts] = _START
+        self.damped = damped
+        width = len(start)
         self.start: Tensor
         self.register_buffer("start", start)
         self.change = nn.Parameter(torch.zeros(width))
@@ -54,7 +55,10 @@ class Ranker(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The scores."""
-        scores: Tensor = inputs @ (self.start + self.change) + self.bent(inputs).squeeze(-1)
+        learnt = inputs @ self.change + self.bent(inputs).squeeze(-1)
+        if self.damped:
+            learnt = (1 - inputs[..., -1]) * learnt
+        scores: Tensor = inputs @ self.start + learnt
         return scores
 
     @torch.inference_mode()
@@ -69,19 +73,21 @@ def train_ranker(
     offsets: NDArray[np.float32],
     config: RankerConfig,
     *,
-    parts: int,
+    start: NDArray[np.float32],
+    damped: bool = False,
     seed: int,
 ) -> tuple[Ranker, list[dict[str, float]]]:
     """A ranker and its curve, from Q lists of C candidates with the softmax over each list.
 
     ``inputs`` float32[Q, C, F]; ``relevant`` bool[Q, C]; ``offsets`` float32[Q, C]: logarithm of the number of items
     that a candidate stands for, -inf where a list has no more. Without it the softmax takes the many poor items, of
-    which some were drawn, for few.
+    which some were drawn, for few. ``start`` float32[F] and ``damped``
+    are those of :class:`Ranker`.
     """
     generator = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        ranker = Ranker(inputs.shape[-1], parts, config)
+        ranker = Ranker(torch.from_numpy(start), config, damped=damped)
         lists = generator.permutation(len(inputs))
         watched = lists[: int(len(lists) * _WATCHED)]
         learnt = lists[len(watched) :]
@@ -93,8 +99,8 @@ def train_ranker(
                 group["lr"] = config.learning_rate * (1 - (epoch - 1) / config.epochs)
             ranker.train()
             generator.shuffle(learnt)
-            for start in range(0, len(learnt), _BATCH):
-                loss = _loss(ranker, tensors, learnt[start : start + _BATCH])
+            for first in range(0, len(learnt), _BATCH):
+                loss = _loss(ranker, tensors, learnt[first : first + _BATCH])
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -132,13 +138,13 @@ def ranker_arrays(ranker: Ranker) -> dict[str, NDArray[Any]]:
     return {f"ranker.{name}": value.numpy() for name, value in ranker.state_dict().items()}
 
 
-def restored_ranker(arrays: Mapping[str, NDArray[Any]], config: RankerConfig) -> Ranker:
+def restored_ranker(arrays: Mapping[str, NDArray[Any]], config: RankerConfig, *, damped: bool = False) -> Ranker:
     """The ranker of :func:`ranker_arrays`."""
     state = {
         name.removeprefix("ranker."): torch.from_numpy(value)
         for name, value in arrays.items()
         if name.startswith("ranker.")
     }
-    ranker = Ranker(len(state["start"]), 0, config)
+    ranker = Ranker(torch.zeros_like(state["start"]), config, damped=damped)
     ranker.load_state_dict(state)
     return ranker.eval()

@@ -118,10 +118,23 @@ def test_the_ranker_learns_which_part_to_believe() -> None:
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(300, 20, 2)).astype(np.float32)
     relevant = inputs[..., 1] == inputs[..., 1].max(axis=1, keepdims=True)
-    ranker, curve = train_ranker(inputs, relevant, np.zeros((300, 20), np.float32), RankerConfig(), parts=2, seed=1)
+    start, offsets = np.full(2, 0.3, np.float32), np.zeros((300, 20), np.float32)
+    ranker, curve = train_ranker(inputs, relevant, offsets, RankerConfig(), start=start, seed=1)
     found = ranker.score(inputs).argmax(axis=1) == relevant.argmax(axis=1)
     assert found.mean() > 0.9
     assert curve[-1]["watched_loss"] < curve[0]["watched_loss"]
+
+
+def test_what_is_learnt_is_left_out_where_the_last_input_says_so() -> None:
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(300, 20, 3)).astype(np.float32)
+    inputs[..., 2] = 0.0
+    relevant = inputs[..., 1] == inputs[..., 1].max(axis=1, keepdims=True)
+    start, offsets = np.array([0.3, 0.0, 0.0], np.float32), np.zeros((300, 20), np.float32)
+    ranker, _ = train_ranker(inputs, relevant, offsets, RankerConfig(), start=start, damped=True, seed=1)
+    assert (ranker.score(inputs).argmax(axis=1) == relevant.argmax(axis=1)).mean() > 0.9
+    inputs[..., 2] = 1.0
+    assert ranker.score(inputs) == pytest.approx(0.3 * inputs[..., 0], abs=1e-6)
 
 
 def test_a_drawn_candidate_counts_for_all_that_it_stands_for() -> None:
@@ -136,10 +149,27 @@ def test_a_drawn_candidate_counts_for_all_that_it_stands_for() -> None:
     asked = np.array([[0.0], [1.0]], dtype=np.float32)
     gaps = []
     for offsets in (plain, weighted):
-        ranker, _ = train_ranker(inputs, relevant, offsets, RankerConfig(epochs=60), parts=1, seed=1)
+        start = np.full(1, 0.3, np.float32)
+        ranker, _ = train_ranker(inputs, relevant, offsets, RankerConfig(epochs=60), start=start, seed=1)
         scores = ranker.score(asked)
         gaps.append(scores[1] - scores[0])
     assert gaps[1] < gaps[0] - 2.0
+
+
+def test_the_shorter_a_history_the_more_counts_what_many_watch_where_that_is_better() -> None:
+    # Nothing follows from anything here, so a lone rating says nothing, and what many watch is all there is to know.
+    rng = np.random.default_rng(0)
+    n_users, n_items, each = 200, 30, 12
+    chances = 1.0 / np.arange(1, n_items + 1)
+    items = np.stack([rng.choice(n_items, each, replace=False, p=chances / chances.sum()) for _ in range(n_users)])
+    rows = Interactions.of(
+        np.repeat(np.arange(n_users), each), items.ravel(), None, np.tile(np.arange(each), n_users), n_items=n_items
+    )
+    by_chance = Flagship(_SMALL).fit(rows, seed=1)
+    assert by_chance.recommend(histories([[20]], n_items), 3)[0][0].tolist() == [0, 1, 2]
+    # A ring is all order: what comes next is known after one entry.
+    in_a_ring = Flagship(_SMALL).fit(chains(n_users=200, length=8), seed=1)
+    assert in_a_ring.recommend(histories([[7]], 12), 1)[0][0].tolist() == [8]
 
 
 def test_with_nothing_to_hold_out_the_plain_blend_ranks(tmp_path: Path) -> None:
