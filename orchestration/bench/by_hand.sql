@@ -360,13 +360,6 @@ FROM credits
 INNER JOIN (SELECT movie_key, tconst FROM catalogue) USING (tconst)
 LEFT JOIN people USING (nconst);
 
-CREATE TABLE marts.dim_people AS
-SELECT
-    nconst, name, birth_year, death_year, coalesce(professions, []) AS professions,
-    coalesce(known_for_tconsts, []) AS known_for_tconsts, movie_count
-FROM (SELECT nconst, count(DISTINCT movie_key)::INTEGER AS movie_count FROM marts.fct_credits GROUP BY nconst)
-LEFT JOIN people USING (nconst);
-
 CREATE TEMP TABLE our_episodes AS
 FROM episodes
 WHERE parent_tconst IN (SELECT tconst FROM catalogue WHERE tconst IS NOT NULL)
@@ -374,8 +367,7 @@ WHERE parent_tconst IN (SELECT tconst FROM catalogue WHERE tconst IS NOT NULL)
 
 CREATE TABLE marts.dim_movies AS
 WITH rated AS (
-    SELECT movie_key, count(*) AS rating_count, sum(rating) / count(*) AS rating_mean
-    FROM marts.fct_ratings GROUP BY movie_key
+    SELECT movie_key, count(*) AS rating_count, sum(rating) AS stars FROM marts.fct_ratings GROUP BY movie_key
 ),
 roles AS (
     SELECT
@@ -424,7 +416,15 @@ joined AS (
         "averageRating" AS imdb_rating, "numVotes" AS imdb_votes, coalesce(directors, []) AS directors,
         coalesce(writers, []) AS writers, coalesce(principal_cast, []) AS principal_cast, season_count, episode_count,
         series_title, match_method, match_confidence::DECIMAL(3, 2) AS match_confidence,
-        coalesce(rated.rating_count, 0)::INTEGER AS rating_count, rating_mean::DECIMAL(4, 3) AS rating_mean
+        coalesce(rated.rating_count, 0)::INTEGER AS rating_count,
+        (stars / rated.rating_count)::DECIMAL(4, 3) AS rating_mean,
+        ((stars + 25 * (SELECT sum(stars) / sum(rating_count) FROM rated)) / (rated.rating_count + 25))::DECIMAL(4, 3)
+            AS bayesian_rating,
+        CASE
+            WHEN runtime_minutes < 40 THEN 'under 40 min' WHEN runtime_minutes < 90 THEN '40 to 89 min'
+            WHEN runtime_minutes < 120 THEN '90 to 119 min' WHEN runtime_minutes < 150 THEN '120 to 149 min'
+            WHEN runtime_minutes >= 150 THEN '150 min and more'
+        END AS runtime_band
     FROM catalogue
     LEFT JOIN basics USING (tconst)
     LEFT JOIN votes USING (tconst)
@@ -442,6 +442,28 @@ SELECT
     ) AS link_url,
     if(tconst IS NOT NULL, 'imdb_title', 'imdb_search') AS link_kind
 FROM joined;
+
+CREATE TABLE marts.dim_people AS
+WITH films AS (
+    SELECT
+        nconst, movie_key, bool_or(category = 'director') AS directed, bool_or(category = 'writer') AS wrote,
+        bool_or(category IN ('actor', 'actress')) AS acted,
+        bool_or(category NOT IN ('director', 'writer', 'actor', 'actress')) AS did_else
+    FROM marts.fct_credits GROUP BY ALL
+),
+careers AS (
+    SELECT
+        nconst, count(*)::INTEGER AS movie_count, countif(directed)::INTEGER AS directed_count,
+        countif(wrote)::INTEGER AS written_count, countif(acted)::INTEGER AS acted_count,
+        countif(did_else)::INTEGER AS other_count, min(year) AS first_year, max(year) AS last_year,
+        count(bayesian_rating)::INTEGER AS rated_movie_count,
+        (sum(bayesian_rating) / count(bayesian_rating))::DECIMAL(4, 3) AS rating_mean
+    FROM films INNER JOIN marts.dim_movies USING (movie_key) GROUP BY nconst
+)
+SELECT
+    careers.*, name, birth_year, death_year, coalesce(professions, []) AS professions,
+    coalesce(known_for_tconsts, []) AS known_for_tconsts
+FROM careers LEFT JOIN people USING (nconst);
 
 CREATE TABLE marts.fct_episodes AS
 SELECT

@@ -38,8 +38,8 @@ def column_schema(
     )
 
 
-#: Columns that say whose row it is.
-_OF_PEOPLE = {"userId", "user_id", "user_key", "source_id", "subject"}
+#: Columns that say whose row it is; the content of a refused row may.
+_OF_PEOPLE = {"userId", "user_id", "user_key", "source_id", "subject", "content"}
 
 
 def table_metadata(

@@ -295,11 +295,12 @@ _DIMENSIONS = (
         _columns(
             "movie_key BIGINT; edition VARCHAR; movie_id INTEGER; movie_ids INTEGER[]; in_movielens BOOLEAN;"
             " tconst VARCHAR; title VARCHAR; original_title VARCHAR; year INTEGER; decade INTEGER; genres VARCHAR[];"
-            " imdb_genres VARCHAR[]; main_genre VARCHAR; title_type VARCHAR; runtime_minutes INTEGER; is_adult BOOLEAN;"
+            " imdb_genres VARCHAR[]; main_genre VARCHAR; title_type VARCHAR; runtime_minutes INTEGER;"
+            " runtime_band VARCHAR; is_adult BOOLEAN;"
             " imdb_rating DECIMAL(3,1); imdb_votes INTEGER; directors VARCHAR[]; writers VARCHAR[];"
             " principal_cast VARCHAR[]; season_count INTEGER; episode_count INTEGER; series_title VARCHAR;"
             " match_method VARCHAR; match_confidence DECIMAL(3,2); link_url VARCHAR; link_kind VARCHAR;"
-            " rating_count INTEGER; rating_mean DECIMAL(4,3)"
+            " rating_count INTEGER; rating_mean DECIMAL(4,3); bayesian_rating DECIMAL(4,3)"
         ),
         (
             not_empty(),
@@ -317,6 +318,7 @@ _DIMENSIONS = (
             matches("link_url", r"^https?://."),
             between("rating_count", 0),
             between("rating_mean", 0.5, 5),
+            between("bayesian_rating", 0.5, 5),
             between("imdb_rating", 1, 10),
             between("imdb_votes", 0),
             # Each costs one film a detail.
@@ -352,12 +354,20 @@ _DIMENSIONS = (
     ),
     Suite(
         "marts.dim_people",
-        _columns("nconst VARCHAR; name VARCHAR; birth_year INTEGER; death_year INTEGER; movie_count INTEGER"),
+        _columns(
+            "nconst VARCHAR; name VARCHAR; birth_year INTEGER; death_year INTEGER; professions VARCHAR[];"
+            " known_for_tconsts VARCHAR[]; movie_count INTEGER; directed_count INTEGER; written_count INTEGER;"
+            " acted_count INTEGER; other_count INTEGER; first_year INTEGER; last_year INTEGER;"
+            " rated_movie_count INTEGER; rating_mean DECIMAL(4,3)"
+        ),
         (
             # Empty where no dump of credits was asked for; names are missing where only name.basics was not.
             *not_null("nconst", "movie_count"),
             unique("nconst"),
             between("movie_count", 1),
+            not_before("movie_count", "rated_movie_count"),
+            between("rating_mean", 0.5, 5),
+            not_before("last_year", "first_year"),
             matches("nconst", NCONST, severity="warning"),
             between("birth_year", 0, 2100, severity="warning"),
             between("death_year", 0, 2100, severity="warning"),

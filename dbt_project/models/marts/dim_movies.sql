@@ -91,9 +91,17 @@ rating_stats as (
     select
         movie_key,
         count(*) as rating_count,
-        sum(rating) / count(*) as rating_mean
+        sum(rating) as stars
     from fct_ratings
     group by movie_key
+
+),
+
+-- Both sums are of decimals, so that the mean is the same in every run.
+mean_of_all as (
+
+    select sum(stars) / sum(rating_count) as rating_mean
+    from rating_stats
 
 ),
 
@@ -129,8 +137,11 @@ joined as (
         films.match_confidence,
         films.url,
         coalesce(rating_stats.rating_count, 0) as rating_count,
-        rating_stats.rating_mean
+        rating_stats.stars / rating_stats.rating_count as rating_mean,
+        (rating_stats.stars + {{ prior_ratings() }} * mean_of_all.rating_mean)
+        / (rating_stats.rating_count + {{ prior_ratings() }}) as bayesian_rating
     from films
+    cross join mean_of_all
     left join titles on films.tconst = titles.tconst
     left join imdb_ratings on films.tconst = imdb_ratings.tconst
     left join people on films.tconst = people.tconst
@@ -158,6 +169,7 @@ final as (
         {{ main_genre('genres') }} as main_genre,
         title_type,
         runtime_minutes,
+        {{ runtime_band('runtime_minutes') }} as runtime_band,
         is_adult,
         imdb_rating,
         imdb_votes,
@@ -180,7 +192,8 @@ final as (
             else 'imdb_search'
         end as link_kind,
         cast(rating_count as integer) as rating_count,
-        cast(rating_mean as decimal(4, 3)) as rating_mean
+        cast(rating_mean as decimal(4, 3)) as rating_mean,
+        cast(bayesian_rating as decimal(4, 3)) as bayesian_rating
     from joined
 
 )
