@@ -658,6 +658,74 @@ _ANALYSTS = (
         ),
         others=True,
     ),
+    Suite(
+        "marts.user_taste",
+        _columns(
+            "user_key BIGINT; dimension VARCHAR; label VARCHAR; rating_count INTEGER; rating_mean DECIMAL(4,3);"
+            " share DOUBLE; base_share DOUBLE; lift DOUBLE"
+        ),
+        (
+            *not_null("user_key", "dimension", "label", "rating_count", "rating_mean", "share", "base_share", "lift"),
+            unique("user_key", "dimension", "label"),
+            one_of("dimension", ["genre", "decade"]),
+            between("rating_count", 1),
+            between("rating_mean", 0.5, 5),
+            between("share", 0, 1),
+            between("base_share", 0, 1),
+            between("lift", 0),
+        ),
+        others=True,
+    ),
+    Suite(
+        "marts.user_habits",
+        _columns(
+            "user_key BIGINT; edition VARCHAR; rating_count INTEGER; active_days INTEGER; ratings_per_day DOUBLE;"
+            " tenure_days INTEGER; days_since_last INTEGER; rating_mean DOUBLE; positive_share DOUBLE;"
+            " mean_release_year DOUBLE; film_rating_count DOUBLE; favourite_genre VARCHAR;"
+            + ";".join(f"genre_share_{genre} DOUBLE" for genre in GENRE_COLUMNS)
+        ),
+        (
+            *not_null("user_key", "edition", "rating_count", "active_days", "tenure_days", "days_since_last"),
+            unique("user_key"),
+            between("rating_count", 1),
+            not_before("rating_count", "active_days"),
+            between("days_since_last", 0),
+            between("rating_mean", 0.5, 5),
+            *(between(f"genre_share_{genre}", 0, 1) for genre in GENRE_COLUMNS),
+        ),
+        others=True,
+    ),
+    Suite(
+        "marts.entry_points",
+        _columns(
+            "movie_key BIGINT; newcomers INTEGER; stayed INTEGER; stay_rate DOUBLE; stay_rate_low DOUBLE;"
+            " stay_rate_high DOUBLE; base_rate DOUBLE; lift DOUBLE"
+        ),
+        (
+            *not_null("movie_key", "newcomers", "stayed", "stay_rate", "stay_rate_low", "stay_rate_high", "base_rate"),
+            unique("movie_key"),
+            not_before("newcomers", "stayed"),
+            between("stay_rate_low", 0, 1),
+            between("stay_rate_high", 0, 1),
+        ),
+        others=True,
+    ),
+    Suite(
+        "marts.loyal_vs_new",
+        _columns(
+            "measure VARCHAR; loyal_users INTEGER; new_users INTEGER; loyal_mean DOUBLE; new_mean DOUBLE;"
+            " difference DOUBLE; pooled_stddev DOUBLE; cohens_d DOUBLE; cohens_d_low DOUBLE; cohens_d_high DOUBLE;"
+            " magnitude VARCHAR"
+        ),
+        (
+            *not_null("measure", "loyal_users", "new_users", "loyal_mean", "new_mean", "difference"),
+            unique("measure"),
+            between("loyal_users", 2),
+            between("new_users", 2),
+            one_of("magnitude", ["negligible", "small", "medium", "large"]),
+        ),
+        others=True,
+    ),
 )
 
 #: Every suite by its table, ``schema.name``.

@@ -1,0 +1,131 @@
+with ratings as (
+
+    select
+        user_key,
+        movie_key,
+        cast(rating * 10 as integer) as tenths
+    from {{ ref('fct_ratings') }}
+    where edition != 'streaming'
+
+),
+
+movies as (
+
+    select * from {{ ref('dim_movies') }}
+
+),
+
+genres as (
+
+    select * from {{ ref('bridge_movie_genres') }}
+
+),
+
+labels as (
+
+    select
+        movie_key,
+        'genre' as dimension,
+        genre as label
+    from genres
+    union all
+    select
+        movie_key,
+        'decade' as dimension,
+        cast(decade as varchar) as label
+    from movies
+    where decade is not null
+
+),
+
+counted as (
+
+    select
+        ratings.user_key,
+        labels.dimension,
+        labels.label,
+        count(*) as rating_count,
+        sum(ratings.tenths) as tenths
+    from ratings
+    inner join labels on ratings.movie_key = labels.movie_key
+    group by ratings.user_key, labels.dimension, labels.label
+
+),
+
+-- A film has several genres and is one of the user's films, so it is counted once here.
+labelled_films as (
+
+    select distinct
+        movie_key,
+        dimension
+    from labels
+
+),
+
+user_totals as (
+
+    select
+        ratings.user_key,
+        labelled_films.dimension,
+        count(*) as rating_count
+    from ratings
+    inner join labelled_films on ratings.movie_key = labelled_films.movie_key
+    group by ratings.user_key, labelled_films.dimension
+
+),
+
+all_totals as (
+
+    select
+        dimension,
+        sum(rating_count) as rating_count
+    from user_totals
+    group by dimension
+
+),
+
+all_labels as (
+
+    select
+        dimension,
+        label,
+        sum(rating_count) as rating_count
+    from counted
+    group by dimension, label
+
+),
+
+shares as (
+
+    select
+        counted.user_key,
+        counted.dimension,
+        counted.label,
+        counted.rating_count,
+        counted.tenths,
+        counted.rating_count / user_totals.rating_count as share,
+        all_labels.rating_count / all_totals.rating_count as base_share
+    from counted
+    inner join user_totals
+        on counted.user_key = user_totals.user_key and counted.dimension = user_totals.dimension
+    inner join all_labels on counted.dimension = all_labels.dimension and counted.label = all_labels.label
+    inner join all_totals on counted.dimension = all_totals.dimension
+
+),
+
+final as (
+
+    select
+        user_key,
+        dimension,
+        label,
+        cast(rating_count as integer) as rating_count,
+        cast(tenths / (10.0 * rating_count) as decimal(4, 3)) as rating_mean,
+        round(share, 6) as share,
+        round(base_share, 6) as base_share,
+        round(share / base_share, 6) as lift
+    from shares
+
+)
+
+select * from final
