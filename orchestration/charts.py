@@ -304,6 +304,95 @@ def rating_drift(frame: pl.DataFrame, threshold: float) -> Figure:
     return figure
 
 
+def bars(frame: pl.DataFrame, title: str) -> Figure:
+    """One bar a row, in the rows' order, with its value; the first column is its label, the second its length."""
+    labels = [str(value) if len(str(value)) <= 60 else f"{str(value)[:59]}…" for value in frame.to_series(0).to_list()]
+    values = [float(value) for value in frame.to_series(1).to_list()]
+    whole = all(value == round(value) for value in values)
+    figure, (panel,) = _figure(height=0.75 + 0.27 * len(labels))
+    places = range(len(labels))
+    panel.barh(places, values, color=BLUE, height=0.62)
+    panel.set_yticks(places, labels)
+    panel.invert_yaxis()
+    panel.set_xlim(min(0.0, *values) * 1.25, (max(0.0, *values) or 1.0) * 1.18)
+    panel.set_xticks([])
+    panel.grid(visible=False)
+    panel.spines["bottom"].set_visible(False)
+    panel.tick_params(axis="y", labelsize=9, labelcolor=_INK)
+    for place, value in enumerate(values):
+        panel.annotate(
+            f"{value:,.0f}" if whole else _number(round(value, 3)), (max(value, 0.0), place), xytext=(5, 0),
+            textcoords="offset points", va="center", fontsize=9, color=_INK,
+        )  # fmt: skip
+    _title(panel, title)
+    return figure
+
+
+def histogram(frame: pl.DataFrame, title: str, *, logarithmic: bool = False) -> Figure:
+    """How often values fall between steps; columns ``low`` (where a step begins), ``high`` and a count.
+
+    Steps are drawn side by side with the same width where the scale is ``logarithmic``.
+    """
+    rows = frame.sort("low").rows()
+    figure, (panel,) = _figure(height=2.4)
+    if logarithmic:
+        panel.bar(range(len(rows)), [row[2] for row in rows], width=0.9, color=BLUE)
+        labels = [f"{row[0]:,.0f}" if row[0] == row[1] else f"{row[0]:,.0f}–{row[1]:,.0f}" for row in rows]
+        panel.set_xticks(range(len(rows)), labels, fontsize=8)
+    else:
+        panel.bar([row[0] for row in rows], [row[2] for row in rows], width=[row[1] - row[0] for row in rows],
+                  align="edge", color=BLUE, edgecolor="white", linewidth=0.5)  # fmt: skip
+    panel.margins(x=0.01)
+    _counts(panel)
+    _title(panel, title)
+    return figure
+
+
+def heatmap(frame: pl.DataFrame, title: str, *, percent: bool = False, written: bool = True) -> Figure:
+    """A field of cells, the darker the higher; columns: row label, column label, value. Missing cells stay empty."""
+    import numpy as np
+
+    rows, columns = (frame.to_series(place).unique(maintain_order=True).to_list() for place in (0, 1))
+    cells = np.full((len(rows), len(columns)), np.nan)
+    row_at, column_at = ({label: place for place, label in enumerate(labels)} for labels in (rows, columns))
+    for row, column, value in frame.iter_rows():
+        cells[row_at[row], column_at[column]] = value
+    figure, (panel,) = _figure(height=1.0 + min(5.0, 0.26 * len(rows)))
+    panel.grid(visible=False)
+    panel.imshow(cells, aspect="auto", cmap="Blues", vmin=0)
+    step, line = (max(1, -(-len(labels) // most)) for labels, most in ((columns, 14), (rows, 20)))
+    panel.set_xticks(range(0, len(columns), step), [str(label) for label in columns[::step]], fontsize=8)
+    panel.set_yticks(range(0, len(rows), line), [str(label) for label in rows[::line]], fontsize=8)
+    panel.spines["bottom"].set_visible(False)
+    if written and cells.size <= 160:
+        dark = np.nanmax(cells, initial=0.0) / 2
+        for place, value in np.ndenumerate(cells):
+            if np.isfinite(value):
+                text = f"{value:.0%}" if percent else _number(round(float(value), 2))
+                color = "white" if value > dark else _INK
+                panel.text(place[1], place[0], text, ha="center", va="center", fontsize=7.5, color=color)
+    _title(panel, title)
+    return figure
+
+
+def intervals(frame: pl.DataFrame, title: str, *, zero: float = 0.0) -> Figure:
+    """A value a row with its interval; columns: label, value, low, high. Those that exclude ``zero`` are in colour."""
+    rows = frame.rows()
+    figure, (panel,) = _figure(height=0.85 + 0.24 * len(rows))
+    panel.axvline(zero, color=_QUIET, linewidth=1, linestyle=(0, (2, 2)), zorder=0)
+    for place, (_, value, low, high) in enumerate(rows):
+        color = BLUE if low > zero else ORANGE if high < zero else GREY
+        panel.plot([low, high], [place, place], color=color, linewidth=2)
+        panel.plot([value], [place], color=color, marker="o", markersize=5)
+    labels = [str(row[0]) if len(str(row[0])) <= 45 else f"{str(row[0])[:44]}…" for row in rows]
+    panel.set_yticks(range(len(rows)), labels, fontsize=8.5)
+    panel.invert_yaxis()
+    panel.grid(visible=False, axis="y")
+    panel.grid(visible=True, axis="x", color=_RULE, linewidth=0.8)
+    _title(panel, title)
+    return figure
+
+
 def _figure(height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """An empty figure of the page's width, its height in inches, with quiet axes."""
     from matplotlib.figure import Figure

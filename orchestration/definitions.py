@@ -9,6 +9,7 @@ import dagster as dg
 
 from orchestration.data_checks import blocking_checks
 from orchestration.defs import (
+    analysts,
     automation,
     changes,
     erasures,
@@ -34,7 +35,7 @@ def marquee() -> dg.Definitions:
     project, parsed = dbt_project(settings)
     manifest = json.loads(project.manifest_path.read_text())
     dbt = Dbt(project, manifest, MartTranslator(), parsed)
-    marts = [".".join(key.path) for key in warehouse.mart_keys(manifest)]
+    marts = [".".join(key.path) for key in (*warehouse.mart_keys(manifest), *analysts.MADE_KEYS)]
     data = [
         raw.movielens_files,
         raw.imdb_files,
@@ -70,6 +71,8 @@ def marquee() -> dg.Definitions:
             serving.model_bundle,
             serving.promoted_model,
             serving.bento,
+            analysts.user_segments,
+            analysts.recommendations,
             erasures.erasures,
         ],
         asset_checks=[

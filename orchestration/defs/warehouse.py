@@ -13,6 +13,8 @@ from sqlglot.errors import SqlglotError
 from sqlglot.schema import MappingSchema
 
 from orchestration import charts
+from orchestration.analysts.tables import MADE_MARTS
+from orchestration.defs.analysts import MADE_KEYS
 from orchestration.defs.dbt import Dbt, DbtBuildFailed
 from orchestration.defs.metadata import column_schema, picture, place, table_metadata
 from orchestration.defs.resources import ON_CHANGE, OWNERS, source_digest
@@ -76,7 +78,8 @@ def mart_keys(manifest: Mapping[str, Any]) -> list[dg.AssetKey]:
 
 def mart_comments(manifest: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Table and column descriptions of the marts, in the form that ``publish`` takes."""
-    return {
+    made = {mart.name: {"": mart.description, **mart.spoken} for mart in MADE_MARTS.values()}
+    return made | {
         node["name"]: {"": node["description"]}
         | {column["name"]: column["description"] for column in node["columns"].values()}
         for node in manifest["nodes"].values()
@@ -190,7 +193,7 @@ def _version(result: dg.MaterializeResult) -> str:
 
 def published_copy(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
     """The asset of the published copy, which follows every mart."""
-    marts = mart_keys(manifest)
+    marts = [*mart_keys(manifest), *MADE_KEYS]
 
     @dg.asset(
         key=PUBLISHED_COPY,

@@ -726,6 +726,31 @@ _ANALYSTS = (
         ),
         others=True,
     ),
+    Suite(
+        "marts.user_segments",
+        _columns("user_key BIGINT; segment INTEGER; segment_name VARCHAR; distance DOUBLE"),
+        (
+            *not_null("user_key", "segment", "segment_name", "distance"),
+            unique("user_key"),
+            between("segment", 1),
+            between("distance", 0),
+        ),
+    ),
+    Suite(
+        "marts.recommendations",
+        _columns(
+            "user_key BIGINT; rank INTEGER; movie_key BIGINT; score DOUBLE; reason_kind VARCHAR;"
+            " reason_movie_key BIGINT; reason VARCHAR; model_version VARCHAR"
+        ),
+        (
+            *not_null("user_key", "rank", "movie_key", "score", "reason_kind", "reason", "model_version"),
+            unique("user_key", "rank"),
+            # Twice in a list is once too often.
+            unique("user_key", "movie_key"),
+            between("rank", 1, 50),
+            one_of("reason_kind", ["like_film", "popular", "overall"]),
+        ),
+    ),
 )
 
 #: Every suite by its table, ``schema.name``.

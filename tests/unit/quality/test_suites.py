@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from orchestration.analysts.tables import MADE_MARTS
 from orchestration.quality.rules import NOT_EMPTY
 from orchestration.quality.runner import run_suite
 from orchestration.quality.suites import SUITES
@@ -26,8 +27,14 @@ def test_a_raw_table_has_a_suite_of_its_columns(table) -> None:
 
 
 def test_every_mart_has_a_suite() -> None:
-    marts = {f"marts.{path.stem}" for path in MARTS.rglob("*.sql")}
+    marts = {f"marts.{path.stem}" for path in MARTS.rglob("*.sql")} | {mart.relation for mart in MADE_MARTS.values()}
     assert marts == {table for table in SUITES if table.startswith("marts.")}
+
+
+@pytest.mark.parametrize("mart", MADE_MARTS.values(), ids=lambda mart: mart.name)
+def test_a_mart_that_python_makes_has_a_suite_of_its_columns_and_describes_each(mart) -> None:
+    assert dict(SUITES[mart.relation].columns) == {name: kind for name, kind, _ in mart.columns}
+    assert all(description.endswith(".") for _, _, description in mart.columns)
 
 
 def test_only_what_must_never_be_empty_has_to_have_rows() -> None:

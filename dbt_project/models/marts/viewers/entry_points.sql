@@ -61,9 +61,9 @@ intervals as (
 
     select
         *,
-        (stay_rate + 1.92 / newcomers) / (1 + 3.84 / newcomers) as centre,
-        1.96 * sqrt(stay_rate * (1 - stay_rate) / newcomers + 0.96 / (newcomers * newcomers))
-        / (1 + 3.84 / newcomers) as half_width
+        (stay_rate + 1.9208 / newcomers) / (1 + 3.8416 / newcomers) as centre,
+        1.96 * sqrt(stay_rate * (1 - stay_rate) / newcomers + 0.9604 / (newcomers * newcomers))
+        / (1 + 3.8416 / newcomers) as half_width
     from rates
 
 ),
