@@ -215,8 +215,8 @@ def rating_histogram(frame: pl.DataFrame) -> Figure:
     return figure
 
 
-def activity_over_time(frame: pl.DataFrame) -> Figure:
-    """Ratings a month; columns ``month`` (its first day) and ``ratings``."""
+def activity_over_time(frame: pl.DataFrame, what: str = "Ratings") -> Figure:
+    """Ratings, or ``what``, a month; columns ``month`` (its first day) and ``ratings``."""
     import polars as pl
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 
@@ -234,7 +234,7 @@ def activity_over_time(frame: pl.DataFrame) -> Figure:
     panel.margins(x=0.01)
     panel.set_ylim(bottom=0)
     _counts(panel)
-    _title(panel, f"Ratings a month, {months[0]:%B %Y} to {months[-1]:%B %Y}")
+    _title(panel, f"{what} a month, {months[0]:%B %Y} to {months[-1]:%B %Y}")
     return figure
 
 

@@ -1,20 +1,40 @@
-"""Marts that Python makes: the segments of users, and what the promoted model recommends to all of them."""
+"""Marts that Python makes: segments of users, the model's lists, what the marts hold, and why to trust them."""
 
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+)
 
 from orchestration import charts
+from orchestration.analysts.profile import profile_marts
 from orchestration.analysts.segments import segment_users
 from orchestration.analysts.suggestions import write_suggestions
-from orchestration.analysts.tables import MADE_MARTS, RECOMMENDATIONS, USER_SEGMENTS, MadeMart
+from orchestration.analysts.tables import (
+    ASSET_LINEAGE,
+    CHECK_RESULTS,
+    MADE_MARTS,
+    MART_CORRELATIONS,
+    MART_PROFILE,
+    RECOMMENDATIONS,
+    RUN_HISTORY,
+    USER_SEGMENTS,
+    MadeMart,
+)
 from orchestration.defs.metadata import materialized, picture, table_metadata
 from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, OWNERS, source_digest
 from orchestration.defs.serving import PROMOTED_MODEL
 from orchestration.warehouse import connect, quote
 from settings import Settings
 
+#: Runs that are told of.
+RUNS = 1_000
 #: Films that are shown as those recommended most.
 MOST_RECOMMENDED = 15
 
@@ -135,3 +155,169 @@ def _spoken_lists(file: Path, version: str) -> str:
         LEFT JOIN film_titles ON lists.reason_movie_key = film_titles.movie_key
         ORDER BY user_key, {quote("rank")}
     """
+
+
+def _specs(marts: Sequence[MadeMart], deps: Sequence[dg.AssetKey], code: str) -> list[dg.AssetSpec]:
+    return [
+        dg.AssetSpec(
+            made_key(mart),
+            deps=deps,
+            group_name="marts",
+            owners=OWNERS,
+            kinds={"duckdb"},
+            code_version=code,
+            automation_condition=ON_CHANGE,
+            description=mart.description,
+        )
+        for mart in marts
+    ]
+
+
+def mart_profiles(dbt_marts: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+    """The assets of the profile of each mart; ``dbt_marts`` are those that dbt makes."""
+    marts = [*dbt_marts, made_key(USER_SEGMENTS), made_key(RECOMMENDATIONS)]
+    code = source_digest("orchestration/analysts/profile.py", _TABLES)
+
+    @dg.multi_asset(name="mart_profiles", specs=_specs((MART_PROFILE, MART_CORRELATIONS), marts, code))
+    def profiles(
+        context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
+    ) -> Iterator[dg.MaterializeResult]:
+        """Look at the marts that changed since the last time."""
+        with connect(settings, tell=context.log.info) as con:
+            looked = profile_marts(con, sorted(key.path[-1] for key in marts), code)
+            made = {
+                mart: table_metadata(con, mart.relation, descriptions=mart.spoken)
+                for mart in (MART_PROFILE, MART_CORRELATIONS)
+            }
+            gaps = con.sql(
+                "SELECT mart || '.' || column_name AS column_name, missing / row_count AS share_missing"
+                f" FROM {MART_PROFILE.relation} WHERE missing > 0 ORDER BY share_missing DESC, 1 LIMIT 20"
+            ).pl()
+            strong = con.sql(
+                "SELECT mart || ': ' || column_a || ', ' || column_b AS pair, correlation"
+                f" FROM {MART_CORRELATIONS.relation} WHERE abs(correlation) < 1"
+                " ORDER BY abs(correlation) DESC, 1 LIMIT 15"
+            ).pl()
+        shown: dict[MadeMart, dict[str, object]] = {MART_PROFILE: {"marts_looked_at": looked}, MART_CORRELATIONS: {}}
+        for mart, frame, title in (
+            (MART_PROFILE, gaps, "Columns by the share of rows in which they are missing"),
+            (MART_CORRELATIONS, strong, "The strongest correlations"),
+        ):
+            if not frame.is_empty():
+                shown[mart]["picture"] = picture(charts.bars(frame, title))
+        for mart, (version, metadata) in made.items():
+            yield materialized(version, {**metadata, **shown[mart]}, made_key(mart))
+
+    return profiles
+
+
+def trust(
+    dbt_marts: Sequence[dg.AssetKey], definitions: Sequence[dg.AssetsDefinition], checks: Sequence[object]
+) -> dg.AssetsDefinition:
+    """The assets that tell of checks, runs and lineage; ``definitions`` and ``checks`` are those of the whole graph."""
+    of_runs = (CHECK_RESULTS, RUN_HISTORY, ASSET_LINEAGE)
+    known = [made_key(mart) for mart in MADE_MARTS.values() if mart not in of_runs]
+    deps = [*dbt_marts, *known]
+    groups = {spec.key: spec.group_name for one in definitions for spec in one.specs}
+    groups |= {made_key(mart): "marts" for mart in of_runs}
+    pairs = {(dep.asset_key, spec.key) for one in definitions for spec in one.specs for dep in spec.deps}
+    pairs |= {(dep, made_key(mart)) for dep in deps for mart in of_runs}
+    edges = [
+        (up.to_user_string(), down.to_user_string(), groups.get(up), groups.get(down)) for up, down in sorted(pairs)
+    ]
+    specs = [
+        spec
+        for one in (*definitions, *checks)
+        if isinstance(one, dg.AssetsDefinition)
+        for spec in one.check_specs
+        if spec.asset_key not in {made_key(mart) for mart in of_runs}
+    ]
+    code = source_digest(__name__.replace(".", "/") + ".py", _TABLES)
+
+    @dg.multi_asset(name="trust", specs=_specs(of_runs, deps, code))
+    def told(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> Iterator[dg.MaterializeResult]:
+        """Read the event log and the graph, and write both as tables."""
+        rows: dict[MadeMart, list[Any]] = {
+            CHECK_RESULTS: check_rows(specs, context.instance),
+            RUN_HISTORY: run_rows(context.instance),
+            ASSET_LINEAGE: edges,
+        }
+        frames = {mart: pl.DataFrame(of, schema=mart.polars_schema, orient="row") for mart, of in rows.items()}
+        with connect(settings, tell=context.log.info) as con:
+            made = {}
+            for mart, frame in frames.items():
+                con.register("told_rows", frame.to_arrow())
+                mart.replace(con, "SELECT * FROM told_rows ORDER BY ALL")
+                con.unregister("told_rows")
+                made[mart] = table_metadata(con, mart.relation, descriptions=mart.spoken)
+        shown: dict[MadeMart, tuple[str, pl.DataFrame]] = {
+            CHECK_RESULTS: ("Checks by what they said last", _counted(frames[CHECK_RESULTS], "status")),
+            RUN_HISTORY: (
+                "The newest runs by their seconds",
+                frames[RUN_HISTORY]
+                .drop_nulls("seconds")
+                .head(15)
+                .select(pl.format("{} {}", pl.col("started_at").dt.strftime("%m-%d %H:%M"), "job"), "seconds"),
+            ),
+            ASSET_LINEAGE: ("Edges by the group of what is made", _counted(frames[ASSET_LINEAGE], "downstream_group")),
+        }
+        for mart, (version, metadata) in made.items():
+            title, frame = shown[mart]
+            drawn = {} if frame.is_empty() else {"picture": picture(charts.bars(frame, title))}
+            yield materialized(version, {**metadata, **drawn}, made_key(mart))
+
+    return told
+
+
+def _counted(frame: pl.DataFrame, column: str) -> pl.DataFrame:
+    return frame.group_by(pl.col(column).fill_null("none")).len().sort("len", column, descending=[True, False])
+
+
+def check_rows(specs: Iterable[dg.AssetCheckSpec], instance: dg.DagsterInstance) -> list[tuple[object, ...]]:
+    """One row a check, in the columns of ``check_results``."""
+    checks = {spec.key: spec for spec in specs}
+    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(checks))
+    return [
+        (
+            key.asset_key.to_user_string(),
+            key.name,
+            spec.blocking,
+            *_said(records.get(key)),
+            *(spec.description, *_when(records.get(key))),
+        )
+        for key, spec in sorted(checks.items(), key=lambda item: (item[0].asset_key.to_user_string(), item[0].name))
+    ]
+
+
+def _said(record: AssetCheckExecutionRecord | None) -> tuple[str, str | None]:
+    """Status and severity."""
+    evaluation = None if record is None or record.event is None else record.event.asset_check_evaluation
+    if record is None or evaluation is None:
+        return "never", None
+    passed = record.status == AssetCheckExecutionRecordStatus.SUCCEEDED
+    return "passed" if passed else "failed", evaluation.severity.value.lower()
+
+
+def _when(record: AssetCheckExecutionRecord | None) -> tuple[datetime | None, str | None]:
+    """Time and run."""
+    if record is None:
+        return None, None
+    return _time(record.create_timestamp), record.run_id
+
+
+def run_rows(instance: dg.DagsterInstance) -> list[tuple[object, ...]]:
+    """One row a run, the newest first, in the columns of ``run_history``."""
+    from orchestration.rebuild import REASON_TAG
+
+    rows: list[tuple[object, ...]] = []
+    for record in instance.get_run_records(limit=RUNS):
+        run, start, end = record.dagster_run, record.start_time, record.end_time
+        seconds = None if start is None or end is None else round(end - start, 3)
+        asked = None if run.asset_selection is None else len(run.asset_selection)
+        reason = run.tags.get(REASON_TAG)
+        rows.append((run.run_id, run.job_name, reason, run.status.value, _time(start), _time(end), seconds, asked))
+    return rows
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)

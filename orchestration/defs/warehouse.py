@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import polars as pl
 from dagster_dbt import dbt_assets
 from sqlglot.errors import SqlglotError
 from sqlglot.schema import MappingSchema
@@ -17,51 +16,11 @@ from orchestration.analysts.tables import MADE_MARTS
 from orchestration.defs.analysts import MADE_KEYS
 from orchestration.defs.dbt import Dbt, DbtBuildFailed
 from orchestration.defs.metadata import column_schema, picture, place, table_metadata
+from orchestration.defs.plots import PLOTS, TABLES
 from orchestration.defs.resources import ON_CHANGE, OWNERS, source_digest
 from orchestration.lineage import column_lineage, warehouse_schema, without
 from orchestration.warehouse import connect, exclusive, open_database, publish, read_manifest
 from settings import Settings
-
-#: Pictures of a table, where people would rather look than read: name -> query and chart.
-PLOTS: dict[str, dict[str, tuple[str, Callable[[pl.DataFrame], Any]]]] = {
-    "dim_movies": {
-        "match_methods": (
-            (
-                "SELECT match_method, count(*) AS movies FROM marts.dim_movies WHERE in_movielens"
-                " GROUP BY ALL ORDER BY ALL"
-            ),
-            charts.match_methods,
-        ),
-    },
-    "fct_ratings": {
-        "stars": (
-            "SELECT rating, count(*) AS ratings FROM marts.fct_ratings GROUP BY ALL ORDER BY ALL",
-            charts.rating_histogram,
-        ),
-        "activity": (
-            "SELECT date_trunc('month', rated_at) AS month, count(*) AS ratings FROM marts.fct_ratings GROUP BY ALL",
-            charts.activity_over_time,
-        ),
-    },
-}
-
-#: Tables that say more of a mart than its rows: name -> query.
-TABLES: dict[str, dict[str, str]] = {
-    "dim_streaming_titles": {
-        "cleaning_rules": (
-            "SELECT platform, rule, count(*) AS titles"
-            " FROM (SELECT platform, unnest(rules) AS rule FROM marts.dim_streaming_titles) GROUP BY ALL ORDER BY ALL"
-        ),
-        "matches": (
-            "SELECT platform, match_method, count(*) AS titles FROM marts.dim_streaming_titles"
-            " GROUP BY ALL ORDER BY ALL"
-        ),
-        "score_sources": (
-            "SELECT platform, score_source, count(*) AS titles, round(avg(score), 2) AS mean_score"
-            " FROM marts.dim_streaming_titles GROUP BY ALL ORDER BY ALL"
-        ),
-    },
-}
 
 PUBLISHED_COPY = dg.AssetKey("published_copy")
 
@@ -165,8 +124,9 @@ def warehouse_models(project: Dbt) -> dg.AssetsDefinition:
                             table, metadata = table_metadata(con, ".".join(key.path), descriptions=spoken)
                             version = table.digest
                             metadata |= {
-                                name: picture(draw(con.sql(query).pl()))
+                                name: picture(draw(drawn))
                                 for name, (query, draw) in PLOTS.get(key.path[-1], {}).items()
+                                if not (drawn := con.sql(query).pl()).is_empty()
                             }
                             metadata |= {
                                 name: dg.MetadataValue.md(charts.markdown_table(con.sql(query).pl(), 100))

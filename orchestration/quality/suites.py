@@ -751,6 +751,67 @@ _ANALYSTS = (
             one_of("reason_kind", ["like_film", "popular", "overall"]),
         ),
     ),
+    Suite(
+        "marts.quarantine",
+        _columns("source VARCHAR; table_name VARCHAR; file VARCHAR; line BIGINT; reason VARCHAR; content VARCHAR"),
+        (
+            *not_null("table_name", "file", "line", "reason"),
+            unique("table_name", "file", "line"),
+            between("line", 1),
+        ),
+        others=True,
+    ),
+    Suite(
+        "marts.mart_profile",
+        _columns(
+            "mart VARCHAR; column_name VARCHAR; position INTEGER; type VARCHAR; row_count BIGINT; missing BIGINT;"
+            " distinct_count BIGINT; is_exact BOOLEAN; least VARCHAR; greatest VARCHAR; q25 DOUBLE; median DOUBLE;"
+            " q75 DOUBLE; mean DOUBLE; stddev DOUBLE; outlier_share DOUBLE; sampled_rows BIGINT;"
+            " content_version VARCHAR"
+        ),
+        (
+            *not_null("mart", "column_name", "position", "type", "row_count", "missing", "distinct_count"),
+            unique("mart", "column_name"),
+            not_before("row_count", "missing"),
+            not_before("median", "q25"),
+            not_before("q75", "median"),
+            between("outlier_share", 0, 1),
+        ),
+    ),
+    Suite(
+        "marts.mart_correlations",
+        _columns("mart VARCHAR; column_a VARCHAR; column_b VARCHAR; correlation DOUBLE; sampled_rows BIGINT"),
+        (
+            *not_null("mart", "column_a", "column_b", "correlation"),
+            unique("mart", "column_a", "column_b"),
+            between("correlation", -1, 1),
+        ),
+    ),
+    Suite(
+        "marts.check_results",
+        _columns(
+            "asset VARCHAR; check_name VARCHAR; is_blocking BOOLEAN; status VARCHAR; severity VARCHAR;"
+            " description VARCHAR; checked_at TIMESTAMP; run_id VARCHAR"
+        ),
+        (
+            *not_null("asset", "check_name", "is_blocking", "status"),
+            unique("asset", "check_name"),
+            one_of("status", ["passed", "failed", "never"]),
+        ),
+    ),
+    Suite(
+        "marts.run_history",
+        _columns(
+            "run_id VARCHAR; job VARCHAR; reason VARCHAR; status VARCHAR; started_at TIMESTAMP; ended_at TIMESTAMP;"
+            " seconds DOUBLE; asset_count INTEGER"
+        ),
+        (*not_null("run_id", "job", "status"), unique("run_id")),
+    ),
+    Suite(
+        "marts.asset_lineage",
+        _columns("upstream VARCHAR; downstream VARCHAR; upstream_group VARCHAR; downstream_group VARCHAR"),
+        (*not_null("upstream", "downstream"), unique("upstream", "downstream")),
+    ),
 )
 
 #: Every suite by its table, ``schema.name``.

@@ -41,6 +41,13 @@ DECISION: list[dict[str, str | float | None]] = [
     {"recipe": "lost 56", "mean": None, "low": None, "high": None},
 ]
 
+BARS = pl.DataFrame({"title": ["a film", "x" * 90, "none"], "count": [12, 7, 0]})
+STEPS = pl.DataFrame({"low": [1, 2, 5], "high": [1, 4, 9], "users": [9, 4, 1]})
+FIELD = pl.DataFrame({"row": ["a", "a", "b"], "column": [1990, 2000, 2000], "share": [0.25, 0.5, 1.0]})
+EFFECTS = pl.DataFrame(
+    {"m": ["up", "down", "flat"], "d": [0.5, -0.5, 0.0], "l": [0.1, -0.9, -0.2], "h": [0.9, -0.1, 0.2]}
+)
+
 FIGURES: dict[str, Callable[[], Any]] = {
     "decision": lambda: charts.decision(DECISION, "ease 12", "NDCG@10"),
     "decision between one": lambda: charts.decision(DECISION[:1], "ease 12", "NDCG@10"),
@@ -52,6 +59,19 @@ FIGURES: dict[str, Callable[[], Any]] = {
     "rating histogram": lambda: charts.rating_histogram(RATINGS),
     "activity": lambda: charts.activity_over_time(MONTHS),
     "activity of one month": lambda: charts.activity_over_time(MONTHS.head(1)),
+    "newcomers": lambda: charts.activity_over_time(MONTHS, what="Newcomers"),
+    "bars": lambda: charts.bars(BARS, "What there is"),
+    "bars below and above nothing": lambda: charts.bars(
+        pl.DataFrame({"t": ["up", "down"], "trend": [1.25, -0.5]}), "Trends"
+    ),
+    "histogram": lambda: charts.histogram(STEPS, "Steps"),
+    "histogram of powers": lambda: charts.histogram(STEPS, "Steps", logarithmic=True),
+    "heatmap": lambda: charts.heatmap(FIELD, "Field", percent=True),
+    "heatmap of one empty cell": lambda: charts.heatmap(FIELD.head(1).with_columns(share=None), "Field"),
+    "heatmap of many": lambda: charts.heatmap(
+        pl.DataFrame([(f"r{r}", c, float(c)) for r in range(60) for c in range(40)], orient="row"), "Field"
+    ),
+    "intervals": lambda: charts.intervals(EFFECTS, "Effects"),
     "match methods": lambda: charts.match_methods(METHODS),
     "drift": lambda: charts.rating_drift(DRIFT, 0.3),
     "drift of a dump in which nothing moved": lambda: charts.rating_drift(DRIFT[2:3], 0.3),
@@ -133,6 +153,25 @@ def test_the_histogram_says_how_many_and_how_good() -> None:
     said = texts(charts.rating_histogram(RATINGS))
     assert "1,000 ratings, 4.00 stars on average" in said
     assert {"<1%", "30%", "40%"} <= set(said)
+
+
+def test_bars_are_labelled_with_their_values_and_long_names_are_cut() -> None:
+    figure = charts.bars(BARS, "What there is")
+    assert {"What there is", "a film", "12", "7", "0", f"{'x' * 59}…"} <= set(texts(figure))
+    assert [bar.get_width() for bar in figure.axes[0].patches] == [12, 7, 0]
+
+
+def test_a_field_writes_its_cells_and_leaves_missing_ones_empty() -> None:
+    said = texts(charts.heatmap(FIELD, "Field", percent=True))
+    assert {"25%", "50%", "100%", "a", "b", "1990", "2000"} <= set(said)
+    assert sum(text.endswith("%") for text in said) == 3
+
+
+def test_effects_are_in_colour_only_where_their_interval_excludes_nothing() -> None:
+    from matplotlib.colors import to_hex
+
+    lines = charts.intervals(EFFECTS, "Effects").axes[0].lines
+    assert [to_hex(line.get_color()).upper() for line in lines[1::2]] == [charts.BLUE, charts.ORANGE, charts.GREY]
 
 
 def test_match_methods_are_named_in_words_with_their_shares() -> None:

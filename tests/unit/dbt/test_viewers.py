@@ -10,14 +10,17 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+import duckdb
 import polars as pl
 import pytest
 
+from orchestration import charts
+from orchestration.defs.plots import PLOTS
 from orchestration.sources.imdb import ingest_imdb
 from orchestration.sources.locate import EditionFiles
 from orchestration.sources.movielens import ingest_movielens
 from orchestration.sources.sample import SampleSpec, write_sample
-from orchestration.warehouse import open_database
+from orchestration.warehouse import open_database, tables_of
 from settings import IMDB_DUMPS, Settings
 from tests.unit.dbt.warehouses import Warehouse
 
@@ -25,8 +28,8 @@ STAYING_DAYS, FIRST_FILMS, PRIOR_RATINGS = 30, 5, 25
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, pl.DataFrame]]:
-    """Every mart that is asked for here, by name."""
+def con(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The warehouse with every mart that dbt makes of a small sample without streaming catalogues."""
     folder = tmp_path_factory.mktemp("viewers")
     write_sample(folder / "files", SampleSpec(users=150, movies=250, ratings=9_000, broken=False))
     settings = Settings(home=folder)
@@ -43,13 +46,14 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, pl.Da
         con.close()
         warehouse.dbt("build", "--exclude-resource-type", "unit_test")
         con = open_database(settings, warehouse.path)
-        names = (
-            "fct_ratings", "dim_movies", "dim_people", "fct_credits", "user_taste", "user_habits", "entry_points",
-            "loyal_vs_new", "user_features",
-        )  # fmt: skip
-        tables = {name: con.sql(f"FROM marts.{name}").pl() for name in names}
+        yield con
         con.close()
-        yield tables
+
+
+@pytest.fixture(scope="module")
+def sample(con: duckdb.DuckDBPyConnection) -> dict[str, pl.DataFrame]:
+    """Every mart, by name."""
+    return {name: con.sql(f"FROM marts.{name}").pl() for name in tables_of(con, "marts")}
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +90,17 @@ def same(found: pl.DataFrame, wanted: pl.DataFrame, keys: list[str], within: flo
             assert (ours.cast(pl.Float64) - theirs.cast(pl.Float64)).abs().max() <= within, name
         else:
             assert ours.eq_missing(theirs).all(), name
+
+
+@pytest.mark.parametrize("mart", PLOTS)
+def test_each_mart_has_a_picture_and_that_of_a_table_with_rows_can_be_drawn(
+    con: duckdb.DuckDBPyConnection, sample: dict[str, pl.DataFrame], mart: str
+) -> None:
+    frames = {name: con.sql(query).pl() for name, (query, _) in PLOTS[mart].items()}
+    assert all(frame.is_empty() for frame in frames.values()) == sample[mart].is_empty()
+    for name, frame in frames.items():
+        if not frame.is_empty():
+            assert len(charts.png_markdown(PLOTS[mart][name][1](frame))) > 2_000
 
 
 def test_the_bayesian_rating_is_that_of_polars(sample: dict[str, pl.DataFrame], ratings: pl.DataFrame) -> None:
