@@ -243,7 +243,9 @@ def test_a_dump_that_changed_for_unknown_titles_stops_at_the_first_equal_tables(
     # The history of the dumps tells of the title, and so does the copy for analysts; films, features and models do not.
     assert not rebuilt(update) & {"catalogue", "feature_histories/movie_imdb", "online_store", "model_bundle"}
     after = published_tables(graph_home)
-    assert {name for name in after if after[name] != before[name]} <= {"imdb_changes"}
+    # What tells of the pipeline itself tells of this run, too, and the profile of the one mart that changed.
+    told = {"check_results", "run_history", "mart_profile", "mart_correlations"}
+    assert {name for name in after if after[name] != before[name]} - told <= {"imdb_changes"}
 
 
 def test_a_changed_dump_rebuilds_its_cone_and_spares_the_rest(graph_home: GraphHome, first_run: Run) -> None:

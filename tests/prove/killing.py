@@ -21,6 +21,7 @@ from pathlib import Path
 import duckdb
 
 from models.bundle import load_bundle, read_pointer
+from orchestration.analysts.tables import OF_RUNS
 from orchestration.sources.sample import SampleSpec, write_sample
 from orchestration.warehouse import TableVersion, open_database, quote, read_manifest, table_version, tables_of
 from settings import PROJECT_ROOT, Settings
@@ -176,7 +177,7 @@ class KillBench:
             found = {name: table_version(con, f"marts.{name}") for name in tables_of(con, "marts")}
         assert rows == {name: version.rows for name, version in found.items()}
         for state, manifest in whole.items():
-            if found == manifest:
+            if _of_data(found) == _of_data(manifest):
                 return state
         raise AssertionError(f"{case.name}: the published copy is neither the old one nor the new one: {found}")
 
@@ -218,9 +219,14 @@ class KillBench:
         return publication.tables
 
 
+def _of_data(tables: Mapping[str, TableVersion]) -> dict[str, TableVersion | None]:
+    """The tables with their versions; of those that tell of runs, whose times and ids are a home's own, the names."""
+    return {name: None if name in OF_RUNS else version for name, version in tables.items()}
+
+
 def _content(con: duckdb.DuckDBPyConnection, database: str) -> Iterator[tuple[str, TableVersion]]:
     con.execute(f"USE {database}")
-    for name in tables_of(con, "marts"):
+    for name in sorted({*tables_of(con, "marts")} - OF_RUNS):
         yield f"marts.{name}", table_version(con, f"marts.{name}")
     for name in ("int_user_keys", "int_movie_keys"):
         yield f"intermediate.{name}", table_version(con, f"intermediate.{name}")
