@@ -126,6 +126,11 @@ def test_the_store_is_read_and_people_who_leave_are_gone_everywhere_by_the_next_
         frame = pl.read_parquet(file)
         if "user_key" in frame.columns:
             assert not gone & set(frame["user_key"]), file
+    for mart in ("recommendations", "user_segments", "user_habits", "user_taste"):
+        for file in (settings.warehouse, settings.published):
+            there = {user for (user,) in _rows(file, f"SELECT DISTINCT user_key FROM marts.{mart}")}
+            assert keys[STAYER] in there, (mart, file)
+            assert not gone & there, (mart, file)
     assert _found(settings.home, NAME.encode()) == []
     assert _found(settings.home, str(LEAVER).encode()) == []
     assert _values(settings.home, LEAVER) == {"store.db: suppressed.source_id"}

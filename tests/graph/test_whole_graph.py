@@ -96,6 +96,54 @@ def test_what_is_served_is_what_the_gate_decided_on_the_data_that_were_checked(
     assert f"gate, first: {decision['reasons'][0]}" in first_run.story
 
 
+def test_the_published_lists_are_of_the_served_model_for_each_user_without_what_he_rated(
+    graph_home: GraphHome, first_run: Run
+) -> None:
+    assert first_run.status == 0
+    served = read_pointer(graph_home.settings.serving_pointer)
+    [(users, versions, shortest, kinds)] = published(
+        graph_home,
+        """
+        SELECT count(DISTINCT user_key), list(DISTINCT model_version), min(films), list_sort(list(DISTINCT reason_kind))
+        FROM marts.recommendations
+        JOIN (SELECT user_key, count(*) AS films FROM marts.recommendations GROUP BY ALL) USING (user_key)
+        """,
+    )
+    assert (users, versions) == (150, [served])
+    assert isinstance(shortest, int)
+    assert shortest >= 40
+    assert isinstance(kinds, list)
+    assert kinds
+    seen = "SELECT count(*) FROM marts.recommendations JOIN marts.fct_ratings USING (user_key, movie_key)"
+    assert published(graph_home, seen) == [(0,)]
+    untold = (
+        "SELECT count(*) FROM marts.recommendations WHERE reason_kind = 'like_film' AND reason NOT LIKE 'Because you%'"
+    )
+    assert published(graph_home, untold) == [(0,)]
+
+
+def test_trust_can_be_queried(graph_home: GraphHome, first_run: Run) -> None:
+    assert first_run.status == 0
+    assert published(graph_home, "SELECT count(*) FROM marts.quarantine") == [(graph_home.broken_rows,)]
+    assert published(
+        graph_home, "SELECT count(*) FROM marts.check_results WHERE is_blocking AND status != 'passed'"
+    ) == [(0,)]
+    ahead = published(
+        graph_home,
+        """
+        WITH RECURSIVE ahead AS (
+            SELECT upstream FROM marts.asset_lineage WHERE downstream = 'published_copy'
+            UNION SELECT l.upstream FROM marts.asset_lineage AS l JOIN ahead ON l.downstream = ahead.upstream
+        )
+        SELECT upstream FROM ahead
+        """,
+    )
+    assert {("raw/ml_ratings",), ("upstream/movielens",), ("marts/recommendations",)} <= {*ahead}
+    profiled = published(graph_home, "SELECT row_count FROM marts.mart_profile WHERE mart = 'fct_ratings' LIMIT 1")
+    assert profiled == published(graph_home, "SELECT count(*) FROM marts.fct_ratings")
+    assert published(graph_home, "SELECT count(*) > 0 FROM marts.run_history") == [(True,)]
+
+
 def test_every_fit_is_a_run_among_the_experiments_with_its_figures(graph_home: GraphHome, first_run: Run) -> None:
     from mlflow import MlflowClient
 
