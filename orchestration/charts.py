@@ -324,7 +324,7 @@ def bars(frame: pl.DataFrame, title: str) -> Figure:
             f"{value:,.0f}" if whole else _number(round(value, 3)), (max(value, 0.0), place), xytext=(5, 0),
             textcoords="offset points", va="center", fontsize=9, color=_INK,
         )  # fmt: skip
-    _title(panel, title)
+    _wide_title(figure, title)
     return figure
 
 
@@ -337,7 +337,7 @@ def histogram(frame: pl.DataFrame, title: str, *, logarithmic: bool = False) -> 
     figure, (panel,) = _figure(height=2.4)
     if logarithmic:
         panel.bar(range(len(rows)), [row[2] for row in rows], width=0.9, color=BLUE)
-        labels = [f"{row[0]:,.0f}" if row[0] == row[1] else f"{row[0]:,.0f}–{row[1]:,.0f}" for row in rows]
+        labels = [_short(row[0]) if row[0] == row[1] else f"{_short(row[0])}–{_short(row[1])}" for row in rows]
         panel.set_xticks(range(len(rows)), labels, fontsize=8)
     else:
         panel.bar([row[0] for row in rows], [row[2] for row in rows], width=[row[1] - row[0] for row in rows],
@@ -352,7 +352,7 @@ def heatmap(frame: pl.DataFrame, title: str, *, percent: bool = False, written: 
     """A field of cells, the darker the higher; columns: row label, column label, value. Missing cells stay empty."""
     import numpy as np
 
-    rows, columns = (frame.to_series(place).unique(maintain_order=True).to_list() for place in (0, 1))
+    rows, columns = (frame.to_series(place).unique().sort().to_list() for place in (0, 1))
     cells = np.full((len(rows), len(columns)), np.nan)
     row_at, column_at = ({label: place for place, label in enumerate(labels)} for labels in (rows, columns))
     for row, column, value in frame.iter_rows():
@@ -371,7 +371,7 @@ def heatmap(frame: pl.DataFrame, title: str, *, percent: bool = False, written: 
                 text = f"{value:.0%}" if percent else _number(round(float(value), 2))
                 color = "white" if value > dark else _INK
                 panel.text(place[1], place[0], text, ha="center", va="center", fontsize=7.5, color=color)
-    _title(panel, title)
+    _wide_title(figure, title)
     return figure
 
 
@@ -389,7 +389,7 @@ def intervals(frame: pl.DataFrame, title: str, *, zero: float = 0.0) -> Figure:
     panel.invert_yaxis()
     panel.grid(visible=False, axis="y")
     panel.grid(visible=True, axis="x", color=_RULE, linewidth=0.8)
-    _title(panel, title)
+    _wide_title(figure, title)
     return figure
 
 
@@ -412,6 +412,16 @@ def _figure(height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, lis
 
 def _title(panel: Axes, text: str) -> None:
     panel.set_title(text, loc="left", fontsize=10, color=_INK, fontweight="bold", pad=7)
+
+
+def _wide_title(figure: Figure, text: str) -> None:
+    """A title from the edge of the picture on, where long labels would leave no room for it above the panel."""
+    figure.suptitle(text, x=0.012, ha="left", fontsize=10, color=_INK, fontweight="bold")
+
+
+def _short(count: float) -> str:
+    """``999``, ``1k``, ``20k``, ``1,000k``: a count where room is scarce."""
+    return f"{count:,.0f}" if count < 1000 else f"{round(count / 1000):,}k"
 
 
 def _counts(panel: Axes) -> None:

@@ -313,7 +313,7 @@ def run_rows(instance: dg.DagsterInstance) -> list[tuple[object, ...]]:
     for record in instance.get_run_records(limit=RUNS):
         run, start, end = record.dagster_run, record.start_time, record.end_time
         seconds = None if start is None or end is None else round(end - start, 3)
-        asked = None if run.asset_selection is None else len(run.asset_selection)
+        asked = len(run.asset_selection) if run.asset_selection else None
         reason = run.tags.get(REASON_TAG)
         rows.append((run.run_id, run.job_name, reason, run.status.value, _time(start), _time(end), seconds, asked))
     return rows

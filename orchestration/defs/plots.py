@@ -133,11 +133,14 @@ PLOTS: dict[str, dict[str, tuple[str, Draw]]] = {
     "entry_points": {
         "first_films": (
             (
-                "SELECT title, stay_rate, stay_rate_low, stay_rate_high FROM"
+                "SELECT title, stay_rate - base_rate AS above, stay_rate_low - base_rate AS low,"
+                " stay_rate_high - base_rate AS high FROM"
                 " (SELECT * FROM marts.entry_points ORDER BY newcomers DESC, movie_key LIMIT 40)"
                 " JOIN marts.dim_movies USING (movie_key) ORDER BY stay_rate DESC, movie_key LIMIT 20"
             ),
-            partial(charts.intervals, title="Who stayed, of those who began with it: the most common first films"),
+            partial(
+                charts.intervals, title="The most common first films: the share who stayed, less that of all newcomers"
+            ),
         ),
     },
     "fct_credits": {
@@ -282,7 +285,7 @@ PLOTS: dict[str, dict[str, tuple[str, Draw]]] = {
                 "SELECT label, round(avg((lift >= 1.5)::INTEGER), 4) AS share FROM marts.user_taste"
                 " WHERE dimension = 'genre' GROUP BY ALL ORDER BY share DESC, label"
             ),
-            _bars("Of those who rated a genre, the share who rate it half again as often as all do"),
+            _bars("Of those who rated a genre, the share with a lift of 1.5 or more"),
         ),
     },
 }
