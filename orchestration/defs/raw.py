@@ -250,7 +250,8 @@ imdb_tables = [_imdb_asset(dump) for dump in IMDB_DUMPS]
     specs=[
         dg.AssetSpec(
             raw_key(name),
-            deps=[raw_key(table) for table in RAW_TABLES],
+            # Who asked to be forgotten may have left a refused row and nothing else.
+            deps=[raw_key(table) for table in (*RAW_TABLES, "ml_suppressed")],
             group_name="raw",
             owners=OWNERS,
             kinds={"duckdb"},
