@@ -58,7 +58,7 @@ def run_measured(command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, 
 
 
 def session_memory(session: int) -> int:
-    """Resident bytes of all processes of a session, summed, or the most that one of them ever had; 0 without ``/proc``."""
+    """Resident bytes of a session's processes, summed, or the most that one of them ever had; 0 without ``/proc``."""
     total = highest = 0
     for entry in Path("/proc").glob("[0-9]*"):
         try:

@@ -14,8 +14,8 @@ from typing import BinaryIO
 
 from orchestration.sources.report import SourceError
 
-#: Small enough that a piece, inflated, is still in the processor's cache when it is looked at, and that what numpy makes
-#: of it comes from the heap: memory asked of the kernel for each piece takes twice the time of the work.
+#: Small enough that a piece, inflated, is still in the processor's cache when it is looked at, and that what numpy
+#: makes of it comes from the heap: memory asked of the kernel for each piece takes twice the time of the work.
 _CHUNK = 1 << 16
 _GZIP_MAGIC = b"\x1f\x8b"
 _BOM = codecs.BOM_UTF8
