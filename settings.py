@@ -134,6 +134,11 @@ class Settings(BaseSettings):
     keep_leftovers_days: float = Field(
         default=1.0, ge=0, description="Age in days at which `make clean-up` takes a half-written file for abandoned."
     )
+    keep_publications: int = Field(
+        default=3,
+        ge=1,
+        description="Published copies that can be opened under their versions, the newest among them.",
+    )
     store_url: SecretStr = Field(
         default=SecretStr(""),
         description="The app's store, `postgresql://user:password@host/name` or `sqlite:///path`; default"

@@ -10,30 +10,39 @@ import shutil
 import sqlite3
 from collections.abc import Collection
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import duckdb
 import polars as pl
 
 from bento.build import BENTO_NAME, MODEL_NAME, built_bentos
 from bento.store.tables import APP
 from models.bundle import BundleError, read_bundle_manifest, read_pointer
+from orchestration.publication.copies import remove_others
+from orchestration.publication.manifest import copy_of, read_manifest, write_manifest
 from orchestration.warehouse import exclusive, rewrite
 from settings import Settings
 
 
 @dataclass(frozen=True)
 class Erasure:
-    """What was done: bundle versions that were removed, and the served one if it still holds somebody."""
+    """What was done: bundle versions and older publications that were removed.
+
+    ``still_served`` and ``still_published``: the served bundle and the newest publication, if they hold somebody yet.
+    """
 
     removed: tuple[str, ...] = ()
     still_served: str | None = None
+    unpublished: tuple[str, ...] = ()
+    still_published: str | None = None
 
 
 def erase(settings: Settings, people: Collection[tuple[str, int]]) -> Erasure:
-    """Remove every bundle and bento that holds one of these people, and what files still hold of deleted rows.
+    """Remove every bundle, bento and publication that holds one of these people, and what files hold of deleted rows.
 
-    The served bundle stays while nothing better is promoted; it is named, and the next erasure removes it.
+    The served bundle and the newest publication stay while nothing newer is there; they are named, and the next erasure
+    removes them.
     """
     if not people:
         return Erasure()
@@ -50,9 +59,11 @@ def erase(settings: Settings, people: Collection[tuple[str, int]]) -> Erasure:
         _remove(settings, version)
         removed.append(version)
     _forget_previous(settings, removed)
+    unpublished, still_published = _unpublish(settings, people)
+    done = Erasure(tuple(removed), kept[0] if kept else None, unpublished, still_published)
     note = settings.home / "erasures.json"
     if note.exists() and json.loads(note.read_text(encoding="utf-8"))["people"] == len(people):
-        return Erasure(tuple(removed), kept[0] if kept else None)
+        return done
     with exclusive(settings):
         rewrite(settings)
     online = settings.feast / "online_store.db"
@@ -63,7 +74,7 @@ def erase(settings: Settings, people: Collection[tuple[str, int]]) -> Erasure:
     aside = note.with_name(".erasures.json.part")
     aside.write_text(json.dumps({"people": len(people)}) + "\n", encoding="utf-8")
     aside.replace(note)
-    return Erasure(tuple(removed), kept[0] if kept else None)
+    return done
 
 
 def _pointed(settings: Settings) -> str | None:
@@ -83,6 +94,43 @@ def holds(bundle: Path, people: Collection[tuple[str, int]]) -> bool:
         return True
     ids = [number for source, number in people if source in (APP, edition)]
     return bool(users.is_in(ids).any())
+
+
+def _unpublish(settings: Settings, people: Collection[tuple[str, int]]) -> tuple[tuple[str, ...], str | None]:
+    """Remove kept publications, their Parquet files with them, that hold one of these people.
+
+    Returns their versions, and the newest one's if it does: the next publication takes its place, and then it goes.
+    """
+    with exclusive(settings):
+        publication = read_manifest(settings)
+        if publication is None:
+            return (), None
+        newest = settings.published.exists() and published_for(settings.published, people)
+        gone = tuple(
+            version
+            for version in publication.kept
+            if version != publication.version and published_for(copy_of(settings, version), people)
+        )
+        kept = tuple(version for version in publication.kept if version not in gone)
+        if gone:
+            write_manifest(settings, replace(publication, kept=kept))
+        remove_others(settings, kept)
+    return gone, publication.version if newest else None
+
+
+def published_for(copy: Path, people: Collection[tuple[str, int]]) -> bool:
+    """Whether one of these people is among the users of a published copy."""
+    wanted = pl.DataFrame(sorted(people), schema=["edition", "user_id"], orient="row").to_arrow()
+    try:
+        with duckdb.connect(str(copy), read_only=True) as con:
+            con.register("wanted", wanted)
+            [(found,)] = con.execute(
+                "SELECT count(*) FROM marts.dim_users JOIN wanted USING (edition, user_id)"
+            ).fetchall()
+    except duckdb.Error:
+        # What cannot be read could hold anybody.
+        return True
+    return bool(found)
 
 
 def _remove(settings: Settings, version: str) -> None:

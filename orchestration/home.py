@@ -17,6 +17,8 @@ from pathlib import Path
 
 import duckdb
 
+from orchestration.publication.copies import remove_others
+from orchestration.publication.manifest import MANIFEST, read_manifest
 from orchestration.warehouse import exclusive, open_database, quote, tables_of
 from settings import HOME_FORMAT, Settings
 
@@ -238,11 +240,15 @@ def heal(folder: Path) -> bool:
             if parts is not None and name not in parts and place.exists():
                 _put_away(place, former)
         elif name == "published":
-            # Readers may open the file at any moment: replaced file by file, the folder is never missing. The manifest
-            # comes after the copy that it describes.
+            # Readers may open the file at any moment: replaced one by one, the folder is never missing. The manifest
+            # comes last, after what it names; what it does not name are publications of the state that ends.
             place.mkdir(exist_ok=True)
-            for file in sorted(new.iterdir(), reverse=True):
-                file.replace(place / file.name)
+            for file in sorted(new.iterdir(), key=lambda path: (path.name == MANIFEST, path.is_symlink())):
+                target = place / file.name
+                if target.is_dir() and not target.is_symlink():
+                    _put_away(target, former)
+                file.replace(target)
+            _forget_publications(folder)
             new.rmdir()
         else:
             if place.exists():
@@ -253,6 +259,12 @@ def heal(folder: Path) -> bool:
     shutil.rmtree(former, ignore_errors=True)
     journal.unlink()
     return True
+
+
+def _forget_publications(folder: Path) -> None:
+    settings = Settings(home=folder)
+    publication = read_manifest(settings)
+    remove_others(settings, publication.kept if publication is not None else ())
 
 
 def _put_away(place: Path, former: Path) -> None:

@@ -1,4 +1,4 @@
-"""The warehouse: the one guarded way to the writer's DuckDB file, content versions, and the published copy.
+"""The warehouse: the one guarded way to the writer's DuckDB file, and content versions.
 
 DuckDB lets one process write and then lets no other open the file, not even to read. So whoever opens it first takes
 an operating-system lock, which the kernel frees when the process dies, however it dies.
@@ -14,16 +14,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
-from orchestration.questions.catalogue import Question, questions
 from settings import Settings
-
-#: The oldest file format that DuckDB 2.0 can still write: other people's tools are older than ours.
-PUBLISHED_STORAGE_VERSION = "v1.0.0"
 
 
 class WarehouseBusy(RuntimeError):
@@ -36,16 +32,6 @@ class TableVersion:
 
     rows: int
     digest: str
-
-
-@dataclass(frozen=True)
-class Publication:
-    """One published copy: its version (a digest of its tables) and what is in it."""
-
-    version: str
-    edition: str
-    tables: dict[str, TableVersion]
-    changed: bool
 
 
 def _holder(lock: Path) -> str:
@@ -156,58 +142,6 @@ def export_parquet(
     aside.replace(path)
 
 
-def read_manifest(settings: Settings) -> Publication | None:
-    """The manifest of the published copy, or None where there is none yet."""
-    try:
-        manifest = json.loads((settings.published.parent / "manifest.json").read_text())
-    except FileNotFoundError:
-        return None
-    tables = {name: TableVersion(**version) for name, version in manifest["tables"].items()}
-    return Publication(manifest["version"], manifest["edition"], tables, changed=False)
-
-
-def publish(
-    con: duckdb.DuckDBPyConnection, settings: Settings, *, schema: str = "marts", comments: dict[str, dict[str, str]]
-) -> Publication:
-    """Replace the published copy by the marts, and the questions asked of them, as they are now, in one rename.
-
-    ``comments`` maps a table to its column comments; the key ``""`` holds the table's own. The copy is written aside,
-    checkpointed and synced, so that a reader finds either the old file or the new one, and never a ``.wal``.
-    """
-    tables = tables_of(con, schema)
-    versions = {name: table_version(con, f"{schema}.{name}") for name in tables}
-    asked = [question for question in questions() if question.tables <= {*tables}]
-    said = {"comments": comments, "edition": settings.movielens, "questions": [one.statement for one in asked]}
-    spoken = json.dumps(said, sort_keys=True)
-    content = json.dumps([{name: asdict(v) for name, v in versions.items()}, spoken], sort_keys=True)
-    version = hashlib.sha256(content.encode()).hexdigest()[:12]
-    before = read_manifest(settings)
-    if before is not None and before.version == version and settings.published.exists():
-        return before
-
-    folder = settings.published.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / ".marquee.duckdb.part"
-    _remove_database(aside)
-    try:
-        _write_copy(con, aside, schema, tables, comments, asked)
-        _replace(aside, settings.published)
-    except BaseException:
-        # Half a file beside the published one would take the room that a full disk lacks.
-        _remove_database(aside)
-        raise
-    publication = Publication(version, settings.movielens, versions, changed=True)
-    manifest = {
-        "version": version,
-        "edition": settings.movielens,
-        "tables": {name: asdict(value) for name, value in versions.items()},
-    }
-    note = folder / ".manifest.json.part"
-    note.write_text(json.dumps(manifest, indent=1))
-    _replace(note, folder / "manifest.json")
-    return publication
-
-
 def rewrite(settings: Settings) -> None:
     """Write the warehouse anew, in one rename: a deleted row stands in a file's free blocks until they are used again.
 
@@ -216,7 +150,7 @@ def rewrite(settings: Settings) -> None:
     if not settings.warehouse.exists():
         return
     aside = settings.warehouse.with_name(".warehouse.duckdb.part")
-    _remove_database(aside)
+    remove_database(aside)
     try:
         with closing(open_database(settings, ":memory:")) as con:
             old, new = (str(path).replace("'", "''") for path in (settings.warehouse, aside))
@@ -226,58 +160,29 @@ def rewrite(settings: Settings) -> None:
             con.execute("COPY FROM DATABASE old_warehouse TO new_warehouse")
             con.execute("DETACH old_warehouse")
             con.execute("DETACH new_warehouse")
-        _replace(aside, settings.warehouse)
+        replace_durably(aside, settings.warehouse)
     except BaseException:
-        _remove_database(aside)
+        remove_database(aside)
         raise
 
 
-def _write_copy(
-    con: duckdb.DuckDBPyConnection,
-    file: Path,
-    schema: str,
-    tables: list[str],
-    comments: dict[str, dict[str, str]],
-    asked: list[Question],
-) -> None:
-    literal = str(file).replace("'", "''")
-    con.execute(f"ATTACH '{literal}' AS publication (STORAGE_VERSION '{PUBLISHED_STORAGE_VERSION}')")
-    try:
-        con.execute(f"CREATE SCHEMA publication.{quote(schema)}")
-        for name in tables:
-            target = f"publication.{schema}.{name}"
-            columns = [column for column, _ in columns_of(con, f"{schema}.{name}")]
-            order = ", ".join(quote(column) for column in columns[:2])
-            con.execute(f"CREATE TABLE {quote(target)} AS SELECT * FROM {quote(f'{schema}.{name}')} ORDER BY {order}")
-            _comment(con, target, comments.get(name, {}), set(columns))
-        for question in asked:
-            for statement in question.create("publication"):
-                con.execute(statement)
-        con.execute("CHECKPOINT publication")
-    finally:
-        con.execute("DETACH publication")
-
-
-def _remove_database(file: Path) -> None:
+def remove_database(file: Path) -> None:
+    """Remove a DuckDB file and its log."""
     for part in (file, file.with_name(file.name + ".wal")):
         part.unlink(missing_ok=True)
 
 
-def _comment(con: duckdb.DuckDBPyConnection, target: str, comments: dict[str, str], columns: set[str]) -> None:
-    for column, text in comments.items():
-        literal = text.replace("'", "''")
-        if column == "":
-            con.execute(f"COMMENT ON TABLE {quote(target)} IS '{literal}'")
-        elif column in columns:
-            con.execute(f"COMMENT ON COLUMN {quote(target)}.{quote(column)} IS '{literal}'")
-
-
-def _replace(aside: Path, target: Path) -> None:
+def replace_durably(aside: Path, target: Path) -> None:
     """Rename with both the file and its folder on disk, so that a power cut leaves the old or the new one."""
-    with aside.open("rb") as handle:
-        os.fsync(handle.fileno())
+    if not aside.is_symlink():
+        with aside.open("rb") as handle:
+            os.fsync(handle.fileno())
     aside.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import duckdb
 
-from orchestration.warehouse import connect, exclusive, export_parquet, open_database, publish, table_version, tables_of
+from orchestration.publication.copies import publish
+from orchestration.warehouse import connect, exclusive, export_parquet, open_database, table_version, tables_of
 from settings import IMDB_DUMPS, Settings
 
 HERE = Path(__file__).resolve().parent

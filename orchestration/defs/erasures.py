@@ -20,14 +20,14 @@ ERASURES = dg.AssetKey("erasures")
     group_name="serving",
     owners=OWNERS,
     kinds={"duckdb", "sqlite"},
-    code_version=source_digest("orchestration/erasure.py"),
+    code_version=source_digest("orchestration/erasure.py", "orchestration/publication"),
     automation_condition=dg.AutomationCondition.any_deps_updated().since_last_handled()
     & ~dg.AutomationCondition.any_deps_missing()
     & ~dg.AutomationCondition.any_deps_in_progress()
     & ~dg.AutomationCondition.in_progress(),
     description=(
         "What is left of people who asked to be forgotten, once the tables, features and models without them are there:"
-        " older bundles and bentos, and deleted rows in the free blocks of files."
+        " older bundles, bentos and publications, and deleted rows in the free blocks of files."
     ),
 )
 def erasures(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
@@ -36,11 +36,17 @@ def erasures(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setti
     done = erase(settings, people)
     if done.still_served is not None:
         context.log.warning(f"{done.still_served} is served and knows somebody who is forgotten: nothing newer came")
+    if done.still_published is not None:
+        context.log.warning(f"publication {done.still_published} holds somebody who is forgotten: nothing newer came")
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(f"{len(people)}-{done.still_served or 'nobody'}"),
+        data_version=dg.DataVersion(
+            f"{len(people)}-{done.still_served or 'nobody'}-{done.still_published or 'nobody'}"
+        ),
         metadata={
             "people": len(people),
             "bundles_removed": ", ".join(done.removed) or "none",
             "still_served": done.still_served or "none",
+            "publications_removed": ", ".join(done.unpublished) or "none",
+            "still_published": done.still_published or "none",
         },
     )

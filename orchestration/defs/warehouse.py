@@ -19,7 +19,9 @@ from orchestration.defs.metadata import column_schema, picture, place, table_met
 from orchestration.defs.plots import PLOTS, TABLES
 from orchestration.defs.resources import ON_CHANGE, OWNERS, source_digest
 from orchestration.lineage import column_lineage, warehouse_schema, without
-from orchestration.warehouse import connect, exclusive, open_database, publish, read_manifest
+from orchestration.publication.copies import publish
+from orchestration.publication.manifest import Layout, read_manifest
+from orchestration.warehouse import connect, exclusive, open_database
 from settings import Settings
 
 PUBLISHED_COPY = dg.AssetKey("published_copy")
@@ -44,6 +46,16 @@ def mart_comments(manifest: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         for node in manifest["nodes"].values()
         if node["resource_type"] == "model" and node["schema"] == "marts"
     }
+
+
+def mart_layouts(manifest: Mapping[str, Any]) -> dict[str, Layout]:
+    """How marts lie in the published copy and its Parquet files, where their ``meta: published`` says so."""
+    told = {
+        node["name"]: node["config"]["meta"]["published"]
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model" and node["schema"] == "marts" and "published" in node["config"]["meta"]
+    }
+    return {name: Layout(tuple(layout.get("sorted_by", ())), layout.get("by_year_of")) for name, layout in told.items()}
 
 
 def _inherited_version(context: dg.AssetExecutionContext, key: dg.AssetKey, known: dict[dg.AssetKey, str]) -> str:
@@ -161,17 +173,20 @@ def published_copy(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
         group_name="marts",
         owners=OWNERS,
         kinds={"duckdb"},
-        code_version=source_digest("orchestration/warehouse.py", "orchestration/questions"),
+        code_version=source_digest(
+            "orchestration/publication", "orchestration/warehouse.py", "orchestration/questions"
+        ),
         automation_condition=ON_CHANGE,
         description=(
-            "The DuckDB file that analysts open read-only, with every mart and its comments. It is replaced whole by"
-            " one rename after the marts' checks have passed, so a reader never meets a half-written file."
+            "The DuckDB file that analysts open read-only, with every mart and its comments, and the marts as Parquet"
+            " beside it. It is replaced whole by one rename after the marts' checks have passed, so a reader never"
+            " meets a half-written file; the last few stay under their versions."
         ),
     )
     def copy(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
         before = read_manifest(settings)
         with connect(settings, tell=context.log.info) as con:
-            publication = publish(con, settings, comments=mart_comments(manifest))
+            publication = publish(con, settings, comments=mart_comments(manifest), layouts=mart_layouts(manifest))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(publication.version),
             metadata={
@@ -181,6 +196,7 @@ def published_copy(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
                     "| table | rows | version |\n|---|---:|---|\n"
                     + "\n".join(f"| marts.{n} | {v.rows:,} | {v.digest} |" for n, v in publication.tables.items())
                 ),
+                "kept": ", ".join(publication.kept),
                 "replaced": before.version if before is not None and publication.changed else "nothing",
                 "open_with": f'duckdb -readonly "{place(settings, settings.published)}"',
             },

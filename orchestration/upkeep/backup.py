@@ -27,6 +27,7 @@ from typing import Any
 import duckdb
 
 from orchestration.home import KEPT_TABLES, SWAPPED, Home, migrate, read_home, swap_in
+from orchestration.publication.copies import settle
 from orchestration.upkeep.report import UpkeepError, spoken_size
 from orchestration.warehouse import connect, exclusive, open_database, quote, tables_of
 from settings import HOME_FORMAT, Settings
@@ -130,9 +131,14 @@ def _settle_bundles(settings: Settings) -> None:
 
 
 def _gather_published(settings: Settings, staging: Path) -> Mapping[str, Path]:
-    """The copy that analysts open, with its manifest."""
+    """The newest copy that analysts open, with its manifest: older ones and the Parquet files are left out."""
     found = (settings.published, settings.published.with_name("manifest.json"))
     return {file.relative_to(settings.home).as_posix(): file for file in found if file.exists()}
+
+
+def _settle_published(settings: Settings) -> None:
+    """The copy is the only publication; its Parquet files come with the next one."""
+    settle(settings)
 
 
 def _gather_app_store(settings: Settings, staging: Path) -> Mapping[str, Path]:
@@ -154,7 +160,7 @@ PARTS = (
     Part("app store", ("app",), _gather_app_store),
     Part("keys", ("keys",), _gather_keys, _settle_keys),
     Part("bundles", ("models", "serving.json"), _gather_bundles, _settle_bundles),
-    Part("published copy", ("published",), _gather_published),
+    Part("published copy", ("published",), _gather_published, _settle_published),
 )
 
 

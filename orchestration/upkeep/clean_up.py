@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 from orchestration.home import read_home
+from orchestration.publication.copies import others
+from orchestration.publication.manifest import read_manifest, write_manifest
 from orchestration.upkeep.report import UpkeepError, spoken_size
 from orchestration.warehouse import exclusive
 from settings import Settings
@@ -55,7 +57,7 @@ def clean_up(settings: Settings, *, now: datetime, dry_run: bool, tell: Callable
         for removal in removals(settings, now):
             freed += _apply(removal, dry_run, tell)
     with exclusive(settings, tell=tell):
-        for removal in _spill(settings):
+        for removal in (*_publications(settings), *_spill(settings)):
             freed += _apply(removal, dry_run, tell)
     tell(f"{'would free' if dry_run else 'freed'} {spoken_size(freed)} in {settings.home}")
     return freed
@@ -215,6 +217,20 @@ def _half_written(folder: Path, skipped: set[Path]) -> Iterator[Path]:
             yield path
         elif path.is_dir():
             yield from _half_written(path, skipped)
+
+
+def _publications(settings: Settings) -> Iterator[Removal]:
+    """Published copies beyond the newest few, and what a kill left of one; the caller holds the warehouse."""
+    publication = read_manifest(settings)
+    if publication is None:
+        return
+    kept = publication.kept[: settings.keep_publications]
+    first: Callable[[], None] | None = partial(write_manifest, settings, replace(publication, kept=kept))
+    for path in others(settings, kept):
+        # A file with a second name takes no room of its own.
+        size = sum(file.lstat().st_size for file in _files(path) if file.lstat().st_nlink == 1)
+        yield Removal(f"{path.relative_to(settings.home)}, an older publication", (path,), size, first)
+        first = None
 
 
 def _spill(settings: Settings) -> Iterator[Removal]:

@@ -22,8 +22,9 @@ import duckdb
 
 from models.bundle import load_bundle, read_pointer
 from orchestration.analysts.tables import OF_RUNS
+from orchestration.publication.manifest import read_manifest
 from orchestration.sources.sample import SampleSpec, write_sample
-from orchestration.warehouse import TableVersion, open_database, quote, read_manifest, table_version, tables_of
+from orchestration.warehouse import TableVersion, open_database, quote, table_version, tables_of
 from settings import PROJECT_ROOT, Settings
 
 COMMAND = (sys.executable, "-m", "orchestration.run", "--no-recommend")

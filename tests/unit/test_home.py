@@ -21,9 +21,11 @@ from orchestration.home import (
     start_rebuild,
     swap,
 )
+from orchestration.publication.manifest import copy_of, current_parquet
 from orchestration.sources.tables import IMDB_CHANGES, IMDB_STATE, create_ledgers
 from orchestration.warehouse import connect
 from settings import HOME_FORMAT, Settings
+from tests.unit.publication.generations import expected, look_anew, publish_generation
 
 
 @pytest.fixture
@@ -269,3 +271,24 @@ def start_rebuild_of(settings: Settings, edition: str) -> Path:
     prepare(Settings(home=aside, movielens=edition))
     fill(settings.home, "old")
     return aside
+
+
+def test_a_swap_leaves_the_publications_of_the_new_state_alone(settings: Settings) -> None:
+    prepare(settings)
+    publish_generation(settings, 1)
+    publish_generation(settings, 2)
+    aside = settings.model_copy(update={"home": rebuild_folder(settings), "movielens": "ml-100k"})
+    prepare(aside)
+    third = publish_generation(aside, 3)
+    swap(settings)
+    assert sorted(path.name for path in settings.published.parent.iterdir()) == [
+        "manifest.json",
+        f"marquee-{third.version}.duckdb",
+        f"marquee-{third.version}.json",
+        "marquee.duckdb",
+        "parquet",
+        f"parquet-{third.version}",
+    ]
+    assert settings.published.samefile(copy_of(settings, third.version))
+    assert (current_parquet(settings) / "films.parquet").exists()
+    assert look_anew(settings) == expected(3)

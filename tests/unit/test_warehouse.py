@@ -1,4 +1,4 @@
-"""The lock, the content version and the published copy, on real DuckDB files and real processes."""
+"""The lock and the content version, on real DuckDB files and real processes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from orchestration.warehouse import (
     connect,
     exclusive,
     export_parquet,
-    publish,
-    read_manifest,
     table_version,
 )
 from settings import Settings
@@ -30,14 +28,6 @@ with exclusive(Settings(home=pathlib.Path(sys.argv[1]))):
     print("held", flush=True)
     sys.stdin.read()
 """
-READER = """
-import duckdb, sys
-con = duckdb.connect(sys.argv[1], read_only=True)
-print("open", flush=True)
-sys.stdin.readline()
-print(con.execute("SELECT count(*) FROM marts.films").fetchone()[0])
-"""
-COMMENTS = {"films": {"": "One row a film.", "title": "The film's name."}}
 
 
 @pytest.fixture
@@ -97,74 +87,6 @@ def test_a_second_process_waits_for_the_lock_and_then_names_its_holder(settings:
         assert json.loads(settings.warehouse_lock.read_text())["pid"] != holder.pid
 
 
-def test_a_publication_is_whole_commented_and_leaves_no_side_files(settings: Settings) -> None:
-    with connect(settings) as con:
-        make_films(con)
-        publication = publish(con, settings, comments=COMMENTS)
-    assert publication.changed
-    assert sorted(path.name for path in settings.published.parent.iterdir()) == ["manifest.json", "marquee.duckdb"]
-    with duckdb.connect(str(settings.published), read_only=True) as con:
-        assert con.execute("SELECT title FROM marts.films ORDER BY film").fetchall() == [
-            ("Avalanche",),
-            ("Bellwether",),
-        ]
-        assert con.execute("SELECT comment FROM duckdb_tables()").fetchall() == [("One row a film.",)]
-        assert con.execute("SELECT comment FROM duckdb_columns() WHERE column_name = 'title'").fetchall() == [
-            ("The film's name.",)
-        ]
-    manifest = read_manifest(settings)
-    assert manifest is not None
-    assert (manifest.version, manifest.tables) == (publication.version, publication.tables)
-
-
-def test_a_publication_of_the_same_marts_is_not_written_again(settings: Settings) -> None:
-    with connect(settings) as con:
-        make_films(con)
-        first = publish(con, settings, comments=COMMENTS)
-        written = settings.published.stat().st_mtime_ns
-        second = publish(con, settings, comments=COMMENTS)
-        make_films(con, "(1, 'Avalanche'), (2, 'Bellwether'), (3, 'Cormorant')")
-        third = publish(con, settings, comments=COMMENTS)
-    assert (second.version, second.changed) == (first.version, False)
-    assert written != settings.published.stat().st_mtime_ns
-    assert third.version != first.version
-    assert third.tables["films"].rows == 3
-
-
-def test_the_published_copy_is_readable_by_the_older_command_line_tool(settings: Settings) -> None:
-    with connect(settings) as con:
-        make_films(con)
-        publish(con, settings, comments=COMMENTS)
-    shell = Path(sys.executable).with_name("duckdb")
-    if not shell.exists():
-        pytest.skip("the duckdb command line tool of requirements.lock is not installed")
-    done = subprocess.run(
-        [shell, "-readonly", "-csv", "-noheader", settings.published, "SELECT count(*) FROM marts.films"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == "2"
-
-
-def test_a_reader_keeps_its_file_while_a_new_one_takes_its_place(settings: Settings) -> None:
-    with connect(settings) as con:
-        make_films(con)
-        publish(con, settings, comments=COMMENTS)
-        with subprocess.Popen(
-            [sys.executable, "-c", READER, str(settings.published)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as reader:
-            assert reader.stdout is not None
-            assert reader.stdout.readline() == "open\n"
-            make_films(con, "(1, 'Avalanche')")
-            publish(con, settings, comments=COMMENTS)
-            answer, _ = reader.communicate("go\n")
-    assert answer.strip() == "2"
-
-
 def test_an_export_is_sorted_and_replaced_whole(settings: Settings) -> None:
     target = settings.features / "films.parquet"
     with connect(settings) as con:
@@ -177,15 +99,3 @@ def test_an_export_is_sorted_and_replaced_whole(settings: Settings) -> None:
     assert rows == [(1,), (2,), (3,)]
     assert pl.read_parquet_metadata(target)["version"] == version.digest
     assert [path.name for path in target.parent.iterdir()] == ["films.parquet"]
-
-
-def test_a_publication_that_fails_leaves_the_old_copy_and_nothing_beside_it(settings: Settings) -> None:
-    with connect(settings) as con:
-        make_films(con, "(1, 'Avalanche')")
-        publish(con, settings, comments=COMMENTS)
-        before = {path.name: path.read_bytes() for path in settings.published.parent.iterdir()}
-        # A type that the format of the copy does not know.
-        con.execute("CREATE TABLE marts.later AS SELECT 1::VARIANT AS anything")
-        with pytest.raises(duckdb.Error, match="VARIANT"):
-            publish(con, settings, comments=COMMENTS)
-    assert {path.name: path.read_bytes() for path in settings.published.parent.iterdir()} == before

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from models.bundle import write_pointer
 from orchestration.home import prepare
-from orchestration.warehouse import connect, publish
+from orchestration.publication.copies import publish
+from orchestration.warehouse import connect
 from settings import Settings
 from tests.unit.bento.conftest import write_tiny_bundle
 

@@ -9,9 +9,11 @@ import pytest
 
 from models.bundle import write_pointer
 from orchestration.home import DAGSTER_YAML
+from orchestration.publication.manifest import read_manifest
 from orchestration.upkeep.clean_up import clean_up
 from orchestration.upkeep.report import UpkeepError
 from settings import Settings
+from tests.unit.publication.generations import publish_generation
 from tests.unit.upkeep.homes import NOW, age, make_home, put, put_bento
 
 
@@ -191,3 +193,20 @@ def test_an_old_run_goes_unless_it_holds_the_latest_word_on_an_asset(tmp_path: P
         assert len(instance.fetch_observations(observed.key, limit=5).records) == 1
     assert {line.split("Dagster run ")[1][:8] for line in told[:-1]} == {stale[:8], seen_before[:8]}
     assert not list(settings.dagster.rglob(f"{stale}*"))
+
+
+def test_publications_beyond_those_that_are_kept_go_and_are_named_no_longer(tmp_path: Path) -> None:
+    settings, _ = make_home(tmp_path)
+    versions = [publish_generation(settings, generation).version for generation in range(2)]
+    assert run(settings)[:-1] == []
+    put(settings.published.with_name("marquee-0123.duckdb"), "x" * 2_000)
+    told = run(settings.model_copy(update={"keep_publications": 1}))
+    assert "   2.0 kB  published/marquee-0123.duckdb, an older publication" in told
+    manifest = read_manifest(settings)
+    assert manifest is not None
+    assert manifest.kept == (versions[1],)
+    assert {path.name for path in settings.published.parent.glob("*-*")} == {
+        f"marquee-{versions[1]}.duckdb",
+        f"marquee-{versions[1]}.json",
+        f"parquet-{versions[1]}",
+    }
