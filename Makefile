@@ -14,7 +14,7 @@ endif
 export DO_NOT_TRACK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup run update ui serve token test lint prove evaluate bench clean-up backup restore rollback clean
+.PHONY: help setup run update ui serve token shell test lint prove evaluate bench clean-up backup restore rollback clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ serve: $(INSTALLED) ## The newest promoted bento on http://127.0.0.1:8000
 
 token: $(INSTALLED) ## A key for /login, ROLE=admin, app, or user with USER_ID=number
 	@$(PY) -m bento.issue_key --role $(or $(ROLE),admin) $(if $(USER_ID),--user-id $(USER_ID)) $(if $(LABEL),--label "$(LABEL)")
+
+shell: $(INSTALLED) ## DuckDB's shell on the published copy, with a list of its tables; SQL="FROM dim_movies" answers and ends
+	@$(PY) -m orchestration.shell $(if $(SQL),-c "$(SQL)")
 
 lint: $(INSTALLED) ## Linters, types and import rules
 	@$(VENV)/bin/ruff check .
