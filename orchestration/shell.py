@@ -1,7 +1,7 @@
 """``make shell``: DuckDB's own shell on the published copy, after a welcome that lists what is in it.
 
-It opens the copy read-only and takes no lock, so it works while a run writes. Exit status: that of the shell, or 1 where
-nothing is published yet or no shell is installed.
+It opens the copy read-only and takes no lock, so it works while a run writes. Exit status: that of the shell, or 1
+where nothing is published yet or no shell is installed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def welcome(file: Path, version: str, edition: str) -> Iterator[str]:
         ).fetchall()
         questions = con.execute(
             """
-            SELECT schema_name || '.' || view_name, comment FROM duckdb_views() WHERE NOT internal AND comment IS NOT NULL
+            SELECT schema_name || '.' || view_name, comment FROM duckdb_views()
+            WHERE NOT internal AND comment IS NOT NULL
             UNION ALL
             SELECT DISTINCT 'marts.' || function_name || '(…)', comment FROM duckdb_functions()
             WHERE schema_name = 'marts' AND comment IS NOT NULL ORDER BY ALL

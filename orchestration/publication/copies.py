@@ -24,6 +24,7 @@ from orchestration.publication.manifest import (
     write_manifest,
     write_note,
 )
+from orchestration.questions import analyses
 from orchestration.questions.catalogue import Question, questions
 from orchestration.warehouse import columns_of, quote, remove_database, replace_durably, table_version, tables_of
 from settings import Settings
@@ -126,7 +127,7 @@ def _describe(
     said = {
         "comments": comments,
         "edition": settings.movielens,
-        "questions": [one.statement for one in _asked(versions)],
+        "questions": [one.create("publication") for one in _asked(versions)],
         "layouts": {name: asdict(layout) for name, layout in layouts.items()},
     }
     spoken = json.dumps(said, sort_keys=True)
@@ -138,8 +139,10 @@ def _describe(
     return Publication(hashlib.sha256(content.encode()).hexdigest()[:12], settings.movielens, versions, files)
 
 
-def _asked(tables: Collection[str]) -> list[Question]:
-    return [question for question in questions() if question.tables <= {*tables}]
+def _asked(tables: Collection[str]) -> list[Question | analyses.Analysis]:
+    """The macros and views whose marts are there."""
+    found: list[Question | analyses.Analysis] = [*questions(), *analyses.analyses()]
+    return [question for question in found if question.tables <= {*tables}]
 
 
 def _complete(
@@ -204,6 +207,7 @@ def _write_copy(
             order = parquet.sorting(con, source, layouts.get(name, Layout()))
             con.execute(f"CREATE TABLE {quote(target)} AS SELECT * FROM {quote(source)} ORDER BY {order}")
             _comment(con, target, comments.get(name, {}), {column for column, _ in columns_of(con, source)})
+        con.execute(f"CREATE SCHEMA publication.{quote(analyses.SCHEMA)}")
         for question in _asked(publication.tables):
             for statement in question.create("publication"):
                 con.execute(statement)

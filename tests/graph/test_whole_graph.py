@@ -18,6 +18,7 @@ import pytest
 
 from bento.client import serving
 from models.bundle import load_bundle, read_pointer
+from orchestration.questions.analyses import analyses
 from orchestration.tracking import tracking_uri
 from settings import Settings
 from tests.graph.conftest import GraphHome, Run
@@ -61,11 +62,13 @@ def test_the_published_copy_holds_every_mart_and_nothing_else(graph_home: GraphH
     of_marts = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'marts' ORDER BY 1"
     assert published(graph_home, of_marts) == warehouse(graph_home, of_marts)
     schemas = published(graph_home, "SELECT DISTINCT table_schema FROM information_schema.tables")
-    assert schemas == [("marts",)]
+    assert sorted(schemas) == [("marts",), ("questions",)]
     [(undescribed,)] = published(
-        graph_home, "SELECT count(*) FROM duckdb_columns() WHERE comment IS NULL AND NOT internal"
+        graph_home, "SELECT count(*) FROM duckdb_columns() WHERE comment IS NULL AND schema_name = 'marts'"
     )
     assert undescribed == 0
+    views = "SELECT view_name FROM duckdb_views() WHERE schema_name = 'questions' AND comment IS NOT NULL ORDER BY 1"
+    assert published(graph_home, views) == [(analysis.name,) for analysis in analyses()]
 
 
 def test_the_comparison_holds_all_candidates_on_the_same_users(graph_home: GraphHome, first_run: Run) -> None:

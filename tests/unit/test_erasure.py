@@ -1,4 +1,4 @@
-"""People who asked to be forgotten, in publications that were made before: copies under their versions, Parquet files."""
+"""People who asked to be forgotten, in publications that were made before: copies and Parquet files."""
 
 from __future__ import annotations
 
