@@ -14,7 +14,7 @@ endif
 export DO_NOT_TRACK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup run update ui serve token shell test lint prove evaluate bench clean-up backup restore rollback clean
+.PHONY: help setup run update ui serve token shell docs test lint prove evaluate bench clean-up backup restore rollback clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ token: $(INSTALLED) ## A key for /login, ROLE=admin, app, or user with USER_ID=n
 
 shell: $(INSTALLED) ## DuckDB's shell on the published copy, with a list of its tables; SQL="FROM dim_movies" answers and ends
 	@$(PY) -m orchestration.shell $(if $(SQL),-c "$(SQL)")
+
+docs: $(INSTALLED) ## The data dictionary (docs/data-dictionary.md), and dbt's docs as one page in the home
+	@$(PY) -m orchestration.documentation
 
 lint: $(INSTALLED) ## Linters, types and import rules
 	@$(VENV)/bin/ruff check .

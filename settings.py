@@ -318,6 +318,11 @@ class Settings(BaseSettings):
         return self.home / "reports"
 
     @property
+    def docs(self) -> Path:
+        """dbt's docs as ``make docs`` builds them."""
+        return self.home / "docs"
+
+    @property
     def backups(self) -> Path:
         """Where ``make backup`` writes unless it is given a file."""
         return self.home / "backups"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -117,14 +118,17 @@ class MartTranslator(DagsterDbtTranslator):
         self._macros = source_digest("dbt_project/macros")
 
     def get_code_version(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
-        """Digest of the model's SQL and of the project's macros, and the settings that the model reads through them."""
+        """Digest of the model's SQL and the project's macros, with the settings and metrics that the SQL is made of."""
         own = super().get_code_version(dbt_resource_props)
         if own is None:
             return None
         called = dbt_resource_props.get("depends_on", {}).get("macros", [])
         # From where dbt itself takes them: `dbt_project` has put them there.
         read = [f"{name}={os.environ.get(name, '')}" for macro, name in SETTING_MACROS.items() if macro in called]
-        return "-".join([own[:12], self._macros, *read])
+        # Metrics are defined in the yml, and the SQL is made of them.
+        defined = dbt_resource_props["config"].get("meta", {}).get("metrics")
+        said = [hashlib.sha256(json.dumps(defined).encode()).hexdigest()[:12]] if defined else []
+        return "-".join([own[:12], self._macros, *read, *said])
 
     def get_tags(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, str]:
         """Views are marked."""

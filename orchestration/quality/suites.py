@@ -628,6 +628,16 @@ _ANALYSTS = (
         others=True,
     ),
     Suite(
+        "marts.metrics",
+        _columns("metric VARCHAR; since DATE; month DATE; label VARCHAR; unit VARCHAR; value DECIMAL(18,6)"),
+        (
+            *not_null("metric", "since", "label", "unit", "value"),
+            unique("metric", "since"),
+            between("value", 0),
+        ),
+        others=True,
+    ),
+    Suite(
         "marts.fct_retention",
         _columns(
             "edition VARCHAR; cohort_month DATE; months_since INTEGER; cohort_users INTEGER; active_users INTEGER;"

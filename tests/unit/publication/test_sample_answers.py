@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from orchestration.questions.analyses import Analysis, analyses, answer, answer_file
+from orchestration.questions.metrics import metrics
 from settings import Settings
 from tests.unit.publication.sample import publish_sample
 
@@ -61,3 +62,51 @@ def test_the_retention_of_newcomers_is_that_of_polars(settings: Settings, con: d
         assert (cohorts, newcomers) == (users["first"].n_unique(), users["user_key"].n_unique())
         assert back == users.filter(pl.col("number") == pl.col("first") + since)["user_key"].n_unique()
         assert share == pytest.approx(back / newcomers, abs=1e-4)
+
+
+def test_the_metrics_are_those_of_polars(settings: Settings, con: duckdb.DuckDBPyConnection) -> None:
+    folder = settings.published.parent / "parquet"
+    ratings = pl.scan_parquet(folder / "fct_ratings").collect().filter(pl.col("edition") != "streaming")
+    month_of = pl.col("rated_at").dt.truncate("1mo").dt.date()
+    ratings = ratings.with_columns(month=month_of, stars=pl.col("rating").cast(pl.Float64))
+    movies = pl.read_parquet(folder / "dim_movies.parquet").filter("in_movielens")
+    sessions = pl.read_parquet(folder / "fct_user_sessions.parquet")
+    found = {
+        (name, month): float(value)
+        for name, month, value in con.execute("SELECT metric, month, value FROM marts.metrics").fetchall()
+    }
+    wanted: dict[tuple[str, object], float] = {
+        ("catalogue_films", None): movies.height,
+        ("coverage", None): ratings["movie_key"].n_unique() / movies.height,
+        ("ratings_per_session", None): float(str(sessions["rating_count"].mean())),
+    }
+    groups = [(None, ratings), *((month, part) for (month,), part in ratings.group_by("month"))]
+    firsts = ratings.group_by("user_key").agg(pl.col("month").min().alias("first"))
+    last = ratings["month"].max()
+    for month, part in groups:
+        users = part["user_key"].n_unique()
+        wanted |= {
+            ("active_users", month): users,
+            ("ratings", month): part.height,
+            ("ratings_per_active_user", month): part.height / users,
+            ("average_rating", month): float(str(part["stars"].mean())),
+            ("positive_share", month): float(str((part["stars"] >= 4).mean())),
+            ("rated_films", month): part["movie_key"].n_unique(),
+        }
+        new = firsts if month is None else firsts.filter(pl.col("first") == month)
+        if new.height:
+            wanted["new_users", month] = new.height
+        judged = new.filter(pl.col("first") < last)
+        if judged.height:
+            back = judged.with_columns(month=pl.col("first").dt.offset_by("1mo")).join(
+                ratings, on=["user_key", "month"], how="semi"
+            )
+            wanted["retention", month] = back.height / judged.height
+    monthly = {key: value for key, value in found.items() if key[0] != "ratings_per_session" or key[1] is None}
+    assert set(monthly) == set(wanted)
+    assert all(monthly[key] == pytest.approx(value, abs=1e-6) for key, value in wanted.items())
+    assert {name for name, _ in found} == {metric.name for metric in metrics()}
+    assert {name for name, month in found if month is not None} == {
+        metric.name for metric in metrics() if metric.monthly
+    }
+    assert len(metrics()) >= 10
