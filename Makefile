@@ -14,7 +14,7 @@ endif
 export DO_NOT_TRACK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup run update ui serve token shell docs test lint prove evaluate bench clean-up backup restore rollback clean
+.PHONY: help setup run update ui serve token shell docs report test lint prove evaluate bench clean-up backup restore rollback clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ shell: $(INSTALLED) ## DuckDB's shell on the published copy, with a list of its 
 
 docs: $(INSTALLED) ## The data dictionary (docs/data-dictionary.md), and dbt's docs as one page in the home
 	@$(PY) -m orchestration.documentation
+
+report: $(INSTALLED) ## One HTML file with figures and interactive plots of the published copy, to send on; FILE=path or in reports/
+	@$(PY) -m orchestration.report $(if $(FILE),"$(FILE)")
 
 lint: $(INSTALLED) ## Linters, types and import rules
 	@$(VENV)/bin/ruff check .

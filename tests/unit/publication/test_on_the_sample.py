@@ -1,17 +1,25 @@
-"""Twenty and more questions to the published copy, whose answers on the embedded sample lie beside their SQL."""
+"""The published copy of the sample: answers that lie beside their SQL, the metrics, and the report in a browser."""
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
 
+from orchestration.publication.manifest import read_manifest
 from orchestration.questions.analyses import Analysis, analyses, answer, answer_file
 from orchestration.questions.metrics import metrics
+from orchestration.report.page import report_of
+from orchestration.report.plots import PLOTS
 from settings import Settings
+from tests.unit.publication.browsing import DRAWN, browser
 from tests.unit.publication.sample import publish_sample
 
 
@@ -110,3 +118,51 @@ def test_the_metrics_are_those_of_polars(settings: Settings, con: duckdb.DuckDBP
         metric.name for metric in metrics() if metric.monthly
     }
     assert len(metrics()) >= 10
+
+
+@pytest.fixture(scope="module")
+def page(settings: Settings) -> str:
+    publication = read_manifest(settings)
+    assert publication is not None
+    return report_of(str(settings.published), publication)
+
+
+def test_the_report_says_the_metrics_of_the_mart(page: str, con: duckdb.DuckDBPyConnection) -> None:
+    found = dict(con.execute("SELECT metric, value::DOUBLE FROM marts.metrics WHERE month IS NULL").fetchall())
+    for metric in metrics():
+        place = page.index(f'<div id="metric-{metric.name}">')
+        assert f"<dd>{metric.spoken(found[metric.name])}</dd>" in page[place : place + 400]
+    assert '<div id="metric-ratings"><dt>Ratings</dt><dd>99,798</dd>' in page
+
+
+def test_the_report_holds_every_plot_with_its_rows_and_asks_no_network(
+    page: str, con: duckdb.DuckDBPyConnection
+) -> None:
+    told = re.search(r'<script type="application/json" id="specs">(.*?)</script>', page, re.DOTALL)
+    assert told is not None
+    specs = json.loads(told[1])
+    assert list(specs) == [plot.name for plot in PLOTS]
+    for plot in PLOTS:
+        (rows,) = specs[plot.name]["datasets"].values()
+        assert len(rows) == con.sql(plot.sql).pl().height > 0
+    ratings = con.execute("SELECT count(*) FROM marts.fct_ratings WHERE edition != 'streaming'").fetchall()
+    (stars,) = specs["rating_distribution"]["datasets"].values()
+    assert [(sum(row["ratings"] for row in stars),)] == ratings
+    assert re.search(r'(src|href)="?https?:', page) is None
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")
+def test_a_browser_draws_the_whole_report_and_nothing_is_wider_than_a_desktop_or_a_phone(
+    page: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(page, encoding="utf-8")
+    with browser(tmp_path / "profile") as ask:
+        for width, is_phone in ((1280, False), (390, True)):
+            screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": is_phone}
+            ask("Emulation.setDeviceMetricsOverride", **screen)
+            ask("Page.navigate", url=file.as_uri())
+            seen = ask("Runtime.evaluate", expression=DRAWN, awaitPromise=True, returnByValue=True)["result"]["value"]
+            # A desktop's scroll bar takes some of the width.
+            assert seen.pop("wide") <= width
+            assert seen == {"drawn": str(len(PLOTS)), "plots": len(PLOTS), "requests": []}
