@@ -3,10 +3,10 @@ with firsts as (
 
     select
         user_key,
-        arg_min(movie_key, (rated_at, movie_key)) as movie_key
+        movie_key
     from {{ ref('fct_ratings') }}
     where edition != 'streaming'
-    group by user_key
+    qualify row_number() over (partition by user_key order by rated_at, movie_key) = 1
 
 )
 
