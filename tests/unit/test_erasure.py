@@ -20,12 +20,15 @@ def publish_users(settings: Settings, users: Collection[tuple[str, int]]) -> Pub
     """Publish marts with these users, each with one rating."""
     with connect(settings) as con:
         con.execute("CREATE SCHEMA IF NOT EXISTS marts")
-        con.execute("CREATE OR REPLACE TABLE marts.dim_users (user_key BIGINT, edition VARCHAR, user_id INTEGER)")
+        con.execute(
+            "CREATE OR REPLACE TABLE marts.dim_users"
+            " (user_key BIGINT, edition VARCHAR, user_id INTEGER, rating_count INTEGER DEFAULT 1)"
+        )
         con.executemany(
-            "INSERT INTO marts.dim_users VALUES (?, ?, ?)",
+            "INSERT INTO marts.dim_users (user_key, edition, user_id) VALUES (?, ?, ?)",
             [(key, edition, number) for key, (edition, number) in enumerate(sorted(users), 1)],
         )
-        con.execute("CREATE OR REPLACE TABLE marts.dim_movies AS SELECT 1 AS movie_key")
+        con.execute("CREATE OR REPLACE TABLE marts.films AS SELECT 1 AS movie_key")
         return publish(con, settings, comments={})
 
 

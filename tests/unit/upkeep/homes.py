@@ -32,7 +32,7 @@ def make_home(folder: Path, *, bundles: int = 1) -> tuple[Settings, list[str]]:
         con.execute("CREATE SCHEMA intermediate; CREATE SCHEMA marts")
         con.execute("CREATE TABLE intermediate.int_user_keys (user_key BIGINT, source VARCHAR, source_id VARCHAR)")
         con.executemany("INSERT INTO intermediate.int_user_keys VALUES (?, ?, ?)", KEYS)
-        con.execute("CREATE TABLE marts.dim_users AS SELECT user_key FROM intermediate.int_user_keys")
+        con.execute("CREATE TABLE marts.viewers AS SELECT user_key FROM intermediate.int_user_keys")
         publish(con, settings, comments={})
     versions = []
     for number in range(bundles):

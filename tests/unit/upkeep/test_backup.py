@@ -73,7 +73,7 @@ def test_a_home_that_was_lost_comes_back_with_its_keys_copy_and_bundles(
         assert load_bundle(elsewhere.models / str(version)).version == version
     assert {path.name for path in elsewhere.models.iterdir()} == {served, rollback}
     with duckdb.connect(str(elsewhere.published), read_only=True) as con:
-        assert con.execute("FROM marts.dim_users ORDER BY 1").fetchall() == [(1,), (2,)]
+        assert con.execute("FROM marts.viewers ORDER BY 1").fetchall() == [(1,), (2,)]
     assert read_home(elsewhere.home) == read_home(home.home)
     prepare(elsewhere)
 
