@@ -2,7 +2,7 @@
 
 First stage, one pass over all items by six parts: what goes with the history, with its newer entries, what comes next
 after them (all linear, in closed form), a neural encoder over items, stars and time, and what many watch, lifted by the
-entries that there are, which stands for the others while these are few. Second stage: a small network that ranks by what
+entries that there are: it stands for the others while these are few. Second stage: a small network that ranks by what
 the parts, the items' popularity and the features say. ADR 20 says what was tried.
 """
 

@@ -174,7 +174,11 @@ def published_copy(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
         owners=OWNERS,
         kinds={"duckdb"},
         code_version=source_digest(
-            "orchestration/publication", "orchestration/warehouse.py", "orchestration/questions", "dbt_project/analyses"
+            "orchestration/publication",
+            "orchestration/warehouse.py",
+            "orchestration/questions",
+            "orchestration/analysts/tables.py",
+            "dbt_project/analyses",
         ),
         automation_condition=ON_CHANGE,
         description=(

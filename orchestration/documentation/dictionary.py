@@ -1,4 +1,4 @@
-"""The data dictionary and the entity diagram: Markdown made of the yml of the marts, and of nothing else."""
+"""The data dictionary and the entity diagram: Markdown made of what is said of each mart where it is declared."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from orchestration.analysts.tables import MADE_MARTS, MadeMart
+from orchestration.quality.suites import SUITES
 from orchestration.questions.analyses import analyses
 from orchestration.questions.catalogue import questions
 from orchestration.questions.metrics import metrics
@@ -50,13 +52,14 @@ class Relation:
 
 
 def marts(folder: Path = MARTS) -> list[Mart]:
-    """Every mart that a yml below the folder describes, by name."""
+    """Every mart by name: those that a yml below the folder describes, and those that Python makes."""
     models = [
         model
         for path in sorted(folder.rglob("*.yml"))
         for model in yaml.safe_load(path.read_text(encoding="utf-8")).get("models", [])
     ]
-    return sorted((_mart(model) for model in models), key=lambda mart: mart.name)
+    found = [*(_mart(model) for model in models), *(_made(mart) for mart in MADE_MARTS.values())]
+    return sorted(found, key=lambda mart: mart.name)
 
 
 def relations(found: list[Mart]) -> list[Relation]:
@@ -97,6 +100,17 @@ def _mart(model: dict[str, Any]) -> Mart:
     )
 
 
+def _made(mart: MadeMart) -> Mart:
+    """A mart of no yml: its grain and what is never NULL are what Great Expectations is asked of it."""
+    rules = SUITES[mart.relation].all_rules
+    grains = [rule.columns for rule in rules if rule.is_unique]
+    never_null = {rule.columns[0] for rule in rules if rule.expectation == "ExpectColumnValuesToNotBeNull"}
+    columns = tuple(
+        Column(name, kind.lower(), _one_line(said), name in never_null) for name, kind, said in mart.columns
+    )
+    return Mart(mart.name, _one_line(mart.description), columns, grains[0] if grains else (), ())
+
+
 def _one_line(text: str) -> str:
     return " ".join(text.split())
 
@@ -109,8 +123,8 @@ def _lines(found: list[Mart]) -> Iterator[str]:
     yield "# Data dictionary"
     yield ""
     yield (
-        "What the published copy holds: one table a mart, in the schema `marts`. Made by `make docs` of the yml beside"
-        " the models; do not edit it here."
+        "What the published copy holds: one table a mart, in the schema `marts`. Made by `make docs` of what is said"
+        " of each mart where it is declared; do not edit it here."
     )
     yield ""
     yield "## Entities"
