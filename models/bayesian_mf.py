@@ -340,6 +340,11 @@ class BayesianMF(RatingRecommender):
             precision = ((shape + counts / 2) / (rate + errors / 2)).clamp_max(MOST_PRECISE)
         return precision, (rate + errors / 2) / (shape + counts / 2 - 1).clamp_min(0.5)
 
+    def forget_users(self) -> None:
+        """Drop the histories and features of the training: from now on everybody is who his batch says."""
+        self._histories = csr_array((self.n_users, self.n_items), dtype=np.float32)
+        self._known = np.full_like(self._known, np.nan)
+
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         facts = {"mean": self._mean, "activity": asdict(self._activity)}
         return facts, {

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -26,6 +26,9 @@ from models.interactions import Interactions
 from models.recommender import Recommender, UserBatch
 from models.registry import load_recommender
 
+if TYPE_CHECKING:
+    from models.bayesian_mf import BayesianMF
+
 #: The layout of a bundle; a loader refuses any other.
 SCHEMA_VERSION = 1
 #: The layout of the pointer file.
@@ -34,6 +37,7 @@ POINTER_SCHEMA_VERSION = 1
 FORMER = 10
 
 _MANIFEST = "bundle.json"
+_RATING = "rating"
 _ITEM_COLUMNS = ("movie_key", "movie_id", "title", "year", "genres", "imdb_id", "link_url", "link_kind", "rating_count")
 _USER_COLUMNS = ("user_id", "user_key")
 
@@ -62,6 +66,7 @@ class Bundle:
 
     ``history`` csr float32[n_users, n_items] holds the stars each user gave, ``history_times`` int64[nnz] (epoch
     seconds) goes with its data; ``item_features`` float32[n_items, Fi] or None; ``manifest`` is ``bundle.json``.
+    ``rating`` foretells stars (``models.rating_head``); None in a bundle from before there was one.
     """
 
     version: str
@@ -76,6 +81,7 @@ class Bundle:
     features: FeatureSet
     user_index: Mapping[int, int] = field(repr=False)
     item_index: Mapping[int, int] = field(repr=False)
+    rating: BayesianMF | None = None
 
     def batch(self, users: Sequence[int], user_features: NDArray[np.float32] | None = None) -> UserBatch:
         """The batch of known user indices (-1 = unknown, without history) with the bundle's own item features."""
@@ -105,6 +111,7 @@ def write_bundle(
     features: FeatureSet | None = None,
     data_snapshot: Mapping[str, Any] | None = None,
     evaluation: Mapping[str, Any] | None = None,
+    rating: BayesianMF | None = None,
 ) -> str:
     """Write a bundle under ``models_dir`` and return its version; the same content is written once.
 
@@ -114,13 +121,15 @@ def write_bundle(
     plain JSON.
     Raises ``BundleError`` when the parts do not fit together.
     """
-    _check_parts(recommender, popularity, items, users, interactions, item_features)
+    _check_parts(recommender, popularity, items, users, interactions, item_features, rating)
     models_dir.mkdir(parents=True, exist_ok=True)
     # Aside in the same file system, so that the rename that publishes it is atomic; a dot keeps it out of listings.
     aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=models_dir))
     try:
         recommender.save(aside / "recommender")
         popularity.save(aside / "popularity")
+        if rating is not None:
+            rating.save(aside / _RATING)
         items.write_parquet(aside / "items.parquet")
         users.write_parquet(aside / "users.parquet")
         order = np.argsort(interactions.codes(), kind="stable")
@@ -190,7 +199,17 @@ def load_bundle(path: Path) -> Bundle:
         features=feature_set,
         user_index={int(uid): index for index, uid in enumerate(users["user_id"].to_list())},
         item_index=_item_index(items),
+        rating=_rating(path / _RATING),
     )
+
+
+def _rating(folder: Path) -> BayesianMF | None:
+    if not folder.is_dir():
+        return None
+    # With it comes torch, which takes seconds.
+    from models.rating_head import load_rating_head
+
+    return load_rating_head(folder)
 
 
 def read_bundle_manifest(path: Path) -> dict[str, Any]:
@@ -299,6 +318,7 @@ def _check_parts(
     users: pl.DataFrame,
     interactions: Interactions,
     item_features: NDArray[np.float32] | None,
+    rating: BayesianMF | None,
 ) -> None:
     for what, frame, columns in (("items", items, _ITEM_COLUMNS), ("users", users, _USER_COLUMNS)):
         if missing := [name for name in columns if name not in frame.columns]:
@@ -307,6 +327,7 @@ def _check_parts(
         "items": {
             len(items), interactions.n_items, recommender.n_items, popularity.n_items,
             len(items) if item_features is None else len(item_features),
+            len(items) if rating is None else rating.n_items,
         },
         "users": {len(users), interactions.n_users, recommender.n_users, popularity.n_users},
     }  # fmt: skip

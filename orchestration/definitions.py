@@ -74,6 +74,7 @@ def marquee() -> dg.Definitions:
         recommender.comparison(settings.candidates),
         promotion.gate(settings, blocking_checks([*data, *data_checks])),
         promotion.fitted_model,
+        promotion.rating_model,
         serving.model_bundle,
         serving.promoted_model,
         serving.bento,

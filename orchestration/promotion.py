@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -38,6 +38,9 @@ from models.trial import Figures, RecipeVersion, Trial, features_of_pairs, make_
 from orchestration.training_data import TrainingData, training_snapshot
 from orchestration.warehouse import hold
 from settings import Settings
+
+if TYPE_CHECKING:
+    from models.bayesian_mf import BayesianMF
 
 #: The layout of a decision's file; a reader refuses any other.
 SCHEMA_VERSION = 1
@@ -94,6 +97,11 @@ def gate_file(settings: Settings) -> Path:
 def fitted_folder(settings: Settings) -> Path:
     """Where the recipe that the gate promoted lies, fitted on every rating."""
     return settings.evaluation / "fitted"
+
+
+def rating_folder(settings: Settings) -> Path:
+    """Where the model of stars lies that goes into every bundle."""
+    return settings.evaluation / "rating"
 
 
 def decision_file(settings: Settings, version: str) -> Path:
@@ -210,10 +218,12 @@ def make_bundle(
     features: FeatureSet,
     data_snapshot: Mapping[str, Any],
     evaluation: Mapping[str, Any],
+    rating: BayesianMF | None = None,
 ) -> str:
     """Write the bundle that follows from a decision, and the decision as its record; returns its version.
 
-    A promoted recipe's weights lie in :func:`fitted_folder`; others stay those of the bundle that the decision keeps.
+    A promoted recipe's weights lie in :func:`fitted_folder`; others stay those of the bundle that the decision keeps,
+    and so does its model of stars, which ``rating`` is otherwise.
     """
     refuse_unchecked(decision)
     told = {**evaluation, "decision": summary(decision)}
@@ -231,6 +241,7 @@ def make_bundle(
             features=features,
             data_snapshot=data_snapshot,
             evaluation=told,
+            rating=rating,
         )
     else:
         version = bundle_kept(settings, decision["keeps"], data, features, told)
@@ -278,6 +289,7 @@ def bundle_kept(
         features=described,
         data_snapshot=base.manifest["data_snapshot"],
         evaluation=evaluation,
+        rating=base.rating,
     )
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import dagster as dg
 
 from orchestration.defs.features import FEATURE_MARTS, ONLINE_STORE, TRAINING_SET, history_file, history_key
-from orchestration.defs.promotion import FITTED_MODEL, GATE
+from orchestration.defs.promotion import FITTED_MODEL, GATE, RATING_MODEL
 from orchestration.defs.recommender import CATALOGUE, COMPARISON, candidate_key, comparison_file
 from orchestration.defs.serving import BENTO, MODEL_BUNDLE, PROMOTED_MODEL, built_pointer
 from orchestration.defs.warehouse import PUBLISHED_COPY
-from orchestration.promotion import fitted_folder, gate_file
+from orchestration.promotion import fitted_folder, gate_file, rating_folder
 from orchestration.training_data import ITEMS_FILE, TRAINING_FILE
 from settings import Settings
 
@@ -26,6 +26,7 @@ def artifacts(settings: Settings) -> dict[dg.AssetKey, Path]:
         COMPARISON: comparison_file(settings),
         GATE: gate_file(settings),
         FITTED_MODEL: fitted_folder(settings) / "recommender.json",
+        RATING_MODEL: rating_folder(settings) / "recommender.json",
         MODEL_BUNDLE: built_pointer(settings),
         PROMOTED_MODEL: settings.serving_pointer,
         BENTO: settings.bentoml / "bentos",

@@ -29,12 +29,13 @@ from orchestration.defs.recommender import (
     teller,
 )
 from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
-from orchestration.promotion import fitted_folder
+from orchestration.promotion import fitted_folder, rating_folder
 from orchestration.training_data import load_training_data, training_snapshot
 from settings import Settings
 
 GATE = dg.AssetKey("gate")
 FITTED_MODEL = dg.AssetKey("fitted_model")
+RATING_MODEL = dg.AssetKey("rating_model")
 
 _CODE = source_digest(
     "models", "orchestration/training_data.py", "orchestration/promotion.py", "orchestration/defs/promotion.py"
@@ -246,6 +247,39 @@ def fitted_model(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
         metadata={
             "interactions": len(data.interactions),
             "mlflow_run": run,
+            **fitted_metadata(settings, fitted, folder, seconds),
+        },
+    )
+
+
+@dg.asset(
+    key=RATING_MODEL,
+    deps=[TRAINING_SET, CATALOGUE],
+    group_name="recommender",
+    owners=MODEL_OWNERS,
+    kinds={"pytorch"},
+    code_version=_CODE,
+    automation_condition=ON_CHANGE,
+    description=(
+        "What `/predict_rating` answers from: Bayesian matrix factorisation with few factors and draws, fitted on every"
+        " rating. It keeps the films' side only; a user is solved from his history when he asks."
+    ),
+)
+def rating_model(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Fit the model of stars that goes into the bundle."""
+    from models.rating_head import fit_rating_head
+
+    data = load_training_data(settings.features)
+    started = time.monotonic()
+    fitted = fit_rating_head(data.interactions, seed=settings.seed)
+    seconds = time.monotonic() - started
+    folder = rating_folder(settings)
+    save_whole(fitted, folder, {"fit_seconds": seconds})
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(folder_digest(folder)),
+        metadata={
+            "interactions": len(data.interactions),
+            "train_rmse": fitted.learning_curve[-1]["train_rmse"],
             **fitted_metadata(settings, fitted, folder, seconds),
         },
     )

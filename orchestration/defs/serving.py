@@ -10,7 +10,7 @@ import polars as pl
 from orchestration import charts
 from orchestration.defs.features import ONLINE_STORE, TRAINING_SET
 from orchestration.defs.metadata import place
-from orchestration.defs.promotion import FITTED_MODEL, GATE
+from orchestration.defs.promotion import FITTED_MODEL, GATE, RATING_MODEL
 from orchestration.defs.recommender import CATALOGUE, COMPARISON, comparison_file
 from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
 from orchestration.training_data import load_training_data, training_snapshot
@@ -23,7 +23,7 @@ BENTO = dg.AssetKey("bento")
 
 @dg.asset(
     key=MODEL_BUNDLE,
-    deps=[TRAINING_SET, CATALOGUE, COMPARISON, GATE, FITTED_MODEL],
+    deps=[TRAINING_SET, CATALOGUE, COMPARISON, GATE, FITTED_MODEL, RATING_MODEL],
     group_name="serving",
     owners=MODEL_OWNERS,
     kinds={"pytorch", "numpy"},
@@ -32,15 +32,16 @@ BENTO = dg.AssetKey("bento")
     ),
     automation_condition=ON_CHANGE,
     description=(
-        "One immutable folder with all that a served answer needs: the fitted recommender, the popular"
-        " films it falls back on, the films with their features, what each user has seen, and where it all came from."
+        "One immutable folder with all that a served answer needs: the fitted recommender, the model of stars, the"
+        " popular films it falls back on, the films with their features, what each user has seen, and where it all came from."
     ),
 )
 def model_bundle(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
     """Write the bundle around what the gate promoted, or around the weights that it keeps."""
     from feature_repo.store import service_hash, service_schema
     from models.bundle import FeatureSet, read_bundle_manifest, write_pointer
-    from orchestration.promotion import gate_file, make_bundle, read_decision
+    from models.rating_head import load_rating_head
+    from orchestration.promotion import gate_file, make_bundle, rating_folder, read_decision
 
     decision = read_decision(gate_file(settings))
     data = load_training_data(settings.features)
@@ -58,6 +59,7 @@ def model_bundle(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
         ),
         data_snapshot={"edition": settings.movielens, **training_snapshot(settings.features)},
         evaluation=json.loads(comparison_file(settings).read_text()),
+        rating=load_rating_head(rating_folder(settings)),
     )
     write_pointer(built_pointer(settings), version)
     manifest = read_bundle_manifest(settings.models / version)

@@ -325,6 +325,7 @@ def test_a_changed_dump_rebuilds_its_cone_and_spares_the_rest(graph_home: GraphH
         "comparison",
         "gate",
         "fitted_model",
+        "rating_model",
         "model_bundle",
         "bento",
     }
