@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Literal, Protocol
@@ -25,8 +25,8 @@ from bento.schemas import (
     Fallback,
     ForMovieRequest,
     ForMovieResponse,
-    Item,
     Met,
+    Named,
     Provenance,
     RecommendRequest,
     RecommendResponse,
@@ -37,7 +37,7 @@ from bento.schemas import (
 from bento.store.history import NOBODY, AppHistory
 from bento.store.tables import FIRST_APP_USER_ID
 from models.bundle import Bundle
-from models.reasons import Reason, reasons_for, reasons_of, text_of
+from models.reasons import FILMS, WORDS, Reason, reasons_for, reasons_of, text_of
 from models.recommender import Recommender, UnknownUser, UserBatch, mask_seen, top_k
 
 logger = logging.getLogger("marquee.answers")
@@ -148,19 +148,54 @@ def recommend(served: Served, request: RecommendRequest, app: AppHistory | None 
     What he did in the app counts at once: in the history of a model that reads it, else as likeness to what he rated.
     Popular films, and why, where neither can answer. ``app`` is None where the app's store could not be read.
     """
+    scored = scored_for(served, request.user_id, request.history or (), app)
+    scores = scored.scores.copy() if request.include_seen else mask_seen(scored.scores, scored.taste.history)
+    scores[0, scored.taste.dismissed] = -np.inf
+    found, best, empty = _narrowed(served, scores, request)
+    reasons = reasons_told(served, scored, found[0][found[0] >= 0])
+    return RecommendResponse.model_validate(
+        {
+            "user_id": request.user_id,
+            "items": _items(served, found[0], best[0], scored.source, reasons),
+            "empty": empty[0],
+            "fallback": scored.fallback,
+            "provenance": provenance_of(
+                served.bundle, scored.features, None if app is None else len(scored.taste.fresh)
+            ),
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What somebody is expected to like: ``scores`` float32[1, n_items], those of films he has met too.
+
+    ``source`` and ``fallback`` say what gave them, ``batch`` is what it was asked with, ``features`` what was read.
+    """
+
+    taste: Taste
+    batch: UserBatch
+    scores: NDArray[np.float32]
+    source: Source
+    features: UserFeatures | None
+    fallback: Fallback | None
+
+
+def scored_for(served: Served, user_id: int | None, history: Sequence[Met], app: AppHistory | None = NOBODY) -> Scored:
+    """The scores of a user, or where that is None of who has met ``history``; likeness or popularity where need be."""
     bundle = served.bundle
-    if request.user_id is None:
-        taste, whom = taste_from(served, request.history or ()), "Who sent this history"
+    if user_id is None:
+        taste, whom = taste_from(served, history), "Who sent this history"
     else:
-        taste, whom = taste_of(served, request.user_id, app or NOBODY), f"User {request.user_id}"
+        taste, whom = taste_of(served, user_id, app or NOBODY), f"User {user_id}"
     fallback: Fallback | None = None
     features: UserFeatures | None = None
-    if request.user_id is None and not len(taste.fresh):
+    if user_id is None and not len(taste.fresh):
         fallback = _popular("no_history", "No film of the history is among those of the served model.")
     elif taste.user < 0 and not len(taste.fresh):
         fallback = _popular(
             "unknown_user",
-            f"User {request.user_id} is not among the {len(bundle.users)} users that the served model was trained on.",
+            f"User {user_id} is not among the {len(bundle.users)} users that the served model was trained on.",
         )
     elif taste.user >= 0 and served.features is not None:
         try:
@@ -171,9 +206,7 @@ def recommend(served: Served, request: RecommendRequest, app: AppHistory | None 
             fallback = _popular("feature_store_unavailable", "The online feature store could not be read.")
         else:
             if not features.found:
-                fallback = _popular(
-                    "no_features", f"User {request.user_id} has no features in the online feature store."
-                )
+                fallback = _popular("no_features", f"User {user_id} has no features in the online feature store.")
     values = features.values[None] if features is not None and features.found else None
     batch = UserBatch(np.array([taste.user]), taste.history, values, bundle.item_features, taste.times)
     source: Source = "popular" if bundle.recommender.name == "popularity" else "collaborative"
@@ -190,19 +223,7 @@ def recommend(served: Served, request: RecommendRequest, app: AppHistory | None 
             )
     else:
         scores, source = bundle.popularity.score(batch), "popular"
-    scores = np.array(scores, dtype=np.float32) if request.include_seen else mask_seen(scores, taste.history)
-    scores[0, taste.dismissed] = -np.inf
-    found, best, empty = _narrowed(served, scores, request)
-    reasons = _reasons(served, batch, taste, found[0], best[0], source)
-    return RecommendResponse.model_validate(
-        {
-            "user_id": request.user_id,
-            "items": _items(served, found[0], best[0], source, reasons),
-            "empty": empty[0],
-            "fallback": fallback,
-            "provenance": _provenance(bundle, features, None if app is None else len(taste.fresh)),
-        }
-    )
+    return Scored(taste, batch, np.asarray(scores, dtype=np.float32), source, features, fallback)
 
 
 def _narrowed(
@@ -247,25 +268,24 @@ def _taste(taste: Taste) -> NDArray[np.float32]:
     return (taste.fresh_stars[-_FRESH:] - np.float32(3.25)) / np.float32(2.75)
 
 
-def _reasons(
-    served: Served,
-    batch: UserBatch,
-    taste: Taste,
-    found: NDArray[np.int64],
-    scores: NDArray[np.float32],
-    source: Source,
+def reasons_told(
+    served: Served, scored: Scored, items: NDArray[np.int64], films: int = FILMS, words: int = WORDS
 ) -> list[dict[str, object] | None]:
-    """Why each film of a row of ``recommend``, as arguments of a ``Reason``; None where the scores do not tell."""
-    recommender, items = served.bundle.recommender, found[found >= 0]
-    if source == "popular":
-        return [{"text": f"Rated by {score:.0f} users.", "films": [], "words": []} for score in scores[: len(items)]]
-    if source == "collaborative" and recommender.uses_history:
-        reasons = reasons_for(recommender, batch, items)
+    """Why each of ``items`` int64[k] has its score, as arguments of a ``Reason``; None where the scores do not tell.
+
+    At most so many films and words are named.
+    """
+    recommender, taste = served.bundle.recommender, scored.taste
+    if scored.source == "popular":
+        counts = scored.scores[0, items].tolist()
+        return [{"text": f"Rated by {count:.0f} users.", "films": [], "words": []} for count in counts]
+    if scored.source == "collaborative" and recommender.uses_history:
+        reasons = reasons_for(recommender, scored.batch, items, films, words)
     elif len(taste.fresh):
         # What moved the scores is the likeness to the ratings in the app, each of which is a summand. That a film is
         # unlike what he did not like raises it too, and would be no reason that anybody understands.
         likeness = recommender.similarities(taste.fresh[-_FRESH:])[:, items]
-        reasons = reasons_of(taste.fresh[-_FRESH:], np.maximum(_taste(taste), 0) * likeness.T)
+        reasons = reasons_of(taste.fresh[-_FRESH:], np.maximum(_taste(taste), 0) * likeness.T, None, films, words)
     else:
         return [None] * len(items)
     cards = served.catalogue.cards
@@ -305,7 +325,7 @@ def similar(served: Served, request: SimilarRequest) -> SimilarResponse:
             "movie_id": request.movie_id,
             "items": _items(served, found[0], scores[0], source),
             "fallback": None,
-            "provenance": _provenance(bundle, None, 0),
+            "provenance": provenance_of(bundle, None, 0),
         }
     )
 
@@ -336,7 +356,8 @@ def _items(
     ]
 
 
-def _provenance(bundle: Bundle, features: UserFeatures | None, app_ratings: int | None) -> Provenance:
+def provenance_of(bundle: Bundle, features: UserFeatures | None, app_ratings: int | None) -> Provenance:
+    """Where an answer of this bundle came from."""
     found = features is not None and features.found
     return Provenance(
         model_version=bundle.version,
@@ -363,7 +384,7 @@ def recommend_batch(served: Served, request: BatchRequest, apps: Sequence[AppHis
     bundle = served.bundle
     known = apps or [NOBODY] * len(request.user_ids)
     tastes = [taste_of(served, user, app) for user, app in zip(request.user_ids, known, strict=True)]
-    wishes = request.model_dump(exclude={"user_ids"})
+    wishes = request.model_dump(exclude={"user_ids", "reasons"})
     together = [
         place
         for place, taste in enumerate(tastes)
@@ -399,13 +420,19 @@ def recommend_batch(served: Served, request: BatchRequest, apps: Sequence[AppHis
         found, best, empty = _narrowed(served, scores, request)
         source: Source = "popular" if bundle.recommender.name == "popularity" else "collaborative"
         for row, place in enumerate(together):
+            reasons = None
+            if request.reasons:
+                one = Scored(
+                    tastes[place], batch.take(slice(row, row + 1)), scores[row][None], source, features.get(place), None
+                )
+                reasons = reasons_told(served, one, found[row][found[row] >= 0])
             answers[place] = RecommendResponse.model_validate(
                 {
                     "user_id": request.user_ids[place],
-                    "items": _items(served, found[row], best[row], source),
+                    "items": _items(served, found[row], best[row], source, reasons),
                     "empty": empty[row],
                     "fallback": None,
-                    "provenance": _provenance(
+                    "provenance": provenance_of(
                         bundle, features.get(place), None if apps is None else len(tastes[place].fresh)
                     ),
                 }
@@ -425,25 +452,27 @@ def recommend_for_movie(served: Served, request: ForMovieRequest, app: AppHistor
     item, others = _meant(served, request)
     likeness = np.array(served.bundle.recommender.similarities(np.array([item])), dtype=np.float32)
     likeness[0, item] = -np.inf
-    of_user = recommend(served, RecommendRequest(user_id=request.user_id, k=1), app)
-    taste = taste_of(served, request.user_id, app or NOBODY)
+    scored = scored_for(served, request.user_id, (), app)
+    taste = scored.taste
     if not request.include_seen:
         likeness = mask_seen(likeness, taste.history)
     likeness[0, taste.dismissed] = -np.inf
     pool = _candidates(served, likeness, request)
-    expected = _expected(served, taste, of_user)
+    expected = _expected(scored)
     scores = np.full_like(likeness, -np.inf)
     scores[0, pool] = _standard(likeness[0, pool]) + _standard(expected[pool])
     found, best, _ = _narrowed(served, scores, request)
     return ForMovieResponse.model_validate(
         {
             "user_id": request.user_id,
-            "items": _items(served, found[0], best[0], "similar"),
+            "items": _items(
+                served, found[0], best[0], "similar", reasons_told(served, scored, found[0][found[0] >= 0])
+            ),
             "empty": None if found[0, 0] >= 0 else "wishes",
-            "fallback": of_user.fallback,
-            "provenance": of_user.provenance,
-            "movie": _named(served, item),
-            "other_matches": [_named(served, other) for other in others],
+            "fallback": scored.fallback,
+            "provenance": provenance_of(served.bundle, scored.features, None if app is None else len(taste.fresh)),
+            "movie": named(served, item),
+            "other_matches": [named(served, other) for other in others],
         }
     )
 
@@ -454,22 +483,24 @@ def cold_start(served: Served, request: ColdStartRequest) -> RecommendResponse:
     What is liked is a history of five stars; without it, popularity. Films of preferred genres come before all others,
     and among them the share of a film's genres that is preferred weighs as much as a standard deviation of the scores.
     """
-    history = [Met(movie_id=movie) for movie in request.liked]
-    taste = taste_from(served, history)
-    base = recommend(served, RecommendRequest(history=history, k=1), NOBODY)
-    scores = _standard(_expected(served, taste, base))[None]
+    scored = scored_for(served, None, [Met(movie_id=movie) for movie in request.liked])
+    scores = _standard(_expected(scored))[None]
     preferred = served.facts.genres[:, genre_columns(served.facts, request.genres)].sum(axis=1)
     share = preferred / np.maximum(served.facts.genres.sum(axis=1), 1)
     # More than scores differ by, so that it is an order of its own.
     scores = scores + (share + 100 * (preferred > 0))[None].astype(np.float32)
-    scores = mask_seen(scores, taste.history)
+    scores = mask_seen(scores, scored.taste.history)
     # Preferred is not demanded: the genres order the films, and are no filter.
     found, best, empty = _narrowed(served, scores, request.model_copy(update={"genres": []}))
-    source: Source = base.items[0].source if base.items else "popular"
-    return base.model_copy(
-        update={
-            "items": [Item.model_validate(item) for item in _items(served, found[0], best[0], source)],
+    return RecommendResponse.model_validate(
+        {
+            "user_id": None,
+            "items": _items(
+                served, found[0], best[0], scored.source, reasons_told(served, scored, found[0][found[0] >= 0])
+            ),
             "empty": empty[0],
+            "fallback": scored.fallback,
+            "provenance": provenance_of(served.bundle, None, len(scored.taste.fresh)),
         }
     )
 
@@ -477,14 +508,7 @@ def cold_start(served: Served, request: ColdStartRequest) -> RecommendResponse:
 def _meant(served: Served, request: ForMovieRequest) -> tuple[int, list[int]]:
     """The film that a request names, and the others that its title fits as well or nearly, the best known first."""
     if request.title is None:
-        item = served.bundle.item_index.get(request.movie_id or 0)
-        if item is None:
-            raise RequestRefused(
-                HTTPStatus.NOT_FOUND,
-                f"Movie {request.movie_id} is not among the {len(served.bundle.items)} films of the served model.",
-                "Find it with /v1/films/search.",
-            )
-        return item, []
+        return film_named(served, request.movie_id), []
     fits = served.catalogue.titles.search(request.title, 10)
     if not fits:
         raise RequestRefused(
@@ -495,9 +519,22 @@ def _meant(served: Served, request: ForMovieRequest) -> tuple[int, list[int]]:
     return alike[0], alike[1:]
 
 
-def _named(served: Served, item: int) -> dict[str, object]:
+def film_named(served: Served, movie_id: int | None) -> int:
+    """The index of a film; ``RequestRefused`` (404) for an id that the bundle does not have."""
+    item = None if movie_id is None else served.bundle.item_index.get(movie_id)
+    if item is None:
+        raise RequestRefused(
+            HTTPStatus.NOT_FOUND,
+            f"Movie {movie_id} is not among the {len(served.bundle.items)} films of the served model.",
+            "Find it with /v1/films/search.",
+        )
+    return item
+
+
+def named(served: Served, item: int) -> Named:
+    """A film by name."""
     card = served.catalogue.cards[item]
-    return {name: card[name] for name in ("movie_id", "title", "year")}
+    return Named(movie_id=card["movie_id"], title=card["title"], year=card["year"])
 
 
 def _candidates(served: Served, likeness: NDArray[np.float32], request: ForMovieRequest) -> NDArray[np.int64]:
@@ -509,18 +546,10 @@ def _candidates(served: Served, likeness: NDArray[np.float32], request: ForMovie
     return found[0][found[0] >= 0]
 
 
-def _expected(served: Served, taste: Taste, answered: RecommendResponse) -> NDArray[np.float32]:
-    """float32[n_items]: what the recommender that gave an answer expects of each film."""
-    bundle = served.bundle
-    batch = UserBatch(np.array([taste.user]), taste.history, None, bundle.item_features, taste.times)
-    if answered.fallback is not None and answered.fallback.used == "likeness":
-        return _likeness(bundle.recommender, taste)[0]
-    if answered.fallback is not None:
-        return np.log1p(bundle.popularity.score(batch)[0])
-    if served.features is not None and taste.user >= 0:
-        read = served.features.read(int(served.user_keys[taste.user]))
-        batch = replace(batch, user_features=read.values[None])
-    return _model_scores(bundle.recommender, batch, taste)[0]
+def _expected(scored: Scored) -> NDArray[np.float32]:
+    """float32[n_items]: the scores, on a scale on which they can be added to others."""
+    popular = scored.fallback is not None and scored.fallback.used == "popularity"
+    return np.asarray(np.log1p(scored.scores[0]) if popular else scored.scores[0], dtype=np.float32)
 
 
 def _standard(scores: NDArray[np.float32]) -> NDArray[np.float32]:

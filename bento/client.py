@@ -14,19 +14,30 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Self, TypeVar
 
 import httpx
+from pydantic import BaseModel
 
 from bento.errors import ServingError
-from bento.schemas import DEFAULT_K, RecommendResponse, SimilarResponse
+from bento.schemas import (
+    DEFAULT_K,
+    BatchResponse,
+    ExplainResponse,
+    ForMovieResponse,
+    PredictRatingResponse,
+    RecommendResponse,
+    SimilarResponse,
+)
 from settings import Settings
 
 #: Seconds a fresh server may take: 10 on two idle processors, many times that on busy ones.
 START_TIMEOUT_S = 180.0
+
+Answer = TypeVar("Answer", bound=BaseModel)
 
 
 class ClientError(ServingError):
@@ -62,13 +73,43 @@ class MarqueeClient:
         """Close the connections."""
         self._http.close()
 
-    def recommend(self, user_id: int, k: int = DEFAULT_K) -> RecommendResponse:
-        """Films for a user, best first."""
-        return RecommendResponse.model_validate(self._post("/recommend", {"user_id": user_id, "k": k}))
+    def recommend(self, user_id: int, k: int = DEFAULT_K, **wishes: Any) -> RecommendResponse:
+        """Films for a user, best first; ``wishes`` as in ``Wishes``."""
+        return self.ask(RecommendResponse, "/recommend", {"user_id": user_id, "k": k, **wishes})
+
+    def recommend_batch(self, user_ids: Sequence[int], k: int = DEFAULT_K, **wishes: Any) -> BatchResponse:
+        """One answer a user, in the order asked."""
+        return self.ask(BatchResponse, "/recommend_batch", {"user_ids": list(user_ids), "k": k, **wishes})
+
+    def recommend_for_movie(
+        self, user_id: int, movie: int | str, k: int = DEFAULT_K, **wishes: Any
+    ) -> ForMovieResponse:
+        """Films like one, by its id or title, ordered for a user."""
+        return self.ask(ForMovieResponse, "/recommend_for_movie", for_movie(user_id, movie, k, wishes))
+
+    def cold_start(
+        self, genres: Sequence[str], liked: Sequence[int] = (), k: int = DEFAULT_K, **wishes: Any
+    ) -> RecommendResponse:
+        """Films for somebody who is new."""
+        return self.ask(
+            RecommendResponse, "/cold_start", {"genres": list(genres), "liked": list(liked), "k": k, **wishes}
+        )
 
     def similar(self, movie_id: int, k: int = DEFAULT_K) -> SimilarResponse:
         """Films like one, best first."""
-        return SimilarResponse.model_validate(self._post("/similar", {"movie_id": movie_id, "k": k}))
+        return self.ask(SimilarResponse, "/similar", {"movie_id": movie_id, "k": k})
+
+    def predict_rating(self, user_id: int, movie_id: int) -> PredictRatingResponse:
+        """The stars that a user would give a film."""
+        return self.ask(PredictRatingResponse, "/predict_rating", {"user_id": user_id, "movie_id": movie_id})
+
+    def explain(self, user_id: int, movie_id: int) -> ExplainResponse:
+        """What speaks for a film, for one user."""
+        return self.ask(ExplainResponse, "/explain", {"user_id": user_id, "movie_id": movie_id})
+
+    def ask(self, kind: type[Answer], path: str, body: Mapping[str, Any]) -> Answer:
+        """The answer of a route to a body, as what it must be."""
+        return read_answer(kind, path, self.post(path, body))
 
     def get(self, path: str) -> httpx.Response:
         """Any page of the service, such as ``/metrics``, whatever its status."""
@@ -103,26 +144,101 @@ class MarqueeClient:
             time.sleep(0.1)
         raise ClientError(f"{self.url} was not ready within {waited:.0f} s")
 
-    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
-        answer = self.post(path, body)
-        if answer.is_success:
-            return answer.json()
-        problem = _problem(answer)
-        message = problem.get("error") or answer.reason_phrase
-        detail = problem.get("detail")
-        raise ClientError(
-            f"{path} answered {answer.status_code}: {message}" + (f" {detail}" if detail and detail != message else ""),
-            status=answer.status_code,
-            detail=detail,
-        )
-
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             return self._http.request(method, path, **options)
         except httpx.TransportError as error:
-            raise ClientError(
-                f"no answer from {self.url} ({error or type(error).__name__}): start the service with `make serve`"
-            ) from error
+            raise no_answer(self.url, error) from error
+
+
+class AsyncMarqueeClient:
+    """The same for programs that wait for many things at once: ``async with AsyncMarqueeClient(url) as client``."""
+
+    def __init__(self, url: str, *, token: str | None = None, timeout_s: float = 10.0) -> None:
+        self.url = url.rstrip("/")
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._http = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=timeout_s, trust_env=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def recommend(self, user_id: int, k: int = DEFAULT_K, **wishes: Any) -> RecommendResponse:
+        """Films for a user, best first; ``wishes`` as in ``Wishes``."""
+        return await self.ask(RecommendResponse, "/recommend", {"user_id": user_id, "k": k, **wishes})
+
+    async def recommend_batch(self, user_ids: Sequence[int], k: int = DEFAULT_K, **wishes: Any) -> BatchResponse:
+        """One answer a user, in the order asked."""
+        return await self.ask(BatchResponse, "/recommend_batch", {"user_ids": list(user_ids), "k": k, **wishes})
+
+    async def recommend_for_movie(
+        self, user_id: int, movie: int | str, k: int = DEFAULT_K, **wishes: Any
+    ) -> ForMovieResponse:
+        """Films like one, by its id or title, ordered for a user."""
+        return await self.ask(ForMovieResponse, "/recommend_for_movie", for_movie(user_id, movie, k, wishes))
+
+    async def cold_start(
+        self, genres: Sequence[str], liked: Sequence[int] = (), k: int = DEFAULT_K, **wishes: Any
+    ) -> RecommendResponse:
+        """Films for somebody who is new."""
+        return await self.ask(
+            RecommendResponse, "/cold_start", {"genres": list(genres), "liked": list(liked), "k": k, **wishes}
+        )
+
+    async def similar(self, movie_id: int, k: int = DEFAULT_K) -> SimilarResponse:
+        """Films like one, best first."""
+        return await self.ask(SimilarResponse, "/similar", {"movie_id": movie_id, "k": k})
+
+    async def predict_rating(self, user_id: int, movie_id: int) -> PredictRatingResponse:
+        """The stars that a user would give a film."""
+        return await self.ask(PredictRatingResponse, "/predict_rating", {"user_id": user_id, "movie_id": movie_id})
+
+    async def explain(self, user_id: int, movie_id: int) -> ExplainResponse:
+        """What speaks for a film, for one user."""
+        return await self.ask(ExplainResponse, "/explain", {"user_id": user_id, "movie_id": movie_id})
+
+    async def ask(self, kind: type[Answer], path: str, body: Mapping[str, Any]) -> Answer:
+        """The answer of a route to a body, as what it must be."""
+        return read_answer(kind, path, await self.send("POST", path, json=body))
+
+    async def send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Any request, whatever the answer's status."""
+        try:
+            return await self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise no_answer(self.url, error) from error
+
+
+def for_movie(user_id: int, movie: int | str, k: int, wishes: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of ``/recommend_for_movie`` for a film by its id or title."""
+    return {"user_id": user_id, "movie_id" if isinstance(movie, int) else "title": movie, "k": k, **wishes}
+
+
+def read_answer(kind: type[Answer], path: str, answer: httpx.Response) -> Answer:
+    """A good answer as what it must be; ``ClientError`` with the service's own words for any other."""
+    if answer.is_success:
+        return kind.model_validate(answer.json())
+    problem = _problem(answer)
+    message = problem.get("error") or answer.reason_phrase
+    detail = problem.get("detail")
+    raise ClientError(
+        f"{path} answered {answer.status_code}: {message}" + (f" {detail}" if detail and detail != message else ""),
+        status=answer.status_code,
+        detail=detail,
+    )
+
+
+def no_answer(url: str, error: httpx.TransportError) -> ClientError:
+    """What is said where nothing was answered."""
+    return ClientError(f"no answer from {url} ({error or type(error).__name__}): start the service with `make serve`")
 
 
 @contextlib.contextmanager

@@ -12,7 +12,9 @@ from pathlib import Path
 from bento.answers import Served, recommend, similar
 from bento.errors import NotServable
 from bento.features import OnlineUserFeatures
-from bento.schemas import RecommendRequest, SimilarRequest
+from bento.one_film import predict_rating
+from bento.schemas import PredictRatingRequest, RecommendRequest, SimilarRequest
+from bento.store.history import NOBODY
 from models.bundle import BundleError, load_bundle, read_pointer
 
 logger = logging.getLogger("marquee.serving")
@@ -47,6 +49,8 @@ def _rehearse(served: Served) -> None:
             recommend(served, RecommendRequest(user_id=user_id, k=1))
         for movie_id in bundle.items["movie_id"].head(1).to_list():
             similar(served, SimilarRequest(movie_id=movie_id, k=1))
+            if bundle.rating is not None:
+                predict_rating(served, PredictRatingRequest(user_id=0, movie_id=movie_id), NOBODY)
     except Exception as error:
         raise NotServable(
             f"the bundle {bundle.version} cannot answer: {error!r}", "promote another version (`make run`)"

@@ -30,6 +30,8 @@ _STATUSES = {
     "/recommend_batch": _OF_ANSWERS,
     "/recommend_for_movie": _OF_ANSWERS,
     "/cold_start": _OF_ANSWERS,
+    "/predict_rating": _OF_ANSWERS,
+    "/explain": _OF_ANSWERS,
     "/readyz": ("503",),
 }
 

@@ -21,6 +21,8 @@ EXAMPLE_INPUT: dict[str, JsonDict] = {
     "recommend_batch": {"user_ids": [1, 2, 3], "k": 5},
     "recommend_for_movie": {"user_id": 1, "movie_id": 1, "k": 20},
     "cold_start": {"genres": ["Comedy"], "liked": [1], "k": 20},
+    "predict_rating": {"user_id": 1, "movie_id": 1},
+    "explain": {"user_id": 1, "movie_id": 1},
 }
 
 _EXAMPLE_ITEM: JsonDict = {
@@ -140,6 +142,9 @@ class BatchRequest(Wishes):
 
     user_ids: list[Id] = Field(min_length=1, max_length=200, description="As in `/recommend`.", examples=[[1, 2, 3]])
     include_seen: bool = Field(default=False, description="Also films that the users have rated already.")
+    reasons: bool = Field(
+        default=False, description="Also say why each film is there, which takes longer than choosing the films does."
+    )
 
 
 class ForMovieRequest(Wishes):
@@ -203,6 +208,32 @@ class SimilarRequest(BaseModel):
     )
 
 
+class _OfOneFilm(BaseModel):
+    """A user and a film."""
+
+    user_id: Id = Field(description="As in `/recommend`.", examples=[1])
+    movie_id: Id = Field(
+        description="The edition's own id of the film; 404 for one that the model has not.", examples=[1]
+    )
+
+
+class PredictRatingRequest(_OfOneFilm):
+    """A user and a film: the stars are wanted that he would give it."""
+
+    model_config = ConfigDict(
+        title="PredictRatingRequest", extra="forbid", strict=True,
+        json_schema_extra={"example": EXAMPLE_INPUT["predict_rating"]},
+    )  # fmt: skip
+
+
+class ExplainRequest(_OfOneFilm):
+    """A user and a film: what speaks for it is wanted."""
+
+    model_config = ConfigDict(
+        title="ExplainRequest", extra="forbid", strict=True, json_schema_extra={"example": EXAMPLE_INPUT["explain"]}
+    )
+
+
 class ReasonFilm(BaseModel):
     """A film that the user rated, and what it weighs in a recommendation."""
 
@@ -260,8 +291,9 @@ class Item(BaseModel):
 class Fallback(BaseModel):
     """What answered instead of the model, and why."""
 
-    used: Literal["popularity", "likeness"] = Field(
-        description="What the films are ordered by: how many met them, or likeness to what the user rated in the app."
+    used: Literal["popularity", "likeness", "averages"] = Field(
+        description="What the films are ordered by: how many met them, or likeness to what the user rated in the app;"
+        " of a predicted rating `averages`, what people give the film."
     )
     cause: Literal["unknown_user", "new_user", "no_features", "feature_store_unavailable", "no_history"] = Field(
         description="The reason as a code: known to nobody, known to the app and not yet to the model, not in the"
@@ -344,3 +376,48 @@ class ForMovieResponse(RecommendResponse):
     other_matches: list[Named] = Field(
         description="Films that the title fits as well or nearly; the best known is taken."
     )
+
+
+class Interval(BaseModel):
+    """Two bounds of stars."""
+
+    low: float = Field(ge=0.5, le=5)
+    high: float = Field(ge=0.5, le=5)
+    level: float = Field(description="How likely the rating is between them.", examples=[0.8])
+
+
+class PredictRatingResponse(BaseModel):
+    """The stars that a user is expected to give a film."""
+
+    user_id: int = Field(description="The user asked for.")
+    movie: Named
+    predicted: float = Field(ge=0.5, le=5, description="The expected rating, 0.5 to 5; not rounded to half steps.")
+    interval: Interval = Field(description="Where the rating will be, four times in five.")
+    would_like: bool = Field(description="Whether 3.7 stars or more are expected.")
+    chance: float = Field(ge=0, le=1, description="How likely 3.7 stars or more are.")
+    own_rating: float | None = Field(
+        description="What the user has given the film already, which is not looked at; null where he has not rated it."
+    )
+    ratings_used: int = Field(description="How many of the user's ratings the prediction is made of.")
+    fallback: Fallback | None = Field(description="Set where no rating of the user is known.")
+    provenance: Provenance
+
+
+class ExplainResponse(BaseModel):
+    """What speaks for a film, for one user."""
+
+    user_id: int = Field(description="The user asked for.")
+    movie: Named
+    met: bool = Field(description="Whether the user has rated the film, so that it is not recommended.")
+    dismissed: bool = Field(description="Whether the user has sent the film away, so that it is not recommended.")
+    score: float = Field(description="As in `/recommend`.")
+    rank: int | None = Field(
+        description="The film's place among all that the user has neither met nor sent away; null for one of those."
+    )
+    source: Literal["collaborative", "popular", "similar"] = Field(description="As in `/recommend`.")
+    reason: Reason | None = Field(
+        description="As in `/recommend`, with up to ten films and words; null where nothing that is known of the user"
+        " raises the film's score, or the model's scores do not tell."
+    )
+    fallback: Fallback | None = Field(description="Null where the model itself answered.")
+    provenance: Provenance

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from bento import answers
+from bento import answers, one_film
 from bento.answers import Served
 from bento.backing import Backing, utc_now
 from bento.callers import caller
@@ -28,8 +28,12 @@ from bento.schemas import (
     BatchRequest,
     BatchResponse,
     ColdStartRequest,
+    ExplainRequest,
+    ExplainResponse,
     ForMovieRequest,
     ForMovieResponse,
+    PredictRatingRequest,
+    PredictRatingResponse,
     RecommendRequest,
     RecommendResponse,
     SimilarRequest,
@@ -44,6 +48,8 @@ from settings import Settings
 STORE_DEADLINE_S = 0.25
 
 logger = logging.getLogger("marquee.serving")
+
+OneAnswer = RecommendResponse | SimilarResponse | PredictRatingResponse | ExplainResponse
 
 
 class BuildArguments(BaseModel):
@@ -147,6 +153,31 @@ class Marquee:
         """
         return self._answer("similar", self._bundle.current, lambda served: answers.similar(served, request))
 
+    @bentoml.api(route="/predict_rating")
+    async def predict_rating(self, request: PredictRatingRequest, /) -> PredictRatingResponse:
+        """The stars that a user would give a film, the interval they are in four times in five, and would he like it.
+
+        Made of all ratings of the user, those of this moment in the app too, but that of the film itself. Of a user
+        without any it is what people give the film, and `fallback` says so. 404 for a film that the model does not
+        have. Example: `{"user_id": 1, "movie_id": 1}`.
+        """
+        served, user_id = self._bundle.current, request.user_id
+        app = await self._app_history(served, user_id)
+        return self._answer(
+            "predict_rating", served, lambda served: one_film.predict_rating(served, request, app), user_id
+        )
+
+    @bentoml.api(route="/explain")
+    async def explain(self, request: ExplainRequest, /) -> ExplainResponse:
+        """What speaks for a film, for one user: its score and place, and what of his ratings and of its content weighs.
+
+        404 for a film that the model does not have; an unknown user gets the reason that popular films have. Example:
+        `{"user_id": 1, "movie_id": 1}`.
+        """
+        served, user_id = self._bundle.current, request.user_id
+        app = await self._app_history(served, user_id)
+        return self._answer("explain", served, lambda served: one_film.explain(served, request, app), user_id)
+
     def _served(self) -> Served:
         """The bundle of this moment; ``RequestRefused`` (503) where there is none."""
         served = self._bundle.current
@@ -244,13 +275,9 @@ class ServiceMetrics:
         )
         self._version: str | None = None
 
-    def answered(
-        self, endpoint: str, answer: RecommendResponse | SimilarResponse | BatchResponse, seconds: float
-    ) -> None:
+    def answered(self, endpoint: str, answer: OneAnswer | BatchResponse, seconds: float) -> None:
         """Count one answer, or those of a batch."""
-        each: list[RecommendResponse | SimilarResponse] = (
-            [*answer.answers] if isinstance(answer, BatchResponse) else [answer]
-        )
+        each: list[OneAnswer] = [*answer.answers] if isinstance(answer, BatchResponse) else [answer]
         for one in each:
             cause = "none" if one.fallback is None else one.fallback.cause
             self._answers.labels(endpoint, one.provenance.model_version, cause).inc()

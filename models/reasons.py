@@ -27,10 +27,12 @@ class Reason:
     words: tuple[tuple[str, float], ...] = ()
 
 
-def reasons_for(recommender: Recommender, batch: UserBatch, items: NDArray[np.int64]) -> list[Reason]:
+def reasons_for(
+    recommender: Recommender, batch: UserBatch, items: NDArray[np.int64], films: int = FILMS, words: int = WORDS
+) -> list[Reason]:
     """The reason for each of ``items`` int64[k] being recommended to the one user of ``batch``.
 
-    Empty ones where the scores do not come from the history.
+    It names so many films and words at most. Empty ones where the scores do not come from the history.
     """
     if not recommender.uses_history or batch.history.nnz == 0:
         return [Reason() for _ in items]
@@ -38,19 +40,27 @@ def reasons_for(recommender: Recommender, batch: UserBatch, items: NDArray[np.in
         np.asarray(batch.history.indices),
         recommender.contributions(batch, items),
         recommender.word_weights(batch, items),
+        films,
+        words,
     )
 
 
 def reasons_of(
-    history: NDArray[np.int64] | NDArray[np.int32], weights: NDArray[np.float32], words: WordWeights | None = None
+    history: NDArray[np.int64] | NDArray[np.int32],
+    weights: NDArray[np.float32],
+    words: WordWeights | None = None,
+    most_films: int = FILMS,
+    most_words: int = WORDS,
 ) -> list[Reason]:
     """The reasons told by ``weights`` float32[k, h] of the ``history`` items [h], and those of the words.
+
+    Each names so many films and words at most.
 
     >>> reasons_of(np.array([7, 9]), np.array([[0.5, -1.0]], dtype=np.float32))
     [Reason(items=((7, 0.5),), words=())]
     """
-    films = _heaviest(weights, FILMS)
-    said = [()] * len(films) if words is None else _heaviest(words.weights, WORDS)
+    films = _heaviest(weights, most_films)
+    said = [()] * len(films) if words is None else _heaviest(words.weights, most_words)
     return [
         Reason(
             tuple((int(history[place]), weight) for place, weight in of_films),

@@ -15,6 +15,7 @@ from models.bundle import FeatureSet, write_bundle
 from models.features import FeatureHistory, TrainingFeatures
 from models.interactions import Interactions
 from models.popularity import Popularity
+from models.rating_head import fit_rating_head
 from models.recommender import Recommender
 from models.registry import recommender_class
 from settings import Settings
@@ -84,6 +85,7 @@ def make_home(
             "recommender_v1", digest, tuple(schema["user"]), tuple(schema["item"]), "2020-04-01T00:00:00Z"
         ),
         "data_snapshot": {"edition": "made-up"},
+        "rating": fit_rating_head(interactions, seed=1),
     }
     popularity = Popularity().fit(interactions)
     versions = {

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import BaseModel
 
 from bento.build import build
-from bento.client import serving
+from bento.client import AsyncMarqueeClient, ClientError, MarqueeClient, serving
 from models.bundle import write_pointer
 from settings import Settings
 from tests.unit.bento.conftest import TITLES, write_tiny_bundle
@@ -123,6 +125,64 @@ def test_a_batch_gives_each_user_what_he_gets_alone(http: httpx.Client) -> None:
             assert {**one, "items": []} == {**other, "items": []}
     _refused(http, "/recommend_batch", 400, user_ids=[])
     _refused(http, "/recommend_batch", 400, user_ids=list(range(1, 202)))
+
+
+def test_films_say_why_they_are_there_also_where_they_are_like_one_or_for_somebody_new(http: httpx.Client) -> None:
+    for_movie = _ask(http, "/recommend_for_movie", user_id=12, movie_id=102)
+    cold = _ask(http, "/cold_start", genres=["Drama"], liked=[100])
+    silent, told = (_ask(http, "/recommend_batch", user_ids=[12, 99], reasons=wanted) for wanted in (False, True))
+    alone = _ask(http, "/recommend", user_id=12)
+    texts = [item["reason"]["text"] for item in (*for_movie["items"], *cold["items"]) if item["reason"]]
+    assert any(text.startswith("Because you rated Alpha") for text in texts)
+    assert {item["reason"] for item in silent["answers"][0]["items"]} == {None}
+    assert told["answers"][0]["items"] == alone["items"]
+    assert told["answers"][1]["items"][0]["reason"]["text"] == "Rated by 3 users."
+
+
+def test_a_rating_is_predicted_and_a_film_explained_for_users_known_or_not(http: httpx.Client) -> None:
+    known = _ask(http, "/predict_rating", user_id=12, movie_id=102)
+    assert known["interval"]["low"] <= known["predicted"] <= known["interval"]["high"]
+    assert (known["movie"]["title"], known["fallback"], known["would_like"]) == ("Gamma", None, False)
+    assert known["provenance"]["model_version"]
+    stranger = _ask(http, "/predict_rating", user_id=99, movie_id=102)
+    assert stranger["fallback"]["used"] == "averages"
+    listed = _ask(http, "/recommend", user_id=12)["items"][0]
+    told = _ask(http, "/explain", user_id=12, movie_id=listed["movie_id"])
+    assert (told["rank"], told["score"], told["reason"]["text"]) == (1, listed["score"], listed["reason"]["text"])
+    for path in ("/predict_rating", "/explain"):
+        _refused(http, path, 404, user_id=12, movie_id=7)
+        _refused(http, path, 400, user_id=12)
+        _refused(http, path, 400, user_id=12, movie_id="x")
+
+
+def test_both_clients_speak_to_every_route_that_answers(http: httpx.Client) -> None:
+    url = str(http.base_url)
+
+    async def at_once() -> list[BaseModel]:
+        async with AsyncMarqueeClient(url) as client:
+            with pytest.raises(ClientError, match="404"):
+                await client.similar(7)
+            return await asyncio.gather(
+                client.recommend(12, 2, genres=["Drama"]),
+                client.recommend_batch([12, 13], 2),
+                client.recommend_for_movie(12, "gamma", 2),
+                client.cold_start(["Drama"], [100], 2),
+                client.similar(100, 2),
+                client.predict_rating(12, 102),
+                client.explain(12, 102),
+            )
+
+    with MarqueeClient(url) as client:
+        one_by_one: list[BaseModel] = [
+            client.recommend(12, 2, genres=["Drama"]),
+            client.recommend_batch([12, 13], 2),
+            client.recommend_for_movie(12, "gamma", 2),
+            client.cold_start(["Drama"], [100], 2),
+            client.similar(100, 2),
+            client.predict_rating(12, 102),
+            client.explain(12, 102),
+        ]
+    assert asyncio.run(at_once()) == one_by_one
 
 
 def test_films_like_one_are_found_by_id_and_by_title_for_a_user(http: httpx.Client) -> None:

@@ -108,6 +108,9 @@ def test_the_examples_of_the_documentation_work(client: MarqueeClient) -> None:
         answer = client.post(f"/{name}", body)
         assert answer.status_code == 200, name
         told = answer.json()
+        if name in ("predict_rating", "explain"):
+            assert told["movie"]["movie_id"] == body["movie_id"]
+            continue
         lists = [one["items"] for one in told["answers"]] if name == "recommend_batch" else [told["items"]]
         assert len(lists) == len(body.get("user_ids", [None]))
         assert {len(items) for items in lists} == {body["k"]}

@@ -16,6 +16,7 @@ from models.bundle import Bundle, FeatureSet, load_bundle, write_bundle
 from models.ease import Ease
 from models.interactions import Interactions
 from models.popularity import Popularity
+from models.rating_head import fit_rating_head
 
 #: Users 11 and 12 have met films 0..2, user 13 film 3 only, user 14 every film. Film 0 was met most.
 MET = {0: (0, 1, 2), 1: (0, 1), 2: (3,), 3: (0, 1, 2, 3, 4)}
@@ -80,6 +81,7 @@ def write_tiny_bundle(models_dir: Path, *, snapshot: str = "first") -> str:
         interactions=interactions,
         features=FeatureSet("recommender_v1", "abc123", ("user_features__a", "user_features__b")),
         data_snapshot={"snapshot": snapshot},
+        rating=fit_rating_head(interactions, seed=1),
     )
 
 
