@@ -18,6 +18,7 @@ from bento.choosing import allowed_films, choose, genre_columns
 from bento.errors import FeatureStoreUnavailable, RequestRefused
 from bento.facts import FilmFacts
 from bento.features import UserFeatures
+from bento.makers import Makers
 from bento.schemas import (
     BatchRequest,
     BatchResponse,
@@ -74,13 +75,16 @@ class Served:
     features: FeatureReader | None
     catalogue: Catalogue
     facts: FilmFacts
+    makers: Makers
     user_keys: NDArray[np.int64]
 
     @classmethod
     def of(cls, bundle: Bundle, features: FeatureReader | None) -> Served:
         """Prepare a bundle; ``features`` may be None only where its recommender uses none."""
         keys = bundle.users["user_key"].to_numpy().astype(np.int64)
-        return cls(bundle, features, Catalogue.of(bundle), FilmFacts.of(bundle), keys)
+        catalogue = Catalogue.of(bundle)
+        makers = Makers.of(bundle.credits, catalogue.by_key)
+        return cls(bundle, features, catalogue, FilmFacts.of(bundle), makers, keys)
 
 
 @dataclass(frozen=True, slots=True)

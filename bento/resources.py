@@ -1,4 +1,4 @@
-"""The resources under ``/v1``: users, ratings, films and events, a FastAPI app of its own.
+"""The resources under ``/v1``: users, ratings, films, people and events, a FastAPI app of its own.
 
 A route reads the request, has ``bento.store`` do one act in one transaction, and says what came of it. Writes may carry
 an ``Idempotency-Key``, and ``If-Match`` or ``If-None-Match`` with the ``ETag`` of what was read.
@@ -6,10 +6,7 @@ an ``Idempotency-Key``, and ``If-Match`` or ``If-None-Match`` with the ``ETag`` 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import json
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -23,7 +20,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from bento import browsing, sign_in
+from bento import browsing, browsing_people, sign_in
 from bento import resources_schemas as bodies
 from bento.answers import Served, taste_of
 from bento.backing import (
@@ -44,6 +41,7 @@ from bento.backing import (
 from bento.callers import caller
 from bento.errors import FeatureStoreUnavailable, RequestRefused
 from bento.openapi import error_response, problem_schemas
+from bento.paging import after, cursor_of
 from bento.store import idempotency, people, tables
 from bento.store.database import StoreUnavailable
 from bento.store.idempotency import Answer, KeyReused
@@ -74,7 +72,7 @@ def make_app() -> FastAPI:
     reading: dict[int | str, Any] = {status: error_response(said[status]) for status in of_reading}
     writing: dict[int | str, Any] = {status: error_response(text) for status, text in said.items()}
     app = FastAPI(
-        title="Marquee: users, ratings, films, events",
+        title="Marquee: users, ratings, films, people, events",
         version="1",
         docs_url="/docs",
         redoc_url=None,
@@ -106,6 +104,9 @@ def make_app() -> FastAPI:
     read("/films/{movie_id}", bodies.Film, "films")(read_film)
     read("/popular", bodies.ListedFilms, "films")(browsing.list_popular)
     read("/new", bodies.ListedFilms, "films")(browsing.list_new)
+    read("/people", bodies.PeoplePage, "people")(browsing_people.list_people)
+    read("/people/search", bodies.FoundPeople, "people")(browsing_people.search_people)
+    read("/people/{person_id}", bodies.PersonWithFilms, "people")(browsing_people.read_person)
     write("POST", "/events", bodies.Event, "events", 201)(add_event)
     write("POST", "/login", bodies.Login, "keys")(sign_in.log_in)
     write("POST", "/refresh", bodies.Login, "keys")(sign_in.refresh)
@@ -203,12 +204,12 @@ def delete_user(here: Here, user_id: UserId, key: Key = None, if_match: IfMatch 
 def list_ratings(here: Here, user_id: UserId, cursor: Cursor = None, limit: Limit = 50) -> Response:
     """A user's ratings in the app, the last written first."""
     served = here.served()
-    before = None if cursor is None else _after(cursor)
+    before = None if cursor is None else after(cursor)
     with here.store.reading() as session:
         user = reader_of(session, served, user_id)
         rows = [] if user is None else people.list_ratings(session, user, before=before, limit=limit + 1)
         page = [_rating(served, user_id, row) for row in rows[:limit]]
-    following = _cursor(rows[limit - 1].version) if len(rows) > limit else None
+    following = cursor_of(rows[limit - 1].version) if len(rows) > limit else None
     return JSONResponse({"items": page, "next_cursor": following})
 
 
@@ -274,13 +275,13 @@ def list_rated_films(here: Here, user_id: UserId, cursor: Cursor = None, limit: 
     stars = dict(zip(taste.history.indices.tolist(), taste.history.data.tolist(), strict=True))
     in_app = set(taste.fresh.tolist())
     rated = sorted(stars, key=lambda item: int(served.catalogue.cards[item]["movie_id"]))
-    after = 0 if cursor is None else _after(cursor)
-    left = [item for item in rated if served.catalogue.cards[item]["movie_id"] > after]
+    last = 0 if cursor is None else after(cursor)
+    left = [item for item in rated if served.catalogue.cards[item]["movie_id"] > last]
     page = [
         {**served.catalogue.film(item), "rating": stars[item], "source": "app" if item in in_app else "edition"}
         for item in left[:limit]
     ]
-    following = _cursor(page[-1]["movie_id"]) if len(left) > limit else None
+    following = cursor_of(page[-1]["movie_id"]) if len(left) > limit else None
     return JSONResponse({"items": page, "next_cursor": following})
 
 
@@ -297,11 +298,11 @@ def list_films(
         limit = size or limit
         start = ((page or 1) - 1) * limit
     else:
-        after = 0 if cursor is None else _after(cursor)
-        start = int(np.searchsorted(catalogue.ids_in_order, after, side="right"))
+        last = 0 if cursor is None else after(cursor)
+        start = int(np.searchsorted(catalogue.ids_in_order, last, side="right"))
     items = catalogue.in_order[start : start + limit].tolist()
     films = [catalogue.film(item) for item in items]
-    following = _cursor(films[-1]["movie_id"]) if films and start + limit < len(catalogue.cards) else None
+    following = cursor_of(films[-1]["movie_id"]) if films and start + limit < len(catalogue.cards) else None
     return JSONResponse({"items": films, "total": len(catalogue.cards), "next_cursor": following})
 
 
@@ -486,22 +487,6 @@ def _response(answer: Answer, headers: dict[str, str]) -> Response:
     if answer.body is None:
         return Response(status_code=answer.status, headers=headers)
     return JSONResponse(answer.body, status_code=answer.status, headers=headers)
-
-
-def _cursor(last: int) -> str:
-    return base64.urlsafe_b64encode(json.dumps(last).encode()).decode().rstrip("=")
-
-
-def _after(cursor: str) -> int:
-    try:
-        last = json.loads(base64.urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)))
-    except (ValueError, binascii.Error):
-        last = None
-    if type(last) is not int or not 0 <= last < 2**63:
-        raise RequestRefused(
-            HTTPStatus.UNPROCESSABLE_ENTITY, "The cursor is none of this list's.", "Take `next_cursor` as it was given."
-        )
-    return last
 
 
 def _refusal(status: HTTPStatus, message: str, remedy: str) -> JSONResponse:

@@ -139,6 +139,49 @@ class RatedFilmPage(BaseModel):
     next_cursor: str | None = Field(description="For the next page; null where this is the last.")
 
 
+class Person(BaseModel):
+    """Somebody who made films that the served model knows."""
+
+    person_id: str = Field(description="IMDb's id of the person.", examples=["nm0000233"])
+    name: str
+    birth_year: int | None
+    death_year: int | None
+    film_count: int = Field(description="How many of the films he had a part in.")
+    categories: list[str] = Field(description="What he did in them.", examples=[["director", "writer"]])
+
+
+class PeoplePage(BaseModel):
+    """Some people by their ids."""
+
+    items: list[Person]
+    total: int = Field(description="How many people there are in all.")
+    next_cursor: str | None = Field(description="For the next page; null where this is the last.")
+
+
+class FoundPerson(Person):
+    """A person who fits a search."""
+
+    fit: float = Field(description="How well the name fits; 1 is letter by letter.")
+
+
+class FoundPeople(BaseModel):
+    """The people who fit, best first."""
+
+    items: list[FoundPerson]
+
+
+class MadeFilm(Film):
+    """A film with what a person did in it."""
+
+    did: list[str] = Field(examples=[["director"]])
+
+
+class PersonWithFilms(Person):
+    """A person with his films, the newest first."""
+
+    films: list[MadeFilm]
+
+
 class EventBody(_Body):
     """Something that the app saw happen between a user and a film."""
 

@@ -38,12 +38,29 @@ FORMER = 10
 
 _MANIFEST = "bundle.json"
 _RATING = "rating"
+_CREDITS = "credits.parquet"
+#: The columns of a bundle's credits; ``nconst`` is IMDb's id of a person.
+CREDITS = pl.Schema(
+    {
+        "nconst": pl.String(),
+        "name": pl.String(),
+        "birth_year": pl.Int32(),
+        "death_year": pl.Int32(),
+        "movie_key": pl.Int64(),
+        "category": pl.String(),
+    }
+)
 _ITEM_COLUMNS = ("movie_key", "movie_id", "title", "year", "genres", "imdb_id", "link_url", "link_kind", "rating_count")
 _USER_COLUMNS = ("user_id", "user_key")
 
 
 class BundleError(ValueError):
     """A bundle or pointer that cannot be served: missing, changed since it was written, or of another schema."""
+
+
+def no_credits() -> pl.DataFrame:
+    """Nobody made anything."""
+    return CREDITS.to_frame()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +83,8 @@ class Bundle:
 
     ``history`` csr float32[n_users, n_items] holds the stars each user gave, ``history_times`` int64[nnz] (epoch
     seconds) goes with its data; ``item_features`` float32[n_items, Fi] or None; ``manifest`` is ``bundle.json``.
-    ``rating`` foretells stars (``models.rating_head``); None in a bundle from before there was one.
+    ``rating`` foretells stars (``models.rating_head``); None in a bundle from before there was one. ``credits`` are who
+    made the films: a row a person, film and category (nconst, name, birth_year, death_year, movie_key, category).
     """
 
     version: str
@@ -82,6 +100,7 @@ class Bundle:
     user_index: Mapping[int, int] = field(repr=False)
     item_index: Mapping[int, int] = field(repr=False)
     rating: BayesianMF | None = None
+    credits: pl.DataFrame = field(default_factory=no_credits, repr=False)
 
     def batch(self, users: Sequence[int], user_features: NDArray[np.float32] | None = None) -> UserBatch:
         """The batch of known user indices (-1 = unknown, without history) with the bundle's own item features."""
@@ -112,6 +131,7 @@ def write_bundle(
     data_snapshot: Mapping[str, Any] | None = None,
     evaluation: Mapping[str, Any] | None = None,
     rating: BayesianMF | None = None,
+    credits: pl.DataFrame | None = None,
 ) -> str:
     """Write a bundle under ``models_dir`` and return its version; the same content is written once.
 
@@ -132,6 +152,8 @@ def write_bundle(
             rating.save(aside / _RATING)
         items.write_parquet(aside / "items.parquet")
         users.write_parquet(aside / "users.parquet")
+        if credits is not None:
+            credits.select(CREDITS.names()).cast(CREDITS).write_parquet(aside / _CREDITS)
         order = np.argsort(interactions.codes(), kind="stable")
         rows = interactions.take(order)
         np.savez(
@@ -200,6 +222,7 @@ def load_bundle(path: Path) -> Bundle:
         user_index={int(uid): index for index, uid in enumerate(users["user_id"].to_list())},
         item_index=_item_index(items),
         rating=_rating(path / _RATING),
+        credits=pl.read_parquet(path / _CREDITS) if (path / _CREDITS).is_file() else no_credits(),
     )
 
 

@@ -53,6 +53,7 @@ def marquee() -> dg.Definitions:
         features.training_set,
         features.online_store,
         recommender.catalogue,
+        recommender.film_credits,
     ]
     data_checks = [
         expectation_checks("raw_expectations", [f"raw.{table}" for table in raw.RAW_TABLES]),

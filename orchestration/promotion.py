@@ -219,11 +219,12 @@ def make_bundle(
     data_snapshot: Mapping[str, Any],
     evaluation: Mapping[str, Any],
     rating: BayesianMF | None = None,
+    credits: pl.DataFrame | None = None,
 ) -> str:
     """Write the bundle that follows from a decision, and the decision as its record; returns its version.
 
     A promoted recipe's weights lie in :func:`fitted_folder`; others stay those of the bundle that the decision keeps,
-    and so does its model of stars, which ``rating`` is otherwise.
+    and so does its model of stars, which ``rating`` is otherwise. ``credits`` are who made the films, as of today.
     """
     refuse_unchecked(decision)
     told = {**evaluation, "decision": summary(decision)}
@@ -242,15 +243,21 @@ def make_bundle(
             data_snapshot=data_snapshot,
             evaluation=told,
             rating=rating,
+            credits=credits,
         )
     else:
-        version = bundle_kept(settings, decision["keeps"], data, features, told)
+        version = bundle_kept(settings, decision["keeps"], data, features, told, credits)
     file_decision(settings, version)
     return version
 
 
 def bundle_kept(
-    settings: Settings, version: str, data: TrainingData, features: FeatureSet, evaluation: Mapping[str, Any]
+    settings: Settings,
+    version: str,
+    data: TrainingData,
+    features: FeatureSet,
+    evaluation: Mapping[str, Any],
+    credits: pl.DataFrame | None = None,
 ) -> str:
     """Write the bundle of weights that stay: as it was, with the films' facts and features of today; its version.
 
@@ -290,6 +297,7 @@ def bundle_kept(
         data_snapshot=base.manifest["data_snapshot"],
         evaluation=evaluation,
         rating=base.rating,
+        credits=credits,
     )
 
 

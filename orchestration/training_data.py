@@ -21,6 +21,7 @@ from models.item_content import ItemContent, film_words
 ITEMS_FILE = "items.parquet"
 USERS_FILE = "users.parquet"
 TRAINING_FILE = "training_set.parquet"
+CREDITS_FILE = "credits.parquet"
 
 _USER_VIEW = "user_features"
 _ITEM_VIEWS = ("movie_features", "movie_content")

@@ -16,11 +16,12 @@ from orchestration import charts
 from orchestration.defs.features import TRAINING_SET
 from orchestration.defs.metadata import picture, place
 from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
-from orchestration.training_data import ITEMS_FILE, USERS_FILE, load_training_data, training_snapshot
+from orchestration.training_data import CREDITS_FILE, ITEMS_FILE, USERS_FILE, load_training_data, training_snapshot
 from orchestration.warehouse import connect
 from settings import Settings
 
 CATALOGUE = dg.AssetKey("catalogue")
+CREDITS = dg.AssetKey("film_credits")
 COMPARISON = dg.AssetKey("comparison")
 
 #: What each candidate is. A further recipe is a line here and its name in `settings.RECIPES`.
@@ -99,6 +100,50 @@ def catalogue(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Sett
                     items.sort("rating_count", descending=True).select("title", "year", "rating_count")
                 )
             ),
+        },
+    )
+
+
+@dg.asset(
+    key=CREDITS,
+    deps=[
+        dg.AssetKey(["marts", "dim_movies"]),
+        dg.AssetKey(["marts", "dim_people"]),
+        dg.AssetKey(["marts", "fct_credits"]),
+    ],
+    group_name="recommender",
+    owners=MODEL_OWNERS,
+    kinds={"parquet"},
+    code_version=source_digest("orchestration/defs/recommender.py"),
+    automation_condition=ON_CHANGE,
+    description="Who made the films that are served: what `/v1/people` shows. No recommender reads it.",
+)
+def film_credits(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Write a row for each person, film and category."""
+    with connect(settings, tell=context.log.info) as con:
+        credits = con.sql(
+            """
+            SELECT DISTINCT nconst, coalesce(people.name, credits.person_name) AS name, birth_year, death_year,
+                movie_key, category
+            FROM marts.fct_credits AS credits
+            INNER JOIN marts.dim_movies AS movies USING (movie_key)
+            LEFT JOIN marts.dim_people AS people USING (nconst)
+            WHERE movies.rating_count > 0 AND coalesce(people.name, credits.person_name) IS NOT NULL
+            ORDER BY nconst, movie_key, category, name
+            """
+        ).pl()
+    file = settings.features / CREDITS_FILE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(f".{file.name}.part")
+    credits.write_parquet(aside)
+    digest = hashlib.sha256(aside.read_bytes()).hexdigest()
+    aside.replace(file)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(digest[:16]),
+        metadata={
+            "dagster/row_count": credits.height,
+            "people": credits["nconst"].n_unique(),
+            "films": credits["movie_key"].n_unique(),
         },
     )
 

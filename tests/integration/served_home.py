@@ -11,7 +11,7 @@ import polars as pl
 
 from feature_repo import store as feature_store
 from feature_repo.features import GENRES
-from models.bundle import FeatureSet, write_bundle
+from models.bundle import CREDITS, FeatureSet, write_bundle
 from models.features import FeatureHistory, TrainingFeatures
 from models.interactions import Interactions
 from models.popularity import Popularity
@@ -85,6 +85,11 @@ def make_home(
             "recommender_v1", digest, tuple(schema["user"]), tuple(schema["item"]), "2020-04-01T00:00:00Z"
         ),
         "data_snapshot": {"edition": "made-up"},
+        "credits": pl.DataFrame(
+            [("nm0000001", "Jo Carr", 1950, None, FIRST_MOVIE_KEY + film, "director") for film in range(3)],
+            schema=CREDITS,
+            orient="row",
+        ),
         "rating": fit_rating_head(interactions, seed=1),
     }
     popularity = Popularity().fit(interactions)

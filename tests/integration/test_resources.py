@@ -281,6 +281,30 @@ def test_a_film_is_read_by_id_and_found_by_a_mistyped_title(http: httpx.Client) 
     assert http.get("/v1/films/search", params={"q": "qqqq"}).json() == {"items": []}
 
 
+def test_people_come_page_by_page_by_name_and_with_their_films(http: httpx.Client) -> None:
+    first = http.get("/v1/people", params={"limit": 2}).json()
+    rest = http.get("/v1/people", params={"limit": 2, "cursor": first["next_cursor"]}).json()
+    assert [person["name"] for person in first["items"] + rest["items"]] == ["Éva Brontë", "Jo Carr", "Jo Card"]
+    assert (first["total"], rest["next_cursor"]) == (3, None)
+    found = http.get("/v1/people/search", params={"q": "eva bronte"}).json()["items"]
+    assert (found[0]["person_id"], found[0]["fit"] > 0.9) == ("nm0000005", True)
+    eva = http.get("/v1/people/nm0000005").json()
+    assert {name: eva[name] for name in ("name", "birth_year", "death_year", "film_count", "categories")} == {
+        "name": "Éva Brontë", "birth_year": 1950, "death_year": None, "film_count": 2,
+        "categories": ["director", "writer"],
+    }  # fmt: skip
+    assert [(film["title"], film["did"]) for film in eva["films"]] == [
+        ("Epsilon", ["director"]),
+        ("Alpha", ["director", "writer"]),
+    ]
+    # Of a film that is not served, spelt otherwise, of nobody.
+    for nobody in ("nm0000009", "nm5", "nm99"):
+        _is_problem(http.get(f"/v1/people/{nobody}"), 404)
+    for wrong in ("5", "nm", "nmx", "nm" + "9" * 19):
+        _is_problem(http.get(f"/v1/people/{wrong}"), 422)
+    _is_problem(http.get("/v1/people", params={"cursor": "nonsense!"}), 422)
+
+
 def test_every_answer_has_a_request_id_and_security_headers(http: httpx.Client) -> None:
     for path in ("/v1/films", "/healthz", "/metrics", "/docs.json", "/v1/openapi.json", "/nowhere", "/v1/nowhere"):
         answer = http.get(path, headers={"X-Request-ID": "mine-1"})

@@ -12,7 +12,7 @@ import pytest
 
 from bento.errors import FeatureStoreUnavailable
 from bento.features import UserFeatures
-from models.bundle import Bundle, FeatureSet, load_bundle, write_bundle
+from models.bundle import CREDITS, Bundle, FeatureSet, load_bundle, write_bundle
 from models.ease import Ease
 from models.interactions import Interactions
 from models.popularity import Popularity
@@ -20,6 +20,15 @@ from models.rating_head import fit_rating_head
 
 #: Users 11 and 12 have met films 0..2, user 13 film 3 only, user 14 every film. Film 0 was met most.
 MET = {0: (0, 1, 2), 1: (0, 1), 2: (3,), 3: (0, 1, 2, 3, 4)}
+#: Who made the films; the last row is of a film that is not among them.
+CREDITED = [
+    ("nm0000005", "Éva Brontë", 1950, None, 900, "director"),
+    ("nm0000005", "Éva Brontë", 1950, None, 900, "writer"),
+    ("nm0000005", "Éva Brontë", 1950, None, 904, "director"),
+    ("nm0000007", "Jo Carr", None, 2001, 901, "actor"),
+    ("nm12345678", "Jo Card", None, None, 902, "actress"),
+    ("nm0000009", "Nobody Here", None, None, 1, "actor"),
+]
 TITLES = ("Alpha", "Beta", "Gamma", "Delta", "Epsilon")
 
 
@@ -82,6 +91,7 @@ def write_tiny_bundle(models_dir: Path, *, snapshot: str = "first") -> str:
         features=FeatureSet("recommender_v1", "abc123", ("user_features__a", "user_features__b")),
         data_snapshot={"snapshot": snapshot},
         rating=fit_rating_head(interactions, seed=1),
+        credits=pl.DataFrame(CREDITED, schema=CREDITS, orient="row"),
     )
 
 
