@@ -60,6 +60,11 @@ class OnlineUserFeatures:
         self._online_file = self._online_path()
         self._identity = self._online_identity()
 
+    @property
+    def is_server(self) -> bool:
+        """Whether the store is a server, which may hang, and not a file."""
+        return self._online_file is None
+
     def read(self, user_key: int) -> UserFeatures:
         """The features that the online store holds for a user at this moment.
 

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from bento.answers import Served, recommend, similar
+from bento.answers import FeatureReader, Served, recommend, similar
+from bento.deadline import WithDeadline
 from bento.errors import NotServable
 from bento.features import OnlineUserFeatures
 from bento.one_film import predict_rating
@@ -32,7 +33,10 @@ def load_served(path: Path, feast_dir: Path) -> Served:
         bundle = load_bundle(path)
     except (BundleError, ValueError, OSError) as error:
         raise NotServable(f"the bundle cannot be loaded: {error}", "promote another version (`make run`)") from error
-    features = OnlineUserFeatures(feast_dir, bundle.features) if bundle.recommender.uses_features else None
+    features: FeatureReader | None = None
+    if bundle.recommender.uses_features:
+        online = OnlineUserFeatures(feast_dir, bundle.features)
+        features = WithDeadline(online) if online.is_server else online
     served = Served.of(bundle, features)
     _rehearse(served)
     return served

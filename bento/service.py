@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from bento import answers, one_film
 from bento.answers import Served
 from bento.backing import Backing, utc_now
 from bento.callers import caller
+from bento.deadline import WithDeadline
 from bento.errors import RequestRefused
 from bento.following import ServedBundle
 from bento.front import Front
@@ -110,6 +112,7 @@ class Marquee:
         if user_id is None:
             return self._answer("recommend", served, lambda served: answers.recommend(served, request))
         app = await self._app_history(served, user_id)
+        served = await _with_features(served, [user_id], None if app is None else [app])
         return self._answer("recommend", served, lambda served: answers.recommend(served, request, app), user_id)
 
     @bentoml.api(route="/recommend_batch")
@@ -120,6 +123,7 @@ class Marquee:
         """
         served, users = self._bundle.current, request.user_ids
         apps = await self._app_histories(served, users)
+        served = await _with_features(served, users, apps)
         return self._answer(
             "recommend_batch", served, lambda served: answers.recommend_batch(served, request, apps), *users
         )
@@ -133,6 +137,7 @@ class Marquee:
         """
         served, user_id = self._bundle.current, request.user_id
         app = await self._app_history(served, user_id)
+        served = await _with_features(served, [user_id], None if app is None else [app])
         return self._answer(
             "recommend_for_movie", served, lambda served: answers.recommend_for_movie(served, request, app), user_id
         )
@@ -176,6 +181,7 @@ class Marquee:
         """
         served, user_id = self._bundle.current, request.user_id
         app = await self._app_history(served, user_id)
+        served = await _with_features(served, [user_id], None if app is None else [app])
         return self._answer("explain", served, lambda served: one_film.explain(served, request, app), user_id)
 
     def _served(self) -> Served:
@@ -248,6 +254,23 @@ class Marquee:
 
 
 Marquee.add_asgi_middleware(Front, state=_RESOURCES.state)  # type: ignore[attr-defined]
+
+
+async def _with_features(
+    served: Served | None, user_ids: Sequence[int], apps: Sequence[AppHistory] | None
+) -> Served | None:
+    """The bundle with the features of these users read, where they come from a server; a file is read when it is asked.
+
+    Deleted users have none.
+    """
+    if served is None or not isinstance(served.features, WithDeadline):
+        return served
+    index, gone = served.bundle.user_index, [False] * len(user_ids) if apps is None else [app.forgotten for app in apps]
+    known = {index[user] for user, forgotten in zip(user_ids, gone, strict=True) if user in index and not forgotten}
+    if not known:
+        return served
+    keys = [int(served.user_keys[place]) for place in sorted(known)]
+    return replace(served, features=await served.features.read_ahead(keys))
 
 
 class ServiceMetrics:

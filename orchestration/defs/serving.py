@@ -33,8 +33,8 @@ BENTO = dg.AssetKey("bento")
     automation_condition=ON_CHANGE,
     description=(
         "One immutable folder with all that a served answer needs: the fitted recommender, the model of stars, the"
-        " popular films it falls back on, the films with their features, who made them, what each user has seen, and where"
-        " it all came from."
+        " popular films it falls back on, the films with their features, who made them, what each user has seen, and"
+        " where it all came from."
     ),
 )
 def model_bundle(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
