@@ -20,8 +20,8 @@ from bento.tokens import Tokens
 
 MAX_PAGE = 200
 
-UserId = Annotated[int, Path(ge=1, lt=2**63, description="As in `/recommend`.")]
-MovieId = Annotated[int, Path(ge=1, lt=2**63, description="The edition's own id of the film.")]
+UserId = Annotated[int, Path(ge=1, le=2**63 - 1, description="As in `/recommend`.")]
+MovieId = Annotated[int, Path(ge=1, le=2**63 - 1, description="The edition's own id of the film.")]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many on a page.")]
 Key = Annotated[

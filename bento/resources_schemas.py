@@ -12,7 +12,7 @@ Name = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")
 ]
 Stars = Annotated[float, Field(ge=0.5, le=5, multiple_of=0.5, description="0.5 to 5 in half steps.", examples=[4.5])]
-Id = Annotated[int, Field(ge=1, lt=2**63)]
+Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 
 
 class _Body(BaseModel):

@@ -58,7 +58,7 @@ _EXAMPLE_PROVENANCE: JsonDict = {
 }
 
 
-Id = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Id = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Genre = Annotated[str, Field(min_length=1, max_length=40)]
 
 
@@ -78,7 +78,7 @@ class Wishes(BaseModel):
     min_year: int | None = Field(default=None, ge=0, le=9999, description="Released in this year or later.")
     max_year: int | None = Field(default=None, ge=0, le=9999, description="Released in this year or before.")
     min_votes: int = Field(
-        default=0, ge=0, lt=2**63, description="Rated at least so often in the data that the model was trained on."
+        default=0, ge=0, le=2**63 - 1, description="Rated at least so often in the data that the model was trained on."
     )
     min_runtime: int | None = Field(default=None, ge=0, le=100_000, description="At least so many minutes long.")
     max_runtime: int | None = Field(default=None, ge=0, le=100_000, description="At most so many minutes long.")
@@ -196,9 +196,7 @@ class SimilarRequest(BaseModel):
         title="SimilarRequest", extra="forbid", strict=True, json_schema_extra={"example": EXAMPLE_INPUT["similar"]}
     )
 
-    movie_id: int = Field(
-        ge=-(2**63), lt=2**63, description="The edition's own id of the film (`movieId` of its movies).", examples=[1]
-    )
+    movie_id: Id = Field(description="The edition's own id of the film (`movieId` of its movies).", examples=[1])
     k: int = Field(
         default=DEFAULT_K,
         ge=1,
