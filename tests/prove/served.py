@@ -1,0 +1,70 @@
+"""A small home with a built bento, and its service as a process that may be killed, for the proofs of the service."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from bento.build import build, promoted_bento
+from bento.client import MarqueeClient
+from bento.serve import HOST, serve_command, serve_environment
+from models.bundle import write_pointer
+from settings import Settings
+from tests.integration.served_home import ServedHome, make_home
+
+
+def make_served_home(folder: Path) -> ServedHome:
+    """Bundles of NeuMF, which is promoted and built, and of EASE."""
+    home = make_home(folder, recommenders=("neumf", "ease"))
+    write_pointer(home.settings.serving_pointer, home.versions["neumf"])
+    build(home.settings, home.bundle_path("neumf"))
+    return home
+
+
+class KilledService:
+    """The service on one port, started and killed as often as is wanted."""
+
+    def __init__(self, settings: Settings, log: Path) -> None:
+        self._settings, self._log = settings, log
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+            self._port = int(probe.getsockname()[1])
+        self.url = f"http://{HOST}:{self._port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                serve_command(promoted_bento(self._settings), host=HOST, port=self._port),
+                cwd=self._settings.home,
+                env=serve_environment(self._settings, self._port),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        with MarqueeClient(self.url) as client:
+            client.wait_until_ready(process=self._process)
+
+    def kill(self) -> None:
+        """SIGKILL for the server and its workers, at once."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+@contextlib.contextmanager
+def killed_service(settings: Settings, log: Path) -> Iterator[KilledService]:
+    """A service that is not started yet, and is gone at the end."""
+    service = KilledService(settings, log)
+    try:
+        yield service
+    finally:
+        service.kill()
