@@ -19,6 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
+from starlette.exceptions import HTTPException
 
 from bento import browsing, browsing_people, sign_in
 from bento import resources_schemas as bodies
@@ -127,6 +128,12 @@ def make_app() -> FastAPI:
     handlers[RequestValidationError] = lambda _, e: JSONResponse(
         {"error": "The request is not of the form that is wanted.", "detail": _errors(e)},
         status_code=HTTPStatus.UNPROCESSABLE_ENTITY,
+    )
+    # A body that is no text at all is FastAPI's 400; what is said of every other wrong body is said of it, too.
+    handlers[HTTPException] = lambda _, e: JSONResponse(
+        {"detail": e.detail},
+        status_code=HTTPStatus.UNPROCESSABLE_ENTITY if e.status_code == HTTPStatus.BAD_REQUEST else e.status_code,
+        headers=e.headers,
     )
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)

@@ -237,6 +237,8 @@ def test_texts_that_would_harm_elsewhere_are_names_like_others_or_refused(http: 
         assert http.get("/v1/films/search", params={"q": name}).status_code == 200
     for name in ("\0", "", "a\nb", "x" * 101, 5):
         _is_problem(http.post("/v1/users", json={"name": name}), 422)
+    no_text = http.post("/v1/users", content=b'{"name": "\xff"}', headers={"content-type": "application/json"})
+    _is_problem(no_text, 422)
     lone = http.post("/v1/users", content=b'{"name": "\\ud800"}', headers={"content-type": "application/json"})
     _is_problem(lone, 422)
     for key in ("with space", "x" * 201):

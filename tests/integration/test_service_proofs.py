@@ -37,7 +37,8 @@ def test_made_up_requests_and_strings_that_would_harm_get_answers_that_are_docum
 ) -> None:
     with serving(home.settings, log=tmp_path / "service.log") as client:
         made_up = fuzz(client.url, tmp_path, max_examples=2, seed=home.settings.seed, phases="examples,fuzzing")
-        harmful = inject(client.url, every=8)
-    assert made_up.wrong == []
-    assert harmful.wrong == []
+        harmful = inject(client.url, every=16)
+    wrong = [*made_up.wrong, *harmful.wrong]
+    print(*wrong, sep="\n")
+    assert not wrong
     assert made_up.cases + harmful.cases > 300
