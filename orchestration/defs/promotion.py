@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -280,6 +281,9 @@ def rating_model(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
         metadata={
             "interactions": len(data.interactions),
             "train_rmse": fitted.learning_curve[-1]["train_rmse"],
-            **fitted_metadata(settings, fitted, folder, seconds),
+            # Its draws have no loss to show a curve of.
+            "fit_seconds": round(seconds, 1),
+            "configuration": dg.MetadataValue.json(asdict(fitted.config)),
+            "folder": place(settings, folder),
         },
     )
