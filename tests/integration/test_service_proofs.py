@@ -30,6 +30,7 @@ def test_three_swaps_under_load_fail_no_request_and_mix_no_answer(home: ServedHo
 def test_of_300_writes_a_kill_of_the_service_loses_and_doubles_none(home: ServedHome, tmp_path: Path) -> None:
     done = write_and_kill(home.settings, tmp_path / "service.log", writes=300, writers=8, kills=1)
     assert (done.acknowledged, done.kills, done.lost, done.doubled) == (300, 1, [], [])
+    assert done.sent_again > 0
 
 
 def test_made_up_requests_and_strings_that_would_harm_get_answers_that_are_documented(

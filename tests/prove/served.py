@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
 
 from bento.build import build, promoted_bento
 from bento.client import MarqueeClient
@@ -53,11 +53,22 @@ class KilledService:
             client.wait_until_ready(process=self._process)
 
     def kill(self) -> None:
-        """SIGKILL for the server and its workers, at once."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        """SIGKILL for the server and its workers, at once.
+
+        A worker leads a session of its own: a signal to the server's group would leave it serving.
+        """
+        if self._process is None:
+            return
+        whole: list[psutil.Process] = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            server = psutil.Process(self._process.pid)
+            whole = [server, *server.children(recursive=True)]
+        for process in whole:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait()
+        psutil.wait_procs(whole)
+        self._process = None
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from settings import Settings
 from tests.integration.served_home import FIRST_MOVIE_ID, FIRST_MOVIE_KEY
@@ -64,6 +65,9 @@ def write_and_kill(settings: Settings, log: Path, *, writes: int, writers: int, 
             while done.acknowledged < (number + 1) * writes // (kills + 1) and not all(part.done() for part in running):
                 time.sleep(0.01)
             service.kill()
+            with pytest.raises(httpx.TransportError):
+                # Nothing may be left that goes on acknowledging.
+                httpx.get(f"{service.url}/livez", trust_env=False)
             done.kills += 1
             service.start()
         for part in running:
