@@ -216,6 +216,12 @@ PLOTS: dict[str, dict[str, tuple[str, Draw]]] = {
             partial(charts.intervals, title="First days of who stayed against who did not: Cohen's d with 95 %"),
         ),
     },
+    "metrics": {
+        "active_users": (
+            ("SELECT month, value AS ratings FROM marts.metrics WHERE metric = 'active_users' AND month IS NOT NULL"),
+            partial(charts.activity_over_time, what="Active users"),
+        ),
+    },
     "movie_content": {
         "years": (
             (
