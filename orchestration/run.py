@@ -213,7 +213,7 @@ def _recommend(settings: Settings, user: int, k: int) -> int:
     except ServingError as error:
         say(str(error))
         return 1
-    say(f"\nServe it: make serve. Look at the graph: make ui. Query: duckdb -readonly {settings.published}")
+    say("\nServe it: make serve. Look at the graph: make ui. Query its tables: make shell")
     return 0
 
 
