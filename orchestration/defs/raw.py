@@ -59,6 +59,20 @@ def _for_this_look(context: dg.AssetExecutionContext, settings: Settings) -> Set
     return settings.model_copy(update={"imdb_max_age_days": 0.0}) if scheduled else settings
 
 
+def raw_spec(name: str, description: str, *, deps: list[dg.AssetKey], kinds: set[str]) -> dg.AssetSpec:
+    """A raw table as one of several that are made at once."""
+    return dg.AssetSpec(
+        raw_key(name),
+        deps=deps,
+        group_name="raw",
+        owners=OWNERS,
+        kinds=kinds,
+        code_version=RAW_CODE,
+        automation_condition=ON_CHANGE,
+        description=description,
+    )
+
+
 @dg.multi_observable_source_asset(
     name="movielens_files",
     specs=[
@@ -135,19 +149,7 @@ def app_store(settings: dg.ResourceParam[Settings]) -> Iterator[dg.ObserveResult
 
 @dg.multi_asset(
     name="app_tables",
-    specs=[
-        dg.AssetSpec(
-            raw_key(table.name),
-            deps=[UPSTREAM_APP],
-            group_name="raw",
-            owners=OWNERS,
-            kinds={"duckdb", "sqlite"},
-            code_version=RAW_CODE,
-            automation_condition=ON_CHANGE,
-            description=table.grain,
-        )
-        for table in APP_TABLES
-    ],
+    specs=[raw_spec(table.name, table.grain, deps=[UPSTREAM_APP], kinds={"duckdb", "sqlite"}) for table in APP_TABLES],
 )
 def app_tables(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
@@ -193,15 +195,11 @@ def loaded(
 @dg.multi_asset(
     name="movielens_tables",
     specs=[
-        dg.AssetSpec(
-            raw_key(table.name),
+        raw_spec(
+            table.name,
+            table.grain,
             deps=[UPSTREAM_MOVIELENS, *([raw_key("ml_suppressed")] if table.name in _WITH_USERS else [])],
-            group_name="raw",
-            owners=OWNERS,
             kinds={"duckdb", "csv"},
-            code_version=RAW_CODE,
-            automation_condition=ON_CHANGE,
-            description=table.grain,
         )
         for table in MOVIELENS_TABLES
     ],
@@ -248,16 +246,12 @@ imdb_tables = [_imdb_asset(dump) for dump in IMDB_DUMPS]
 @dg.multi_asset(
     name="ingest_ledgers",
     specs=[
-        dg.AssetSpec(
-            raw_key(name),
+        raw_spec(
+            name,
+            description,
             # Who asked to be forgotten may have left a refused row and nothing else.
             deps=[raw_key(table) for table in (*RAW_TABLES, "ml_suppressed")],
-            group_name="raw",
-            owners=OWNERS,
             kinds={"duckdb"},
-            code_version=RAW_CODE,
-            automation_condition=ON_CHANGE,
-            description=description,
         )
         for name, description in (
             ("quarantine", "One row a refused row of a file: its line, the reason, and the text as it stood."),

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from orchestration.defs.raw import RAW_CODE, loaded, raw_key, upstream_spec, user_errors
-from orchestration.defs.resources import ON_CHANGE, OWNERS
+from orchestration.defs.raw import loaded, raw_spec, upstream_spec, user_errors
 from orchestration.sources.locate import locate_streaming
 from orchestration.sources.report import LoadReport
 from orchestration.sources.streaming import (
@@ -60,16 +59,7 @@ def streaming_files(
 @dg.multi_asset(
     name="streaming_tables",
     specs=[
-        dg.AssetSpec(
-            raw_key(table.name),
-            deps=[UPSTREAM_STREAMING],
-            group_name="raw",
-            owners=OWNERS,
-            kinds={"duckdb", "csv"},
-            code_version=RAW_CODE,
-            automation_condition=ON_CHANGE,
-            description=table.grain,
-        )
+        raw_spec(table.name, table.grain, deps=[UPSTREAM_STREAMING], kinds={"duckdb", "csv"})
         for table in STREAMING_TABLES
     ],
 )
