@@ -139,11 +139,8 @@ class FirstStage:
     def names(self) -> tuple[str, ...]:
         """What the columns of :meth:`scores` are."""
         ordered = ("recent", "next", "newest") if self.following else ()
-        return ("together", *ordered, *(("latent",) if self.latent else ()), "encoder", *self._last)
-
-    @property
-    def _last(self) -> tuple[str, ...]:
-        return ("company",) if self.company else ()
+        latent = ("latent",) if self.latent else ()
+        return ("together", *ordered, *latent, "encoder", *(("company",) if self.company else ()))
 
     def scores(
         self, pasts: Pasts, config: FlagshipConfig, wanted: NDArray[np.int64] | None = None
