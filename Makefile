@@ -69,11 +69,13 @@ prove: $(INSTALLED) ## The long proofs, or ONLY=kills, disk_full, ...; JSON unde
 # A folder of MovieLens editions; without one a look beside the project.
 EVALUATE_DATA := $(or $(MARQUEE_RAW_DIR),../shared/data)
 EVALUATE_REPORTS := $(or $(MARQUEE_HOME),data)/reports
+EVALUATE_GENERATED := $(EVALUATE_REPORTS)/generated
 evaluate: $(INSTALLED) ## The quality tables, or PROTOCOL=... MODEL=... of them; RATINGS=path: one protocol on a file, as JSON
 ifdef RATINGS
 	@$(PY) -m models.evaluate $(or $(PROTOCOL),leave-last-out) --ratings "$(RATINGS)" $(if $(MODEL),--model $(MODEL))
 else
-	@$(PY) -m models.tables --data "$(EVALUATE_DATA)" --reports "$(EVALUATE_REPORTS)" \
+	@$(if $(filter temporal,$(or $(PROTOCOL),temporal)),$(PY) -m orchestration.sources.generated_edition "$(EVALUATE_GENERATED)")
+	@$(PY) -m models.tables --data "$(EVALUATE_DATA)" --reports "$(EVALUATE_REPORTS)" --generated "$(EVALUATE_GENERATED)" \
 		$(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(MODEL),--model $(MODEL)) $(if $(SEEDS),--seeds $(SEEDS))
 endif
 

@@ -1,15 +1,16 @@
 """The flagship: an inductive recommender of two stages, whose user is the history and nothing else.
 
-First stage, one pass over all items by six parts: what goes with the history, with its newer entries, what comes next
+First stage, one pass over all items by some parts: what goes with the history, with its newer entries, what comes next
 after them (all linear, in closed form), a neural encoder over items, stars and time, and what many watch, lifted by the
-entries that there are: it stands for the others while these are few. Second stage: a small network that ranks by what
-the parts, the items' popularity and the features say. ADR 20 says what was tried.
+entries that there are: it stands for the others while these are few. A history without an order has other parts for
+those that look at it. Second stage: a small network that ranks by what the parts, the items' popularity and the
+features say. ADR 20 says what was tried.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,7 +25,7 @@ from models.features import ItemsAsOf, Standardizer, TrainingFeatures
 from models.history_encoder import EncoderConfig, HistoryEncoder, Words, train
 from models.interactions import Interactions
 from models.item_content import DECADE, GENRE, TAG, ItemContent
-from models.linear_parts import ItemWeights, comes_next, goes_with
+from models.linear_parts import ItemWeights, comes_near, comes_next, goes_with
 from models.metrics import list_hits, list_ndcg
 from models.neumf import torch_threads
 from models.ranker import Ranker, RankerConfig, ranker_arrays, restored_ranker, train_ranker
@@ -38,6 +39,7 @@ from models.recommender import (
     newest_entries,
     without_each,
 )
+from models.spectral import Spectral, spectral
 from models.timelines import Pasts, Timelines
 
 #: Words of the items that the encoder reads: what a title's words say of taste is noise.
@@ -53,6 +55,8 @@ _WIDTHS, _WIDTH_LISTS = (0.0, 2.0, 4.0, 8.0, 16.0), 2_000
 #: Weight of each part in the plain blend: the sum of five is then about as sharp as what is learnt in the end. And of
 #: the last one where nothing is known of a user: as much as of the others together.
 _PART, _COMPANY = 0.3, 1.5
+#: The same for the parts of histories without an order, on which more depends: they are nearly all that ranks there.
+_WITHOUT_ORDER = {"together": 0.15, "near": 0.15, "latent": 0.4, "spectral": 0.1, "words": 0.1, "encoder": 0.4}
 #: Users whose scores are held at a time while the ranker's lists are made.
 _USERS = 128
 #: A deviation below this is rounding.
@@ -77,9 +81,16 @@ class FlagshipConfig:
     next_rows: int = 1_000_000
     #: Items with linear weights, the most rated ones: 12,000 take 3 GB while they are fitted. The encoder has all.
     max_items: int = 12_000
-    #: The factors of ``any``, which sees neither order nor time, have iALS beside them: its weights.
+    #: ``any``, which asks a history for no order, has other parts instead. iALS: its weights.
     latent_regularization: float = 0.03
     latent_unobserved: float = 0.1
+    #: The regression of an item on what stood close to it when others met it: its ridge weight and decay.
+    near_l2: float = 1_000.0
+    near_decay: float = 5.0
+    #: Dimensions of what histories have in common at large.
+    spectral_rank: int = 32
+    #: How much each part counts in the blend that the ranker starts from.
+    shares: Mapping[str, float] = field(default_factory=lambda: dict(_WITHOUT_ORDER))
     #: Of what people who met an item also met: users that the shares stand for at first, and the weight of the lifts.
     company_shrink: float = 200.0
     company_strength: float = 0.5
@@ -131,6 +142,9 @@ class FirstStage:
     following: ItemWeights | None
     company: Company | None
     latent: Ials | None
+    near: ItemWeights | None
+    spectral: Spectral | None
+    words: csr_array | None
     encoders: tuple[HistoryEncoder, ...]
     vectors: tuple[tuple[torch.Tensor, torch.Tensor], ...]
     popularity: NDArray[np.float32]
@@ -139,8 +153,9 @@ class FirstStage:
     def names(self) -> tuple[str, ...]:
         """What the columns of :meth:`scores` are."""
         ordered = ("recent", "next", "newest") if self.following else ()
-        latent = ("latent",) if self.latent else ()
-        return ("together", *ordered, *latent, "encoder", *(("company",) if self.company else ()))
+        unordered = ("near", "latent", "spectral") if self.latent else ()
+        words = ("words",) if self.words is not None else ()
+        return ("together", *ordered, *unordered, *words, "encoder", *(("company",) if self.company else ()))
 
     def scores(
         self, pasts: Pasts, config: FlagshipConfig, wanted: NDArray[np.int64] | None = None
@@ -156,10 +171,18 @@ class FirstStage:
                 self.following.score(pasts.matrix(n_items, decay=decay, longest=window), wanted)
                 for decay in (config.next_decay, config.next_decay / 3)
             ]
-        if self.latent is not None:
-            nobody = np.full(len(pasts), -1, dtype=np.int64)
-            every = self.latent.score(UserBatch(nobody, pasts.matrix(n_items)))
-            parts.append(every if wanted is None else every[:, wanted])
+        if self.latent is not None and self.near is not None and self.spectral is not None:
+            whole = pasts.matrix(n_items)
+            every = self.latent.score(UserBatch(np.full(len(pasts), -1, dtype=np.int64), whole))
+            parts += [
+                self.near.score(whole, wanted),
+                every if wanted is None else every[:, wanted],
+                self.spectral.score(whole, wanted),
+            ]
+        if self.words is not None:
+            said = csr_array(pasts.matrix(n_items) @ self.words)
+            asked_words = self.words if wanted is None else self.words[wanted]
+            parts.append((said @ asked_words.T).toarray().astype(np.float32))
         short = pasts.newest(config.encoder.longest)
         places = slice(None) if wanted is None else torch.from_numpy(wanted)
         logits = [
@@ -206,6 +229,11 @@ class Flagship(Recommender):
         self._scaling: tuple[Standardizer, Standardizer] | None = None
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the first stage's parts."""
+        return self._fitted().names
+
+    @property
     def _in_order(self) -> bool:
         return bool(self.config.task == "next")
 
@@ -213,10 +241,10 @@ class Flagship(Recommender):
         """The larger of the closed forms' matrices and the ranker's lists, beside encoders and sorted rows."""
         config: FlagshipConfig = self.config
         size = min(n_items, config.max_items)
-        kept = (2 if self._in_order else 1) * 4 * size * size
-        linear = max(ease_memory(n_users, size), 3 * 4 * size * size if self._in_order else 0)
+        kept = 2 * 4 * size * size
+        linear = max(ease_memory(n_users, size), 3 * 4 * size * size)
         encoder = 5 * 4 * n_items * (2 * config.factors + 1) + 4 * config.batch_size * n_items * 6
-        lists = min(_LISTS, n_users * config.held_rows) * (_BEST + _OTHERS) * 4 * (10 if self._in_order else 6) * 2
+        lists = min(_LISTS, n_users * config.held_rows) * (_BEST + _OTHERS) * 4 * 10 * 2
         return max(linear, lists) + kept + config.encoders * encoder + 80 * n_interactions + 200 * 2**20
 
     def _fit(
@@ -269,7 +297,7 @@ class Flagship(Recommender):
                 max_rows=config.next_rows,
                 seed=seed,
             )
-        beside = latent = None
+        beside = latent = near = low = words = None
         if self._in_order:
             beside = company(
                 interactions,
@@ -280,6 +308,17 @@ class Flagship(Recommender):
             )
         else:
             latent = Ials(self.config.latent).fit(interactions, seed=seed)
+            near = comes_near(
+                Timelines(interactions, seed=seed),
+                interactions,
+                l2=config.near_l2,
+                decay=config.near_decay,
+                max_items=config.max_items,
+                max_rows=config.next_rows,
+                seed=seed,
+            )
+            low = spectral(interactions, rank=config.spectral_rank, seed=seed)
+            words = self._words
         trained = [
             train(
                 interactions,
@@ -298,7 +337,18 @@ class Flagship(Recommender):
             {"epoch": float(epoch), "loss": float(np.mean(losses))}
             for epoch, losses in enumerate(zip(*(losses for _, losses in trained), strict=True), start=1)
         ]
-        return FirstStage(together, following, beside, latent, encoders, _vectors(encoders), _popularity(interactions))
+        return FirstStage(
+            together,
+            following,
+            beside,
+            latent,
+            near,
+            low,
+            words,
+            encoders,
+            _vectors(encoders),
+            _popularity(interactions),
+        )
 
     def _held(self, timelines: Timelines, seed: int) -> NDArray[np.int64]:
         """The rows, in the timelines' order, that the ranker learns from: the last of each user, or a random fifth."""
@@ -520,7 +570,7 @@ class Flagship(Recommender):
         """float32[width]: the blend of the inputs that needs no data to be sensible, see :meth:`_blend`."""
         weights = np.zeros(width, dtype=np.float32)
         parts = len(self._fitted().names)
-        weights[:parts] = _PART
+        weights[:parts] = self._shares()
         if self._in_order:
             weights[parts - 1] = 0.0
             # The last columns are the parts of a short history.
@@ -528,10 +578,15 @@ class Flagship(Recommender):
             weights[short + parts - 1] = _COMPANY
         return weights
 
+    def _shares(self) -> NDArray[np.float32]:
+        """float32[parts]: how much each part counts in the plain blend."""
+        names = self._fitted().names
+        return np.array([_PART if self._in_order else self.config.shares[name] for name in names], dtype=np.float32)
+
     def _blend(self, scaled: NDArray[np.float32], pasts: Pasts, width: float | None = None) -> NDArray[np.float32]:
         """float32[B, n_items]: all parts alike, giving way to what many watch the less is known of a user."""
         if not self._in_order:
-            return np.asarray(_PART * scaled.sum(axis=-1), dtype=np.float32)
+            return np.asarray(scaled @ self._shares(), dtype=np.float32)
         short = _shortness(pasts, self._width if width is None else width)[..., 0]
         both = (1 - short) * _PART * scaled[..., :-1].sum(axis=-1) + short * _COMPANY * scaled[..., -1]
         return np.asarray(both, dtype=np.float32)
@@ -569,8 +624,14 @@ class Flagship(Recommender):
             arrays |= {"following.items": stage.following.items, "following.weights": stage.following.weights}
         if stage.company is not None:
             arrays |= stage.company.arrays()
-        if stage.latent is not None:
-            arrays["latent.items"] = stage.latent.item_factors
+        if stage.latent is not None and stage.near is not None and stage.spectral is not None:
+            arrays |= {
+                "latent.items": stage.latent.item_factors,
+                "near.items": stage.near.items,
+                "near.weights": stage.near.weights,
+                "spectral.given": stage.spectral.given,
+                "spectral.asked": stage.spectral.asked,
+            }
         for number, encoder in enumerate(stage.encoders):
             arrays |= {f"encoder.{number}.{name}": value.numpy() for name, value in encoder.state_dict().items()}
         arrays["rated"] = stage.encoders[0].rated.numpy()[:, 0] > 0
@@ -603,14 +664,19 @@ class Flagship(Recommender):
         following = None
         if "following.items" in arrays:
             following = ItemWeights(arrays["following.items"], arrays["following.weights"], self.n_items)
-        latent = None
+        latent = near = low = None
         if "latent.items" in arrays:
             latent = Ials.of_factors(arrays["latent.items"], config.latent)
+            near = ItemWeights(arrays["near.items"], arrays["near.weights"], self.n_items)
+            low = Spectral(arrays["spectral.given"], arrays["spectral.asked"])
         self._stage = FirstStage(
             ItemWeights(arrays["together.items"], arrays["together.weights"], self.n_items),
             following,
             Company.of_arrays(arrays) if self._in_order else None,
             latent,
+            near,
+            low,
+            None if self._in_order else self._words,
             tuple(encoders),
             _vectors(tuple(encoders)),
             arrays["popularity"],

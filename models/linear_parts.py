@@ -1,7 +1,9 @@
-"""Linear models from a history to all items, in closed form: which item goes with which, and which comes next."""
+"""Linear models from a history to all items, in closed form: what goes with what, comes next, or comes near."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +14,7 @@ from scipy.sparse import csr_array
 from models.ease import ease_weights
 from models.interactions import Interactions
 from models.recommender import RecommenderError
-from models.timelines import Timelines
+from models.timelines import Pasts, Timelines
 
 #: Rows whose pasts are taken into a Gram matrix at a time.
 _ROWS = 100_000
@@ -72,26 +74,74 @@ def comes_next(
     For each row with a past: S its ``window`` newest entries with weight ``exp(-rank / decay)``, T the row's item;
     B = (SᵀS + l2 I)⁻¹ SᵀT. Of more than ``max_rows`` rows a random part is taken.
     """
-    items = most_rated(interactions, max_items)
-    rows = timelines.with_past()
-    if len(rows) > max_rows:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, max_rows, replace=False))
+    return _regression(
+        lambda rows: timelines.before(rows, longest=window),
+        _some(timelines.with_past(), max_rows, seed),
+        timelines,
+        most_rated(interactions, max_items),
+        l2=l2,
+        decay=decay,
+    )
+
+
+def comes_near(
+    timelines: Timelines,
+    interactions: Interactions,
+    *,
+    l2: float,
+    decay: float,
+    max_items: int,
+    max_rows: int,
+    seed: int,
+) -> ItemWeights:
+    """As :func:`comes_next`, of an item on those that its user met shortly before and after it.
+
+    What stands close together was on one page or in one mood: it says more of an item than the rest of a history.
+    Rows without a time are left out.
+    """
+    # Further away the weight is below a fiftieth.
+    window = math.ceil(4 * decay)
+    return _regression(
+        lambda rows: timelines.around(rows, window=window),
+        _some(np.flatnonzero(timelines.times > 0), max_rows, seed),
+        timelines,
+        most_rated(interactions, max_items),
+        l2=l2,
+        decay=decay,
+    )
+
+
+def _some(rows: NDArray[np.int64], at_most: int, seed: int) -> NDArray[np.int64]:
+    if len(rows) <= at_most:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, at_most, replace=False))
+
+
+def _regression(
+    beside: Callable[[NDArray[np.int64]], Pasts],
+    rows: NDArray[np.int64],
+    timelines: Timelines,
+    items: NDArray[np.int64],
+    *,
+    l2: float,
+    decay: float,
+) -> ItemWeights:
+    """The ridge regression of the rows' items on what stands ``beside`` them, with weights ``exp(-rank / decay)``."""
     gram = np.zeros((len(items), len(items)), dtype=np.float32)
     cross = np.zeros_like(gram)
     # In parts, for the windows of a million rows are tens of millions of entries.
     for start in range(0, len(rows), _ROWS):
         part = rows[start : start + _ROWS]
-        pasts = timelines.before(part, longest=window)
-        past = csr_array(pasts.matrix(timelines.n_items, decay=decay)[:, items])
+        met = csr_array(beside(part).matrix(timelines.n_items, decay=decay)[:, items])
         target = csr_array(
             (np.ones(len(part), np.float32), timelines.items[part], np.arange(len(part) + 1)),
             shape=(len(part), timelines.n_items),
         )[:, items]
-        gram += (past.T @ past).toarray()
-        cross += (past.T @ target).toarray()
+        gram += (met.T @ met).toarray()
+        cross += (met.T @ target).toarray()
     gram[np.diag_indices(len(items))] += np.float32(l2)
     factor, failed = lapack.spotrf(gram.T, lower=0, overwrite_a=1)
     if failed:
         raise RecommenderError(f"the Gram matrix of the histories has no inverse; l2 = {l2} is too small")
     weights, _ = lapack.spotrs(factor, cross, lower=0)
-    return ItemWeights(items, np.ascontiguousarray(weights, dtype=np.float32), interactions.n_items)
+    return ItemWeights(items, np.ascontiguousarray(weights, dtype=np.float32), timelines.n_items)

@@ -25,6 +25,7 @@ _WATCHED = 0.2
 class RankerConfig:
     """How large the ranker is and how it is trained."""
 
+    #: Units of the hidden layer; 0: the blend alone.
     hidden: int = 16
     epochs: int = 40
     learning_rate: float = 5e-3
@@ -48,14 +49,18 @@ class Ranker(nn.Module):
         self.start: Tensor
         self.register_buffer("start", start)
         self.change = nn.Parameter(torch.zeros(width))
-        last = nn.Linear(config.hidden, 1)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        self.bent = nn.Sequential(nn.Linear(width, config.hidden), nn.GELU(), last)
+        self.bent: nn.Sequential | None = None
+        if config.hidden:
+            last = nn.Linear(config.hidden, 1)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+            self.bent = nn.Sequential(nn.Linear(width, config.hidden), nn.GELU(), last)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The scores."""
-        learnt = inputs @ self.change + self.bent(inputs).squeeze(-1)
+        learnt = inputs @ self.change
+        if self.bent is not None:
+            learnt = learnt + self.bent(inputs).squeeze(-1)
         if self.damped:
             learnt = (1 - inputs[..., -1]) * learnt
         scores: Tensor = inputs @ self.start + learnt

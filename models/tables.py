@@ -41,6 +41,8 @@ class Table:
     files: tuple[str, ...]
     note: str = ""
     bars: tuple[str, ...] = (BAR,)
+    #: The files are looked for in the folder of the generated edition.
+    generated: bool = False
 
 
 #: Every table; one whose files are not there is left out, and said so.
@@ -69,6 +71,13 @@ TABLES = (
         ("ml-latest-small/ratings.csv",),
         "The cut leaves some dozens of warm users: reported, nothing is judged by it.",
     ),
+    Table(
+        "temporal",
+        "One global cut, a generated edition",
+        ("sample/ratings.csv",),
+        "Made up: it shows that the protocol carries that many users, nothing of quality.",
+        generated=True,
+    ),
     Table("strong-generalisation", "Strong generalisation, ML-1M", (_ML_1M,)),
     *(
         Table("cold-start", f"Cold start, {edition}", (file,), _COLD, ("popularity", "content"))
@@ -86,17 +95,22 @@ def tables(
     reports: Path,
     seeds: Sequence[int],
     *,
+    generated: Path | None = None,
     protocols: Sequence[str] = (),
     names: Sequence[str] = (),
     threads: int = 1,
     memory_limit: int = MEMORY_LIMIT,
 ) -> dict[str, Any]:
-    """Every table that the data allow, or those of ``protocols`` with the recommenders ``names``, as JSON values."""
+    """Every table that the data allow, or those of ``protocols`` with the recommenders ``names``, as JSON values.
+
+    ``generated``: the folder of a generated edition, whose tables are left out without it.
+    """
     found, missing = [], []
     for table in TABLES:
         if protocols and table.protocol not in protocols:
             continue
-        files = [data / file for file in table.files]
+        folder = data if not table.generated else (generated or data / "generated")
+        files = [folder / file for file in table.files]
         if not all(file.is_file() for file in files):
             missing.append({"title": table.title, "files": [str(file) for file in files if not file.is_file()]})
             continue
@@ -208,6 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m models.tables", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="a folder of MovieLens editions")
     parser.add_argument("--reports", type=Path, required=True, help="where JSON and finished cells are kept")
+    parser.add_argument("--generated", type=Path, help="the folder of a generated edition")
     parser.add_argument("--protocol", nargs="+", choices=tuple(FILES), default=[], metavar="PROTOCOL")
     parser.add_argument("--model", nargs="+", choices=RECOMMENDERS, default=[], metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
@@ -219,6 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given.data,
             given.reports,
             given.seeds,
+            generated=given.generated,
             protocols=given.protocol,
             names=given.model,
             threads=given.threads,

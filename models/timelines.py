@@ -135,6 +135,27 @@ class Timelines:
             (newest - self.times[places]).astype(np.float32),
         )
 
+    def around(self, rows: NDArray[np.int64], *, window: int) -> Pasts:
+        """What the same user met within ``window`` rows of each row, before it or after it, itself left out.
+
+        Ranks count the rows between, ages are the seconds. A row whose time is not known (0) is near to none.
+        """
+        away = np.concatenate([np.arange(-window, 0), np.arange(1, window + 1)])
+        places = rows[:, None] + away
+        within = (places >= 0) & (places < len(self))
+        places = np.where(within, places, 0)
+        near = within & (self.users[places] == self.users[rows][:, None])
+        near &= (self.times[places] > 0) & (self.times[rows] > 0)[:, None]
+        found = places[near]
+        of, which = np.nonzero(near)
+        return Pasts(
+            np.concatenate([[0], np.cumsum(near.sum(axis=1))]).astype(np.int64),
+            self.items[found],
+            self.stars[found],
+            (np.abs(away[which]) - 1).astype(np.float32),
+            np.abs(self.times[found] - self.times[rows[of]]).astype(np.float32),
+        )
+
     def subsets(self, users: NDArray[np.int64], kept: NDArray[np.bool_]) -> tuple[Pasts, Pasts]:
         """The users' rows where ``kept`` bool[N] is set, and those where it is not, both without an order."""
         first, stops = self.starts[users], self.starts[users + 1]

@@ -12,10 +12,11 @@ from scipy.sparse import csr_array
 
 from models.flagship import Flagship, FlagshipConfig
 from models.interactions import Interactions
-from models.linear_parts import comes_next, goes_with
+from models.linear_parts import comes_near, comes_next, goes_with
 from models.neumf import torch_threads
 from models.ranker import RankerConfig, train_ranker
 from models.recommender import RecommenderError, UserBatch
+from models.spectral import spectral
 from models.timelines import Timelines
 from tests.unit.models.examples import content_of_tastes, features_of, two_tastes
 
@@ -65,6 +66,38 @@ def test_what_comes_next_solves_the_normal_equations() -> None:
     e = np.exp(-1.0)
     past, target = np.array([[1, 0, 0], [e, 1, 0], [0, 1, 0]]), np.array([[0, 1, 0], [0, 0, 1], [0, 0, 1]])
     assert found == pytest.approx(np.linalg.solve(past.T @ past + 2 * np.eye(3), past.T @ target), abs=1e-5)
+
+
+def test_what_comes_near_solves_the_normal_equations() -> None:
+    rows = Interactions.of([0, 0, 0, 1, 1, 1], [0, 1, 2, 1, 2, 0], None, [1, 2, 3, 1, 2, 0])
+    found = comes_near(Timelines(rows, seed=0), rows, l2=2.0, decay=1.0, max_items=9, max_rows=99, seed=0).weights
+    e = np.exp(-1.0)
+    # User 1's item 0 has no time and is near to nothing.
+    beside = np.array([[0, 1, e], [1, 0, 1], [e, 1, 0], [0, 0, 1], [0, 1, 0]])
+    target = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 0], [0, 0, 1]])
+    assert found == pytest.approx(np.linalg.solve(beside.T @ beside + 2 * np.eye(3), beside.T @ target), abs=1e-5)
+
+
+def test_what_histories_share_at_large_is_the_projection_on_their_first_singular_vectors() -> None:
+    met = np.random.default_rng(0).random((30, 8)) < np.linspace(0.2, 0.9, 8)
+    met[:, 0] = True
+    rows = Interactions.of(*np.nonzero(met))
+    matrix = rows.matrix().toarray()
+    of_users, of_items = np.sqrt(matrix.sum(axis=1)), np.sqrt(matrix.sum(axis=0))
+    first = np.linalg.svd(matrix / of_users[:, None] / of_items)[2][:3]
+    expected = (matrix / of_items) @ first.T @ first * of_items
+    found = spectral(rows, rank=3, seed=0)
+    assert found.score(rows.matrix()) == pytest.approx(expected, abs=1e-4)
+    assert found.score(rows.matrix(), np.array([2, 0])) == pytest.approx(expected[:, [2, 0]], abs=1e-4)
+
+
+def test_a_history_without_an_order_has_other_parts_and_their_blend_may_be_all() -> None:
+    rows, missing = two_tastes()
+    config = replace(_SMALL, task="any", near_l2=5.0, spectral_rank=4, ranker_hidden=0, use_features=False)
+    fitted = Flagship(config).fit(rows, features_of(rows), seed=1)
+    assert fitted.parts == ("together", "near", "latent", "spectral", "words", "encoder")
+    lists = fitted.recommend(UserBatch(np.array([-1, -1]), rows.matrix()[[0, 1]]), 1)[0]
+    assert lists[:, 0].tolist() == missing[:2].tolist()
 
 
 def test_only_the_most_rated_items_have_weights_and_the_others_score_nothing() -> None:

@@ -14,6 +14,7 @@ from models.memory import peak_memory, reset_peak_memory
 from models.problems import read_problem
 from models.registry import RECOMMENDERS, configured
 from models.tables import main
+from orchestration.sources.generated_edition import main as make_generated
 
 
 @pytest.fixture
@@ -50,6 +51,17 @@ def test_the_tables_say_what_was_run_and_what_is_left_out(
     report = json.loads((reports / "evaluation.json").read_text())
     protocols = [table["protocol"] for table in report["tables"]]
     assert protocols == ["random-75-25", "rating-5-fold", "leave-last-out", "temporal", "cold-start"]
+
+
+def test_the_generated_edition_is_judged_where_it_was_made(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert make_generated([str(tmp_path / "made"), "--users", "300", "--movies", "100", "--ratings", "6000"]) == 0
+    arguments = ["--data", str(data), "--reports", str(tmp_path / "reports"), "--generated", str(tmp_path / "made")]
+    assert main([*arguments, "--seeds", "1", "--protocol", "temporal", "--model", "popularity"]) == 0
+    said = capsys.readouterr().out
+    assert "## One global cut, a generated edition (`temporal`)" in said
+    assert "300 users" in said
 
 
 def test_a_finished_cell_is_read_again(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
