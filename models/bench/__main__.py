@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from models.bench.memory import SIZES, fit_peaks
+from models.bench.memory import LARGE, SIZES, fit_peaks
 from models.bench.training import training_speed
 
 PARTS = ("training", "memory")
@@ -29,13 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--small", action="store_true", help="memory at the smaller size alone")
+    parser.add_argument("--large", action="store_true", help="memory at 62,000 films alone (an hour)")
     parser.add_argument("--reports", type=Path, help="where JSON is kept; without it none is")
     given = parser.parse_args(arguments)
     report: dict[str, Any] = {}
     if "training" in given.parts:
         report["training"] = training_speed(given.users, given.items, given.rows, rounds=given.rounds, seed=given.seed)
     if "memory" in given.parts:
-        report["memory"] = fit_peaks(SIZES[:1] if given.small else SIZES)
+        report["memory"] = fit_peaks((LARGE,) if given.large else SIZES[:1] if given.small else SIZES)
     print(markdown(report))
     if given.reports is not None:
         given.reports.mkdir(parents=True, exist_ok=True)

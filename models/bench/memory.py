@@ -27,12 +27,16 @@ from models.registry import RECOMMENDERS, configured
 
 #: Users, items and rows of the two fits: ml-1m's size, and one at which no matrix of the items is small.
 SIZES = ((6_000, 3_700, 1_000_000), (30_000, 12_000, 3_000_000))
+#: As many films as the largest edition has rated ones, on which every recommender has to fit into 12 GB.
+LARGE = (100_000, 62_000, 5_000_000)
 #: Fewer epochs or sweeps hold the same memory; what is not named is the default. A case is a recommender, or one
 #: with another setting that costs memory.
 CASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     **{name: (name, {}) for name in RECOMMENDERS},
     "ials": ("ials", {"sweeps": 1}),
     "als": ("als", {"sweeps": 1}),
+    "flagship": ("flagship", {"epochs": 2}),
+    "flagship of sets": ("flagship", {"epochs": 2, "task": "any"}),
     "bpr": ("bpr", {"epochs": 2}),
     "svd": ("svd", {"epochs": 1}),
     "svdpp": ("svdpp", {"epochs": 1}),
