@@ -7,10 +7,12 @@ import ast
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from models.cells import MEMORY_LIMIT, Recipe, mean_rows, paired_rows, run_cell, without_users
+from models.chosen import chosen_settings
 from models.problems import FILES, RATING_PROTOCOLS, RankingProblem, RatingProblem, read_problem
 from models.recommender import RecommenderError
 from models.registry import RANKING_RECOMMENDERS, RATING_RECOMMENDERS, RECOMMENDERS, recommender_class
@@ -96,6 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = {key: getattr(given, key) for key in ("min_rating", "share") if hasattr(given, key)}
         problem = read_problem(given.protocol, files, **options)
         limit = int(given.memory_limit * 2**30)
+        if not given.defaults:
+            size = problem.data["interactions"]
+            recipes = [
+                replace(recipe, settings={**chosen_settings(recipe.name, size, given.protocol), **recipe.settings})
+                for recipe in recipes
+            ]
         report = evaluate(
             given.protocol,
             problem,
@@ -122,7 +130,14 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(f"--{kind}", type=Path, required=True, help=_HELP[kind])
         command.add_argument("--model", nargs="+", choices=RECOMMENDERS, default=list(known), metavar="NAME")
         command.add_argument("--seeds", "--seed", nargs="+", type=int, default=[42])
-        command.add_argument("--set", nargs="+", default=[], metavar="MODEL.FIELD=VALUE")
+        command.add_argument(
+            "--set",
+            nargs="+",
+            default=[],
+            metavar="MODEL.FIELD=VALUE",
+            help="a setting; what is not set is as models/chosen.toml has it for so many ratings",
+        )
+        command.add_argument("--defaults", action="store_true", help="the classes' defaults, not what was chosen")
         command.add_argument(
             "--choose", nargs="+", default=[], metavar="MODEL.FIELD=V,V", help="best value on a validation of the fit"
         )

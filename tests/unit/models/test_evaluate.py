@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.chosen import chosen_settings
+from models.ease import EaseConfig
 from models.evaluate import main, recipes_of
 from models.ratings_file import RatingsFileError, read_rating_parts, read_ratings
 
@@ -255,3 +257,18 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path, capsys: pyte
     assert said.out == ""
     assert said.err.count("\n") == 1
     assert "nothing.csv" in said.err
+
+
+def test_settings_are_those_chosen_for_the_size_unless_others_are_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "u.data"
+    rows = np.random.default_rng(0).choice(20 * 30, 300, replace=False)
+    file.write_text("\n".join(f"{c // 30}\t{c % 30}\t{1 + c % 5}\t{t}" for t, c in enumerate(rows)))
+    asked = ["leave-last-out", "--ratings", str(file), "--model", "ease"]
+    found = []
+    for more in ([], ["--defaults"], ["--set", "ease.l2=7.0"]):
+        assert main([*asked, *more]) == 0
+        found.append(json.loads(capsys.readouterr().out)["rows"][0]["config"]["l2"])
+    assert found == [chosen_settings("ease", 300)["l2"], EaseConfig().l2, 7.0]
+    assert found[0] != found[1]
