@@ -6,9 +6,9 @@ The lowest layer: every package of the project may import it and it imports none
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PROJECT_ROOT = Path(__file__).resolve().parent
@@ -166,8 +166,43 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Origins whose pages may call the API, separated by commas."
     )
+    answer_log: bool = Field(default=True, description="Log what is served in the app's store, for the marts about it.")
+    keep_answers_days: float = Field(
+        default=90.0, gt=0, description="Age in days at which a logged answer goes from the app's store."
+    )
+    ab_mode: Literal["off", "ab", "shadow"] = Field(
+        default="off",
+        description="`ab`: a share of the users is answered by another version; `shadow`: its answers are only logged.",
+    )
+    ab_version: str = Field(
+        default="",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$",
+        max_length=200,
+        description="The version, a folder of `$MARQUEE_HOME/models`, that challenges the promoted one.",
+    )
+    ab_share: float = Field(default=0.5, ge=0, le=1, description="Share of the users who get the challenger.")
+    ab_name: str = Field(
+        default="",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$",
+        max_length=100,
+        description="Name of the experiment, by which users are dealt anew; default its version.",
+    )
+    traces_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s]+)?$",
+        description="Where the service sends OpenTelemetry traces, OTLP over HTTP; none without it.",
+    )
+    traces_share: float = Field(default=1.0, gt=0, le=1, description="Share of the requests that are traced.")
     serve_port: int = Field(default=8000, ge=1, le=65535, description="Port of the bento.")
     ui_port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
+
+    @model_validator(mode="after")
+    def _experiment_has_a_version(self) -> Self:
+        if self.ab_mode != "off" and not self.ab_version:
+            raise ValueError(f"MARQUEE_AB_MODE={self.ab_mode} needs MARQUEE_AB_VERSION, a folder of the home's models")
+        if self.ab_mode == "shadow" and not self.answer_log:
+            raise ValueError("MARQUEE_AB_MODE=shadow is for the log: leave MARQUEE_ANSWER_LOG on")
+        return self
 
     @field_validator("home", "raw_dir", "imdb_dir", "streaming_dir", "download_dir")
     @classmethod

@@ -41,13 +41,15 @@ IfNoneMatch = Annotated[str | None, Header(description="Only if the ETag is not 
 class Backing:
     """What the routes stand on: the app's store, the bundle of this moment (or why there is none), and the time.
 
-    ``tokens`` makes the tokens of a login; None where nobody has to log in.
+    ``tokens`` makes the tokens of a login; None where nobody has to log in. ``beside`` is another version that answers,
+    too, in an experiment.
     """
 
     store: Store
     served: Callable[[], Served]
     now: Callable[[], datetime]
     tokens: Tokens | None = None
+    beside: Served | None = None
 
 
 def utc_now() -> datetime:

@@ -11,10 +11,12 @@ import json
 import logging
 import re
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
+from bento.arrival import Arrival, note_arrival
 from bento.callers import note_caller
 from bento.guard import Guard, Verdict
 from bento.openapi import complete
@@ -66,6 +68,7 @@ class Front:
             # There are no such routes, and nobody would look at who opens one.
             await send({"type": "websocket.close", "code": 1008})
             return
+        began = time.perf_counter()
         # Of a header that comes twice the last one counts, here and for every route.
         headers = {name.lower(): value for name, value in scope["headers"]}
         guard: Guard | None = getattr(self._state, "guard", None)
@@ -90,6 +93,8 @@ class Front:
             receive = _replay(body, receive)
         if verdict.caller is not None:
             note_caller(verdict.caller)
+        came = Arrival(answer.request_id, began)
+        note_arrival(came)
         if scope["path"] in _SHORT:
             path = _SHORT[scope["path"]]
             scope = {**scope, "path": path, "raw_path": path.encode()}
@@ -103,6 +108,9 @@ class Front:
                 HTTPStatus.INTERNAL_SERVER_ERROR,
                 "An unexpected error has occurred; the log has it under the request id.",
             )
+        finally:
+            for act in came.afterwards:
+                act()
 
     def _too_large(self) -> str:
         return f"A body has at most {self._max_body} bytes."

@@ -198,10 +198,12 @@ def delete_user(here: Here, user_id: UserId, key: Key = None, if_match: IfMatch 
 
     answer = _write(here, key, f"DELETE /users/{user_id}", None, act)
     here.store.forget_traces()
-    index = served.bundle.user_index.get(user_id)
-    if index is not None and served.features is not None:
+    for one in (served, here.beside):
+        index = None if one is None else one.bundle.user_index.get(user_id)
+        if one is None or index is None or one.features is None:
+            continue
         try:
-            served.features.forget(int(served.user_keys[index]), here.now())
+            one.features.forget(int(one.user_keys[index]), here.now())
         except FeatureStoreUnavailable as error:
             # Nobody is shown them any more, and the next rebuild removes them.
             logger.warning("%s", error)

@@ -55,6 +55,8 @@ _EXAMPLE_PROVENANCE: JsonDict = {
     "feature_timestamp": "2018-09-25T00:00:00Z",
     "missing_features": [],
     "app_ratings": 3,
+    "experiment": None,
+    "arm": None,
 }
 
 
@@ -328,6 +330,13 @@ class Provenance(BaseModel):
         default=0,
         description="How many of the user's ratings in the app's store, of films that the model has, are part of this"
         " answer; null where that store could not be read in time, and the answer is without them.",
+    )
+    experiment: str | None = Field(
+        default=None, description="The experiment that dealt the user to a version; null outside of one."
+    )
+    arm: Literal["champion", "challenger"] | None = Field(
+        default=None,
+        description="Which version the user was dealt to, for ever: the promoted one, or the other.",
     )
 
 

@@ -44,7 +44,12 @@ def serve_command(bento: BuiltBento, *, host: str, port: int) -> list[str]:
 
 def serve_environment(settings: Settings, port: int) -> dict[str, str]:
     """The environment of a server on a port."""
-    return bentoml_environment(settings, bentoml_home=server_home(settings, port))
+    variables = bentoml_environment(settings, bentoml_home=server_home(settings, port))
+    if settings.traces_url:
+        # BentoML makes the spans, of none of the requests unless it is told a share.
+        others = variables.get("BENTOML_CONFIG_OPTIONS", "")
+        variables["BENTOML_CONFIG_OPTIONS"] = f"{others} tracing.sample_rate={settings.traces_share}".strip()
+    return variables
 
 
 def serve(settings: Settings, *, host: str = HOST, port: int | None = None) -> NoReturn:

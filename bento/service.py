@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import bentoml
@@ -17,11 +18,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from bento import answers, one_film
+from bento.answer_log import AnswerLog, Noted, answers_of
 from bento.answers import Served
+from bento.arrival import arrival
 from bento.backing import Backing, utc_now
 from bento.callers import caller
 from bento.deadline import WithDeadline
 from bento.errors import RequestRefused
+from bento.experiment import Choice, Experiment, Shadows, overlap
 from bento.following import ServedBundle
 from bento.front import Front
 from bento.guard import Guard
@@ -43,8 +47,11 @@ from bento.schemas import (
 )
 from bento.store import people
 from bento.store.database import Store, StoreUnavailable
-from bento.store.history import AppHistory
+from bento.store.history import NOBODY, AppHistory
 from settings import Settings
+
+if TYPE_CHECKING:
+    from bento.traces import Traces
 
 #: Seconds that an answer waits for the app's store where that is a server; then it is made without.
 STORE_DEADLINE_S = 0.25
@@ -87,17 +94,29 @@ class Marquee:
             models=settings.models,
             feast=settings.feast,
             shipped=shipped_bundle(self),
-            on_swap=self._metrics.swapped,
+            on_swap=self._swapped,
         )
         self._store = Store(settings.app_store)
+        self._log: AnswerLog | None = None
+        if settings.answer_log:
+            keep = timedelta(days=settings.keep_answers_days)
+            self._log = AnswerLog(self._store, utc_now, keep=keep, tell=self._metrics.logged)
+        self._shadows = Shadows(self._metrics.shadowed)
+        self._traces = _traces(settings)
         self._store_limit: anyio.CapacityLimiter | None = None
         try:
             self._store.migrate()
         except StoreUnavailable as error:
             # Recommendations go on without it, and the first request that finds it again makes its tables.
             logger.error("%s", error)
-        _RESOURCES.state.backing = Backing(self._store, self._served, utc_now, guard.tokens)
+        self._experiment = Experiment.of(settings)
+        beside = self._experiment.challenger
+        _RESOURCES.state.backing = Backing(self._store, self._served, utc_now, guard.tokens, beside)
         self._bundle.start()
+        if self._log is not None:
+            self._log.start()
+        if self._experiment.mode == "shadow":
+            self._shadows.start()
         _RESOURCES.state.guard = guard
 
     @bentoml.api(route="/recommend")
@@ -108,12 +127,15 @@ class Marquee:
         moment. A user whom the model or the feature store does not know gets films like those rated in the app, or
         popular ones; `fallback` then says so. Example: `{"user_id": 1, "k": 20}`.
         """
-        served, user_id = self._bundle.current, request.user_id
+        user_id = request.user_id
         if user_id is None:
-            return self._answer("recommend", served, lambda served: answers.recommend(served, request))
-        app = await self._app_history(served, user_id)
-        served = await _with_features(served, [user_id], None if app is None else [app])
-        return self._answer("recommend", served, lambda served: answers.recommend(served, request, app), user_id)
+            nobody = Choice(self._bundle.current)
+            return self._answer("recommend", Part(nobody, lambda served: answers.recommend(served, request)))
+        choice = self._experiment.choice(self._bundle.current, user_id)
+        app = await self._app_history(choice.served, user_id)
+        choice = await _with_features(choice, [user_id], _alone(app))
+        part = Part(choice, lambda served: answers.recommend(served, request, app), [user_id], _alone(app))
+        return self._answer("recommend", part)
 
     @bentoml.api(route="/recommend_batch")
     async def recommend_batch(self, request: BatchRequest, /) -> BatchResponse:
@@ -123,10 +145,18 @@ class Marquee:
         """
         served, users = self._bundle.current, request.user_ids
         apps = await self._app_histories(served, users)
-        served = await _with_features(served, users, apps)
-        return self._answer(
-            "recommend_batch", served, lambda served: answers.recommend_batch(served, request, apps), *users
-        )
+        choices = self._experiment.choices(served, users)
+        parts = [await _part_of_batch(choice, request, places, apps) for choice, places in choices]
+
+        def joined(made: Sequence[BatchResponse]) -> BatchResponse:
+            by_place = {
+                place: answer
+                for (_, places), batch in zip(choices, made, strict=True)
+                for place, answer in zip(places, batch.answers, strict=True)
+            }
+            return BatchResponse(answers=[by_place[place] for place in range(len(users))])
+
+        return self._answer("recommend_batch", *parts, join=joined)
 
     @bentoml.api(route="/recommend_for_movie")
     async def recommend_for_movie(self, request: ForMovieRequest, /) -> ForMovieResponse:
@@ -135,12 +165,12 @@ class Marquee:
         The film is named by id or by title, as people type it; of several that the title fits the best known is taken,
         and the others are in `other_matches`. Example: `{"user_id": 1, "movie_id": 1, "k": 20}`.
         """
-        served, user_id = self._bundle.current, request.user_id
-        app = await self._app_history(served, user_id)
-        served = await _with_features(served, [user_id], None if app is None else [app])
-        return self._answer(
-            "recommend_for_movie", served, lambda served: answers.recommend_for_movie(served, request, app), user_id
-        )
+        user_id = request.user_id
+        choice = self._experiment.choice(self._bundle.current, user_id)
+        app = await self._app_history(choice.served, user_id)
+        choice = await _with_features(choice, [user_id], _alone(app))
+        part = Part(choice, lambda served: answers.recommend_for_movie(served, request, app), [user_id], _alone(app))
+        return self._answer("recommend_for_movie", part)
 
     @bentoml.api(route="/cold_start")
     async def cold_start(self, request: ColdStartRequest, /) -> RecommendResponse:
@@ -148,7 +178,8 @@ class Marquee:
 
         Example: `{"genres": ["Comedy"], "liked": [1], "k": 20}`.
         """
-        return self._answer("cold_start", self._bundle.current, lambda served: answers.cold_start(served, request))
+        nobody = Choice(self._bundle.current)
+        return self._answer("cold_start", Part(nobody, lambda served: answers.cold_start(served, request)))
 
     @bentoml.api(route="/similar")
     async def similar(self, request: SimilarRequest, /) -> SimilarResponse:
@@ -156,7 +187,8 @@ class Marquee:
 
         Example: `{"movie_id": 1, "k": 20}`.
         """
-        return self._answer("similar", self._bundle.current, lambda served: answers.similar(served, request))
+        nobody = Choice(self._bundle.current)
+        return self._answer("similar", Part(nobody, lambda served: answers.similar(served, request)))
 
     @bentoml.api(route="/predict_rating")
     async def predict_rating(self, request: PredictRatingRequest, /) -> PredictRatingResponse:
@@ -166,11 +198,11 @@ class Marquee:
         without any it is what people give the film, and `fallback` says so. 404 for a film that the model does not
         have. Example: `{"user_id": 1, "movie_id": 1}`.
         """
-        served, user_id = self._bundle.current, request.user_id
-        app = await self._app_history(served, user_id)
-        return self._answer(
-            "predict_rating", served, lambda served: one_film.predict_rating(served, request, app), user_id
-        )
+        user_id = request.user_id
+        choice = self._experiment.choice(self._bundle.current, user_id)
+        app = await self._app_history(choice.served, user_id)
+        part = Part(choice, lambda served: one_film.predict_rating(served, request, app), [user_id], _alone(app))
+        return self._answer("predict_rating", part)
 
     @bentoml.api(route="/explain")
     async def explain(self, request: ExplainRequest, /) -> ExplainResponse:
@@ -179,10 +211,21 @@ class Marquee:
         404 for a film that the model does not have; an unknown user gets the reason that popular films have. Example:
         `{"user_id": 1, "movie_id": 1}`.
         """
-        served, user_id = self._bundle.current, request.user_id
-        app = await self._app_history(served, user_id)
-        served = await _with_features(served, [user_id], None if app is None else [app])
-        return self._answer("explain", served, lambda served: one_film.explain(served, request, app), user_id)
+        user_id = request.user_id
+        choice = self._experiment.choice(self._bundle.current, user_id)
+        app = await self._app_history(choice.served, user_id)
+        choice = await _with_features(choice, [user_id], _alone(app))
+        part = Part(choice, lambda served: one_film.explain(served, request, app), [user_id], _alone(app))
+        return self._answer("explain", part)
+
+    def _swapped(self, served: Served) -> None:
+        """Note the bundle that is served from now on."""
+        self._metrics.swapped(served)
+        if self._experiment.mode != "off":
+            rests = self._experiment.rests(served)
+            self._metrics.deals(self._experiment.name, self._experiment.mode, rests is None)
+            if rests is not None:
+                logger.warning("experiment %s rests: %s", self._experiment.name, rests)
 
     def _served(self) -> Served:
         """The bundle of this moment; ``RequestRefused`` (503) where there is none."""
@@ -223,22 +266,66 @@ class Marquee:
             logger.warning("answering without the app's store: %s", error or "it took too long")
             return None
 
-    def _answer(self, endpoint: str, served: Served | None, make: Callable[[Served], Any], *users: int) -> Any:
-        """An answer over one bundle about these users, or the response that says why there is none.
+    def _answer(self, endpoint: str, *parts: Part, join: Callable[[list[Any]], Any] | None = None) -> Any:
+        """An answer over one bundle, or over several joined, or the response that says why there is none.
 
         Made on the event loop: it takes a few milliseconds, and a thread for it would cost more than it gives.
         """
         start = time.perf_counter()
+        made: list[Any] = []
         try:
-            if served is None:
-                raise self._not_ready()
-            for user_id in users:
-                caller().must_be(user_id, served.catalogue.edition)
-            answer = make(served)
+            for part in parts:
+                served = part.choice.served
+                if served is None:
+                    raise self._not_ready()
+                for user_id in part.users:
+                    caller().must_be(user_id, served.catalogue.edition)
+                made.append(part.make(served))
+                for one in _each(made[-1]):
+                    one.provenance.experiment, one.provenance.arm = part.choice.experiment, part.choice.arm
         except RequestRefused as refused:
             return _problem(refused.status, refused.message, refused.remedy)
-        self._metrics.answered(endpoint, answer, time.perf_counter() - start)
-        return answer
+        seconds = time.perf_counter() - start
+        for part, answer in zip(parts, made, strict=True):
+            self._metrics.answered(endpoint, answer, seconds)
+            self._note(endpoint, part, answer)
+        return made[0] if join is None else join(made)
+
+    def _note(self, endpoint: str, part: Part, answer: Any) -> None:
+        """Have the answer logged, and made once more by the version in the shadow once this one is sent."""
+        listed, came, choice = answers_of(answer), arrival(), part.choice
+        if self._log is None or not listed:
+            return
+        names = part.names() or [None] * len(listed)
+        noted = Noted(
+            utc_now(), came.request_id, endpoint, listed, names,
+            time.perf_counter() - came.began, choice.experiment, choice.arm,
+        )  # fmt: skip
+        self._log.note(noted)
+        if choice.shadow is not None:
+            came.afterwards.append(lambda: self._shadows.add(lambda: self._cast_shadow(part, noted)))
+
+    def _cast_shadow(self, part: Part, served: Noted) -> None:
+        """Log what the version in the shadow would have answered."""
+        assert part.choice.shadow is not None
+        assert self._log is not None
+        start = time.perf_counter()
+        others = answers_of(part.make(part.choice.shadow))
+        overlaps = [
+            overlap([item.movie_key for item in mine.items], [item.movie_key for item in other.items])
+            for mine, other in zip(served.answers, others, strict=True)
+        ]
+        seconds = time.perf_counter() - start
+        self._log.note(
+            replace(
+                served,
+                answers=others,
+                latency_s=seconds,
+                experiment=self._experiment.name,
+                arm="shadow",
+                overlaps=overlaps,
+            )
+        )
 
     async def __is_ready__(self) -> bool:
         """Whether a bundle is served; `/readyz` says why not."""
@@ -248,29 +335,87 @@ class Marquee:
 
     @bentoml.on_shutdown
     def close(self) -> None:
-        """Stop following the pointer, and close the store."""
+        """Stop following the pointer, write what is to be logged, and close the store."""
         self._bundle.stop()
+        self._shadows.stop()
+        if self._log is not None:
+            self._log.stop()
+        if self._traces is not None:
+            self._traces.stop()
         self._store.close()
 
 
 Marquee.add_asgi_middleware(Front, state=_RESOURCES.state)  # type: ignore[attr-defined]
 
 
-async def _with_features(
-    served: Served | None, user_ids: Sequence[int], apps: Sequence[AppHistory] | None
-) -> Served | None:
-    """The bundle with the features of these users read, where they come from a server; a file is read when it is asked.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one bundle answers of a request: for which users, and what the app's store said of each (None: nothing)."""
+
+    choice: Choice
+    make: Callable[[Served], OneAnswer | BatchResponse]
+    users: Sequence[int] = ()
+    apps: Sequence[AppHistory] | None = None
+
+    def names(self) -> list[tuple[str, int] | None]:
+        """Whose the answers are, for the log; None for a user whom neither a bundle nor the app's store knows."""
+        served = self.choice.served
+        assert served is not None
+        edition, promoted = served.catalogue.edition, self.choice.instead_of or served
+        indexes = (served.bundle.user_index, promoted.bundle.user_index)
+        told = self.apps or [NOBODY] * len(self.users)
+        return [
+            people.Who.of(user, edition).pair
+            if (app.known or any(user in index for index in indexes)) and not app.forgotten
+            else None
+            for user, app in zip(self.users, told, strict=True)
+        ]
+
+
+def _each(answer: OneAnswer | BatchResponse) -> Sequence[OneAnswer]:
+    if isinstance(answer, BatchResponse):
+        return answer.answers
+    return [answer]
+
+
+def _traces(settings: Settings) -> Traces | None:
+    if not settings.traces_url:
+        return None
+    # What it imports takes memory that serving does without.
+    from bento.traces import Traces
+
+    return Traces(settings.traces_url)
+
+
+def _alone(app: AppHistory | None) -> list[AppHistory] | None:
+    return None if app is None else [app]
+
+
+async def _part_of_batch(
+    choice: Choice, request: BatchRequest, places: Sequence[int], apps: Sequence[AppHistory] | None
+) -> Part:
+    """The users of a batch whom one bundle answers."""
+    users = [request.user_ids[place] for place in places]
+    told = None if apps is None else [apps[place] for place in places]
+    wanted = request if len(users) == len(request.user_ids) else request.model_copy(update={"user_ids": users})
+    choice = await _with_features(choice, users, told)
+    return Part(choice, lambda served: answers.recommend_batch(served, wanted, told), users, told)
+
+
+async def _with_features(choice: Choice, user_ids: Sequence[int], apps: Sequence[AppHistory] | None) -> Choice:
+    """The choice with the features of these users read, where they come from a server; a file is read when it is asked.
 
     Deleted users have none.
     """
+    served = choice.served
     if served is None or not isinstance(served.features, WithDeadline):
-        return served
+        return choice
     index, gone = served.bundle.user_index, [False] * len(user_ids) if apps is None else [app.forgotten for app in apps]
     known = {index[user] for user, forgotten in zip(user_ids, gone, strict=True) if user in index and not forgotten}
     if not known:
-        return served
+        return choice
     keys = [int(served.user_keys[place]) for place in sorted(known)]
-    return replace(served, features=await served.features.read_ahead(keys))
+    return choice.over(replace(served, features=await served.features.read_ahead(keys)))
 
 
 class ServiceMetrics:
@@ -296,15 +441,37 @@ class ServiceMetrics:
             ["model_version"],
             multiprocess_mode="livemax",
         )
+        self._logged = Counter(
+            "marquee_served_answers_logged", "Answers for the log, by what became of them.", ["outcome"]
+        )
+        self._shadow = Counter("marquee_shadow_answers", "Answers in the shadow, by what became of them.", ["outcome"])
+        self._deals = Gauge(
+            "marquee_experiment_deals",
+            "1 while users are dealt to another version, 0 while the experiment rests.",
+            ["experiment", "mode"],
+            multiprocess_mode="livemax",
+        )
         self._version: str | None = None
 
     def answered(self, endpoint: str, answer: OneAnswer | BatchResponse, seconds: float) -> None:
         """Count one answer, or those of a batch."""
-        each: list[OneAnswer] = [*answer.answers] if isinstance(answer, BatchResponse) else [answer]
-        for one in each:
+        for one in _each(answer):
             cause = "none" if one.fallback is None else one.fallback.cause
             self._answers.labels(endpoint, one.provenance.model_version, cause).inc()
         self._seconds.labels(endpoint).observe(seconds)
+
+    def logged(self, outcome: str, count: int) -> None:
+        """Count answers that were written to the log, or why they were not."""
+        if count:
+            self._logged.labels(outcome).inc(count)
+
+    def shadowed(self, outcome: str) -> None:
+        """Count an answer that nobody waited for."""
+        self._shadow.labels(outcome).inc()
+
+    def deals(self, experiment: str, mode: str, does: bool) -> None:
+        """Note whether users are dealt."""
+        self._deals.labels(experiment, mode).set(int(does))
 
     def swapped(self, served: Served) -> None:
         """Note the bundle that is served from now on."""

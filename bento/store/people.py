@@ -5,17 +5,27 @@ They know nothing of HTTP and of the served model. The moment of a write is give
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, tuple_
+from sqlalchemy import delete, select, tuple_
 from sqlalchemy.orm import Session
 
 from bento.errors import ServingError
 from bento.store.history import AppHistory
-from bento.store.tables import APP, FIRST_APP_USER_ID, Event, Rating, Subject, Suppressed, User, UserNumber
+from bento.store.served import Name, subjects_of, wait_for_others
+from bento.store.tables import (
+    APP,
+    FIRST_APP_USER_ID,
+    Event,
+    Pseudonym,
+    Rating,
+    Subject,
+    Suppressed,
+    User,
+    UserNumber,
+)
 
 
 class NoSuchUser(ServingError):
@@ -33,6 +43,11 @@ class Who:
     source: str
     source_id: int
 
+    @property
+    def pair(self) -> Name:
+        """The name as a plain pair."""
+        return self.source, self.source_id
+
     @classmethod
     def of(cls, user_id: int, edition: str) -> Who:
         """The person that the API's ``user_id`` means where this edition is served."""
@@ -49,7 +64,7 @@ def create_user(session: Session, name: str | None, now: datetime) -> User:
 
 def adopt_user(session: Session, who: Who, now: datetime) -> User:
     """The row of somebody whom the edition knows, made at his first write. ``Forgotten`` for a deleted one."""
-    _wait_for_others(session, who)
+    wait_for_others(session, who.pair)
     found = find_user(session, who, lock=True)
     if found is not None:
         return found
@@ -79,12 +94,13 @@ def rename_user(session: Session, user: User, name: str | None, now: datetime) -
 
 
 def forget_user(session: Session, who: Who, now: datetime) -> None:
-    """Destroy a person's row, mapping, ratings and kept answers, and put the name on the suppression list.
+    """Destroy a person's row, mapping, ratings and answers, and put the name on the suppression list.
 
     His events stay and are nobody's: no row tells any more whose key they carry.
     """
-    _wait_for_others(session, who)
+    wait_for_others(session, who.pair)
     session.execute(delete(User).where(User.source == who.source, User.source_id == who.source_id))
+    session.execute(delete(Pseudonym).where(Pseudonym.source == who.source, Pseudonym.source_id == who.source_id))
     if not is_forgotten(session, who):
         session.add(Suppressed(source=who.source, source_id=who.source_id, suppressed_at=now))
 
@@ -175,17 +191,11 @@ def app_histories(session: Session, whos: Sequence[Who]) -> list[AppHistory]:
     return [history(who) for who in whos]
 
 
-def _wait_for_others(session: Session, who: Who) -> None:
-    """Make or delete a person one after another: there may be no row yet that could be locked."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{who.source} {who.source_id}", 0))))
-
-
 def _add_user(session: Session, who: Who, name: str | None, now: datetime) -> User:
     user = User(source=who.source, source_id=who.source_id, name=name, created_at=now, updated_at=now, version=0)
     session.add(user)
     session.flush()
-    session.add(Subject(subject=secrets.token_hex(16), user_ref=user.id))
+    session.add(Subject(subject=subjects_of(session, [who.pair])[who.pair], user_ref=user.id))
     session.flush()
     user.version = _note(session, user, "user_created", now)
     return user

@@ -13,6 +13,7 @@ from sqlalchemy import (
     CheckConstraint,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -136,6 +137,47 @@ class Event(Base):
     rating: Mapped[float | None] = mapped_column(Numeric(2, 1, asdecimal=False))
     happened_at: Mapped[datetime] = mapped_column(UtcDateTime)
     recorded_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Pseudonym(Base):
+    """The random key under which a person stands in the logs, also one who only reads; it goes with the person.
+
+    Of somebody who writes it is that of ``subjects``.
+    """
+
+    __tablename__ = "pseudonyms"
+    __table_args__ = (UniqueConstraint("source", "source_id"),)
+
+    subject: Mapped[str] = mapped_column(String(32), primary_key=True)
+    source: Mapped[str] = mapped_column(String(40))
+    source_id: Mapped[int] = mapped_column(BigInteger)
+
+
+class ServedAnswer(Base):
+    """One answer that was given, or that another version would have given; what a person got goes with the person.
+
+    ``movie_keys`` and ``scores`` are lists as JSON, best first. ``arm`` is null outside of an experiment.
+    """
+
+    __tablename__ = "answers"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    answer_id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=True)
+    answered_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    request_id: Mapped[str] = mapped_column(String(64))
+    route: Mapped[str] = mapped_column(String(40))
+    subject: Mapped[str | None] = mapped_column(
+        String(32), ForeignKey("pseudonyms.subject", ondelete="CASCADE"), index=True
+    )
+    model_version: Mapped[str] = mapped_column(String(200))
+    data_snapshot: Mapped[str] = mapped_column(Text)
+    experiment: Mapped[str | None] = mapped_column(String(100))
+    arm: Mapped[str | None] = mapped_column(String(20))
+    fallback: Mapped[str | None] = mapped_column(String(40))
+    latency_ms: Mapped[float] = mapped_column(Float)
+    overlap: Mapped[float | None] = mapped_column(Float)
+    movie_keys: Mapped[str] = mapped_column(Text)
+    scores: Mapped[str] = mapped_column(Text)
 
 
 class Suppressed(Base):

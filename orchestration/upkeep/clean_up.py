@@ -78,7 +78,7 @@ def named_versions(settings: Settings) -> dict[str, str]:
     from models.bundle import BundleError, read_pointer, read_previous
     from orchestration.defs.serving import built_pointer
 
-    named: dict[str, str] = {}
+    named: dict[str, str] = {settings.ab_version: "experiment"} if settings.ab_version else {}
     for pointer, reason in ((settings.serving_pointer, "served"), (built_pointer(settings), "built")):
         if not pointer.exists():
             continue

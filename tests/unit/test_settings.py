@@ -20,6 +20,17 @@ def test_a_variable_sets_its_setting_and_paths_become_absolute(monkeypatch: pyte
     assert settings.movielens == "ml-100k"
 
 
+def test_an_experiment_needs_a_version_and_a_shadow_the_log() -> None:
+    with pytest.raises(ValidationError, match="MARQUEE_AB_VERSION"):
+        Settings(ab_mode="ab")
+    with pytest.raises(ValidationError, match="ab_version"):
+        Settings(ab_mode="ab", ab_version="../elsewhere")
+    with pytest.raises(ValidationError, match="MARQUEE_ANSWER_LOG"):
+        Settings(ab_mode="shadow", ab_version="ease-1", answer_log=False)
+    with pytest.raises(ValidationError, match="ab_share"):
+        Settings(ab_share=1.5)
+
+
 def test_an_unknown_edition_is_refused_with_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARQUEE_MOVIELENS", "ml-7m")
     with pytest.raises(ValidationError) as refused:

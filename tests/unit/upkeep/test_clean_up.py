@@ -30,6 +30,13 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
+def test_the_challenger_of_an_experiment_stays(tmp_path: Path) -> None:
+    settings, versions = make_home(tmp_path, bundles=4)
+    run(settings.model_copy(update={"keep_bundles": 1, "ab_mode": "ab", "ab_version": versions[1]}))
+    assert (settings.models / versions[1]).is_dir()
+    assert not (settings.models / versions[0]).is_dir()
+
+
 def test_old_bundles_go_and_the_newest_few_the_served_the_rollback_and_the_built_one_stay(tmp_path: Path) -> None:
     settings, versions = make_home(tmp_path, bundles=7)
     settings = settings.model_copy(update={"keep_bundles": 2})
