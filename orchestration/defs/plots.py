@@ -71,6 +71,15 @@ _RETENTION = """
 
 #: Pictures of a table: name -> query and chart. One of an empty table is left out.
 PLOTS: dict[str, dict[str, tuple[str, Draw]]] = {
+    "ab_outcome": {
+        "differences": (
+            (
+                "SELECT experiment || ': ' || measure AS measure, difference, difference_low, difference_high"
+                " FROM marts.ab_outcome ORDER BY experiment, measure LIMIT 20"
+            ),
+            partial(charts.intervals, title="The challenger's rates less the champion's, with 95 %"),
+        ),
+    },
     "bridge_movie_genres": {
         "genre_map": (
             _GENRE_MAP,
@@ -268,6 +277,24 @@ PLOTS: dict[str, dict[str, tuple[str, Draw]]] = {
                 " ORDER BY lines DESC, reason LIMIT 20"
             ),
             _bars("Refused rows by table and reason"),
+        ),
+    },
+    "served_feedback": {
+        "clicks_by_rank": (
+            (
+                "SELECT rank, round(avg(is_clicked::INTEGER), 4) AS clicked FROM marts.served_feedback"
+                " WHERE rank <= 20 GROUP BY ALL ORDER BY rank"
+            ),
+            _bars("Share of the films served at a rank that were clicked within seven days"),
+        ),
+    },
+    "served_traffic": {
+        "answers": (
+            (
+                "SELECT route || ', ' || model_version AS route, sum(answer_count)::BIGINT AS answers"
+                " FROM marts.served_traffic WHERE arm != 'shadow' GROUP BY ALL ORDER BY answers DESC, route LIMIT 15"
+            ),
+            _bars("Answers by route and version"),
         ),
     },
     "user_features": {

@@ -136,7 +136,10 @@ def imdb_files(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Set
             group_name="upstream",
             owners=OWNERS,
             kinds={"sqlite"},
-            description="What came through the API; the version is the last event and how many people are forgotten.",
+            description=(
+                "What came through the API and what it answered; the version is the last event, how many people are"
+                " forgotten, and the last answer."
+            ),
         )
     ],
 )
@@ -154,7 +157,7 @@ def app_store(settings: dg.ResourceParam[Settings]) -> Iterator[dg.ObserveResult
 def app_tables(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
-    """The app's people, ratings and events, and who asked to be forgotten; empty where there is no store."""
+    """The app's people, ratings, events and answers, and who asked to be forgotten; empty where there is no store."""
     with user_errors(), connect(settings, tell=context.log.info) as con:
         app.ingest_app(con, settings.app_store, settings.movielens)
         results = []

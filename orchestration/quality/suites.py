@@ -737,6 +737,62 @@ _ANALYSTS = (
         others=True,
     ),
     Suite(
+        "marts.served_traffic",
+        _columns(
+            "day DATE; route VARCHAR; model_version VARCHAR; arm VARCHAR; answer_count INTEGER; request_count INTEGER;"
+            " user_count INTEGER; fallback_count INTEGER; fallback_share DOUBLE; empty_count INTEGER;"
+            " film_count BIGINT; latency_p50_ms DOUBLE; latency_p90_ms DOUBLE; latency_p99_ms DOUBLE;"
+            " overlap_mean DOUBLE"
+        ),
+        (
+            *not_null("day", "route", "model_version", "arm", "answer_count", "fallback_share", "latency_p50_ms"),
+            unique("day", "route", "model_version", "arm"),
+            between("answer_count", 1),
+            between("fallback_share", 0, 1),
+            between("overlap_mean", 0, 1),
+            between("latency_p50_ms", 0),
+            one_of("arm", ["none", "champion", "challenger", "shadow"]),
+        ),
+        others=True,
+    ),
+    Suite(
+        "marts.served_feedback",
+        _columns(
+            "answer_id BIGINT; rank INTEGER; answered_at TIMESTAMP; subject VARCHAR; route VARCHAR;"
+            " model_version VARCHAR; experiment VARCHAR; arm VARCHAR; movie_key BIGINT; score DOUBLE;"
+            " is_clicked BOOLEAN; is_viewed BOOLEAN; is_watchlisted BOOLEAN; is_dismissed BOOLEAN; is_rated BOOLEAN;"
+            " rating DECIMAL(2,1); is_liked BOOLEAN; seconds_to_response INTEGER"
+        ),
+        (
+            *not_null("answer_id", "rank", "subject", "movie_key", "is_clicked", "is_rated"),
+            unique("answer_id", "rank"),
+            # Twice in a list is once too often.
+            unique("answer_id", "movie_key"),
+            between("rank", 1),
+            one_of("rating", HALF_STARS),
+            one_of("arm", ["champion", "challenger"]),
+        ),
+        others=True,
+    ),
+    Suite(
+        "marts.ab_outcome",
+        _columns(
+            "experiment VARCHAR; measure VARCHAR; champion_users INTEGER; challenger_users INTEGER;"
+            " champion_chances BIGINT; challenger_chances BIGINT; champion_rate DOUBLE; challenger_rate DOUBLE;"
+            " difference DOUBLE; difference_low DOUBLE; difference_high DOUBLE; verdict VARCHAR"
+        ),
+        (
+            *not_null("experiment", "measure", "difference", "difference_low", "difference_high", "verdict"),
+            unique("experiment", "measure"),
+            between("champion_users", 2),
+            between("challenger_users", 2),
+            between("champion_rate", 0, 1),
+            between("challenger_rate", 0, 1),
+            one_of("verdict", ["better", "worse", "unclear"]),
+        ),
+        others=True,
+    ),
+    Suite(
         "marts.user_segments",
         _columns("user_key BIGINT; segment INTEGER; segment_name VARCHAR; distance DOUBLE"),
         (

@@ -1,4 +1,4 @@
-"""The app's store as one more raw source: people, ratings and events that came through the API.
+"""The app's store as one more raw source: people, ratings and events that came through the API, and what it answered.
 
 People who asked to be forgotten are left out, and taken out of what the edition's files say again and again.
 """
@@ -14,24 +14,30 @@ from sqlalchemy import Select, func, make_url, select
 from sqlalchemy.orm import Session
 
 from bento.store.database import Store, StoreUnavailable
-from bento.store.tables import APP, Event, Rating, Suppressed, User
+from bento.store.tables import APP, Event, Rating, ServedAnswer, Suppressed, User
 from orchestration.sources.load import transaction
 from orchestration.sources.report import SourceError
 from orchestration.sources.tables import APP_TABLES, create_ledgers
 
 #: Tables with people of the edition in them, whose rows go with the person.
 _OF_PEOPLE = ("ml_ratings", "ml_tags", "ml_users")
+#: Rows of the store that are Python's objects at a time.
+_PART = 50_000
 #: What stands in quarantine for a refused row of somebody who is forgotten: it is still counted.
 _BLANKED = "(of somebody who asked to be forgotten)"
 
 
 def app_version(url: str) -> str:
-    """The version of the store's content: its last event and how many people are forgotten; of no store as of an empty.
+    """The version of the store's content: its last event, how many people are forgotten, and the last answer served.
 
-    Raises ``SourceError`` when the store is there and cannot be read.
+    Of no store it is that of an empty one. Raises ``SourceError`` when the store is there and cannot be read.
     """
     events, forgotten = app_progress(url)
-    return f"{events}-{forgotten}"
+    if not _is_there(url):
+        return f"{events}-{forgotten}-0"
+    with _Reading(url) as session:
+        last = session.execute(select(func.coalesce(func.max(ServedAnswer.answer_id), 0))).scalar_one()
+    return f"{events}-{forgotten}-{last}"
 
 
 def app_progress(url: str) -> tuple[int, int]:
@@ -67,6 +73,7 @@ def ingest_app(con: duckdb.DuckDBPyConnection, url: str, edition: str) -> None:
     """
     frames = _read(url, edition) if _is_there(url) else {}
     create_ledgers(con)
+    # Lists come as JSON, which is how DuckDB reads them from text.
     with transaction(con):
         for table in APP_TABLES:
             con.execute(f"CREATE OR REPLACE TABLE raw.{table.name} ({table.columns_sql})")
@@ -125,21 +132,25 @@ def _read(url: str, edition: str) -> dict[str, pl.DataFrame]:
             Suppressed.source != APP, Suppressed.source == edition
         ),
     }
+    names = {table.name: [column.name for column in table.columns] for table in APP_TABLES}
+    queries["app_answers"] = select(*(getattr(ServedAnswer, name) for name in names["app_answers"]))
     with _Reading(url) as session:
-        rows = {name: session.execute(query).all() for name, query in queries.items()}
+        frames = {name: _frame(session, query, names[name]) for name, query in queries.items()}
         last = _last_event(session)
-    frames = {
-        table.name: pl.DataFrame(
-            [tuple(row) for row in rows[table.name]], schema=[column.name for column in table.columns], orient="row",
-            infer_schema_length=None,
-        )
-        for table in APP_TABLES
-        if table.name in rows
-    }  # fmt: skip
     # DuckDB's TIMESTAMP has no zone; the store's moments are UTC.
     zoned = pl.selectors.datetime(time_zone="*")
     frames = {name: frame.with_columns(zoned.dt.replace_time_zone(None)) for name, frame in frames.items()}
     return {**frames, "app_state": pl.DataFrame({"last_event_id": [last]})}
+
+
+def _frame(session: Session, query: Select[Any], names: list[str]) -> pl.DataFrame:
+    """The rows of a query, never more than a part of them as Python's objects."""
+    parts = session.execute(query.execution_options(yield_per=_PART)).partitions(_PART)
+    frames = [
+        pl.DataFrame([tuple(row) for row in part], schema=names, orient="row", infer_schema_length=None)
+        for part in parts
+    ]
+    return pl.concat(frames, how="vertical_relaxed") if frames else pl.DataFrame(schema=names)
 
 
 class _Reading:

@@ -15,6 +15,7 @@ import pytest
 from bento.store import people
 from bento.store.database import Store
 from bento.store.people import Who
+from bento.store.served import AnswerRow, keep_answers, subjects_of
 from bento.store.tables import FIRST_APP_USER_ID
 from models.bundle import load_bundle, read_pointer
 from orchestration.defs.automation import app_has_written
@@ -75,6 +76,11 @@ def test_the_store_is_read_and_people_who_leave_are_gone_everywhere_by_the_next_
             session, rater, movie_key=key, edition=settings.movielens, movie_id=movie, rating=0.5, rated_at=NOW, now=NOW
         )
         people.forget_user(session, Who(settings.movielens, NEVER), NOW)
+        served = [Who.of(user, settings.movielens).pair for user in (LEAVER, STAYER, LATE)]
+        keep_answers(session, [_served(name, films[0][0]) for name in served])
+        names = subjects_of(session, served)
+        subjects = [names[name] for name in served]
+        of_stayer, of_late = subjects[1:]
     few = settings.model_copy(update={"retrain_after": 31})
     wanted, cursor = _sensed(few, None)
     assert isinstance(wanted, dg.RunRequest)
@@ -105,6 +111,11 @@ def test_the_store_is_read_and_people_who_leave_are_gone_everywhere_by_the_next_
     assert {LEAVER, STAYER, RATER} <= set(bundle.user_index)
     assert NEVER not in bundle.user_index
     assert _events(warehouse) == 35
+    # Both of the app rated the film at the moment of its serving, the third never did.
+    told = "SELECT count(*), count(DISTINCT subject), sum(is_rated::INTEGER) FROM marts.served_feedback"
+    assert _rows(settings.published, told) == [(3, 3, 2)]
+    assert _rows(settings.published, "SELECT sum(answer_count)::INTEGER FROM marts.served_traffic") == [(3,)]
+    assert [bool(_found(settings.home, subject.encode())) for subject in subjects] == [True] * 3
 
     with store.writing() as session:
         people.forget_user(session, Who.of(LEAVER, settings.movielens), NOW)
@@ -131,9 +142,22 @@ def test_the_store_is_read_and_people_who_leave_are_gone_everywhere_by_the_next_
             there = {user for (user,) in _rows(file, f"SELECT DISTINCT user_key FROM marts.{mart}")}
             assert keys[STAYER] in there, (mart, file)
             assert not gone & there, (mart, file)
+    assert _rows(settings.published, "SELECT subject FROM marts.served_feedback") == [(of_stayer,)]
+    assert _found(settings.home, of_late.encode()) == []
     assert _found(settings.home, NAME.encode()) == []
     assert _found(settings.home, str(LEAVER).encode()) == []
     assert _values(settings.home, LEAVER) == {"store.db: suppressed.source_id"}
+
+
+def _served(name: tuple[str, int], movie_key: int) -> AnswerRow:
+    """An answer with one film, given at the moment of the ratings."""
+    return AnswerRow(
+        name,
+        {
+            "answered_at": NOW, "request_id": "r", "route": "recommend", "model_version": "v", "data_snapshot": "{}",
+            "latency_ms": 1.0, "movie_keys": f"[{movie_key}]", "scores": "[1.0]",
+        },
+    )  # fmt: skip
 
 
 def _events(warehouse: Path) -> int:
