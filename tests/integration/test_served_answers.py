@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,38 @@ def test_an_experiment_rests_while_its_version_is_the_promoted_one(
         write_pointer(settings.serving_pointer, versions[0])
     assert _eventually(lambda: _arm(http, 11) is not None)
     assert {user: _arm(http, user) for user in USERS} == before
+
+
+def test_each_answer_is_of_one_version_while_the_promoted_one_is_swapped(
+    http: httpx.Client, settings: Settings, versions: tuple[str, str]
+) -> None:
+    snapshots = dict(zip(versions, ("first", "second"), strict=True))
+    seen: set[tuple[str, str | None]] = set()
+
+    def ask(number: int) -> None:
+        for answer in _ask(http, "recommend_batch", f"swap-{number}", user_ids=[*USERS, 2_000, 2_001])["answers"]:
+            told = answer["provenance"]
+            assert told["data_snapshot"] == {"snapshot": snapshots[told["model_version"]]}
+            seen.add((told["model_version"], told["arm"]))
+
+    with ThreadPoolExecutor(4) as crowd:
+
+        def all_ask_and_some_get(wanted: tuple[str, str | None]) -> bool:
+            list(crowd.map(ask, range(8)))
+            return wanted in seen
+
+        try:
+            for number in range(6):
+                promoted = versions[(number + 1) % 2]
+                write_pointer(settings.serving_pointer, promoted)
+                wanted = (versions[1], None) if promoted == versions[1] else (versions[0], "champion")
+                seen.clear()
+                assert _eventually(lambda wanted=wanted: all_ask_and_some_get(wanted))
+                # The challenger's people have its version whatever is promoted; of the champion's arm nobody else has.
+                assert seen <= {(versions[0], "champion"), (versions[1], "challenger"), (versions[1], None)}
+        finally:
+            write_pointer(settings.serving_pointer, versions[0])
+    assert _eventually(lambda: _arm(http, 11) is not None)
 
 
 def test_of_a_deleted_user_no_file_says_what_he_was_served(http: httpx.Client, settings: Settings) -> None:

@@ -22,6 +22,7 @@ from orchestration.defs.plots import PLOTS
 from orchestration.sources.app import app_version, ingest_app
 from orchestration.warehouse import open_database
 from settings import Settings
+from tests.postgresql import running_postgresql
 from tests.unit.dbt.warehouses import Warehouse
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -243,6 +244,26 @@ def test_the_version_of_the_store_moves_with_an_answer_and_a_store_that_is_not_t
     assert app_version(empty) == "0-0-0"
     Store(empty).migrate()
     assert app_version(empty) == "0-0-0"
+
+
+def test_a_store_on_postgresql_gives_the_same_rows(tmp_path: Path) -> None:
+    row = {
+        "answered_at": START, "request_id": "r", "route": "recommend", "model_version": "v1", "data_snapshot": "{}",
+        "latency_ms": 1.5, "fallback": "no_history", "movie_keys": "[3, 1]", "scores": "[0.5, 0.25]",
+    }  # fmt: skip
+    found = {}
+    with running_postgresql() as server:
+        for kind, url in (("sqlite", f"sqlite:///{tmp_path / 'store.db'}"), ("postgresql", server)):
+            store = Store(url)
+            store.migrate()
+            with store.writing() as session:
+                keep_answers(session, [AnswerRow((EDITION, 1), row), AnswerRow(None, {**row, "movie_keys": "[]"})])
+            store.close()
+            con = duckdb.connect()
+            ingest_app(con, url, EDITION)
+            found[kind] = con.sql("SELECT * EXCLUDE (subject), subject IS NULL FROM raw.app_answers").fetchall()
+    assert len(found["sqlite"]) == 2
+    assert found["postgresql"] == found["sqlite"]
 
 
 def _same(found: pl.DataFrame, wanted: pl.DataFrame, keys: list[str], within: float) -> None:
