@@ -2,11 +2,13 @@
 with firsts as (
 
     select
-        user_key,
-        movie_key
-    from {{ ref('fct_ratings') }}
-    where edition != 'streaming'
-    qualify row_number() over (partition by user_key order by rated_at, movie_key) = 1
+        ratings.user_key,
+        ratings.movie_key
+    from {{ ref('fct_ratings') }} as ratings
+    inner join {{ ref('dim_users') }} as users
+        on ratings.user_key = users.user_key and ratings.rated_at = users.first_rated_at
+    where ratings.edition != 'streaming'
+    qualify row_number() over (partition by ratings.user_key order by ratings.movie_key) = 1
 
 )
 

@@ -11,6 +11,8 @@ from typing import Any
 
 #: The stage that leads from raw files to checked marts, as a run does: all in one process.
 CHECKED_MARTS = "checked_marts"
+#: The stage whose parts are the analyses, each with the seconds that it took.
+ANALYSES = "analyses"
 
 #: Size -> stage -> its runs, each with ``wall_s``, ``peak_bytes``, ``rows`` and ``parts``.
 Runs = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
@@ -82,7 +84,7 @@ def markdown(facts: Mapping[str, Any], runs: Runs) -> str:
         "Each stage is a process of its own that calls what the assets call, versions of tables included, without"
         " Dagster's event log. Memory is that of the process with all its children; a stage that was run several times"
         " shows the median time and the highest memory. The input is in the page cache. The marts that only analysts"
-        " ask (dbt's tag `analysts`) are made by neither side."
+        " ask (dbt's tag `analysts`) are a stage of their own; neither the pipeline nor the script makes them."
     )
     lines = [
         measured_on,
@@ -118,6 +120,16 @@ def markdown(facts: Mapping[str, Any], runs: Runs) -> str:
             f" {row['growth']:.2f} | {row['growth_of_ratings']:.2f} |"
             for row in rows_of
         ]
+    asked = slowest_analyses(runs)
+    if asked:
+        lines += [
+            "",
+            "The analyses that take longest, asked of the published copy (median of several times):",
+            "",
+            "| size | analysis | time | analyses |",
+            "|---|---|---:|---:|",
+        ]
+        lines += [f"| {size} | {name} | {seconds * 1000:.0f} ms | {count} |" for size, name, seconds, count in asked]
     slow = _slowest(runs)
     if slow:
         lines += [
@@ -131,9 +143,19 @@ def markdown(facts: Mapping[str, Any], runs: Runs) -> str:
     return "\n".join(lines)
 
 
+def slowest_analyses(runs: Runs, most: int = 5) -> list[tuple[str, str, float, int]]:
+    """Size, name and seconds of the analyses that take longest, the slowest first, and how many were asked."""
+    found = []
+    for size, stages in runs.items():
+        parts = stages[ANALYSES][-1]["parts"] if stages.get(ANALYSES) else []
+        slow = sorted(parts, key=lambda part: part["seconds"], reverse=True)[:most]
+        found += [(size, part["name"], float(part["seconds"]), len(parts)) for part in slow]
+    return found
+
+
 def _slowest(runs: Runs, most: int = 12) -> list[tuple[str, Mapping[str, Any]]]:
     if not runs:
         return []
     stages = runs[list(runs)[-1]]
-    parts = [(stage, part) for stage, done in stages.items() for part in done[-1]["parts"]]
+    parts = [(stage, part) for stage, done in stages.items() if stage != ANALYSES for part in done[-1]["parts"]]
     return sorted(parts, key=lambda found: found[1]["seconds"], reverse=True)[:most]

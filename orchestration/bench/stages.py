@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 
@@ -27,9 +28,11 @@ from settings import IMDB_DUMPS, Settings
 
 HERE = Path(__file__).resolve().parent
 BY_HAND = HERE / "by_hand.sql"
-#: dbt's tag of the marts that analysts ask beside the core. ``by_hand.sql`` does not make them, and so neither does the
-#: bench: the ratio holds the same work against the same work.
+#: dbt's tag of the marts that analysts ask beside the core. ``by_hand.sql`` does not make them, and so they are a stage
+#: of their own: the ratio holds the same work against the same work.
 ANALYSTS = "analysts"
+#: How often each analysis is asked; the median is told.
+ANALYSIS_TIMES = 5
 #: The raw table and the mart that hold every rating.
 RATINGS_TABLES = ("raw.ml_ratings", "marts.fct_ratings")
 
@@ -55,9 +58,13 @@ class _Parts:
         rows: list[int] = []
         started = time.monotonic()
         yield rows
-        part = Part(name, sum(rows), time.monotonic() - started)
+        self.add(name, sum(rows), time.monotonic() - started)
+
+    def add(self, name: str, rows: int, seconds: float) -> None:
+        """A part that was timed elsewhere."""
+        part = Part(name, rows, seconds)
         self.done.append(part)
-        print(f"{part.name:<40}{part.rows:>14,}{part.seconds:>9.1f} s", flush=True)
+        print(f"{part.name:<40}{part.rows:>14,}{part.seconds:>9.2f} s", flush=True)
 
 
 def ingest(settings: Settings, files: Path, parts: _Parts) -> None:
@@ -155,10 +162,58 @@ def checked_home(settings: Settings) -> Settings:
     return settings.model_copy(update={"home": settings.home / "checked-marts"})
 
 
+def analysts(settings: Settings, files: Path, parts: _Parts) -> None:
+    """The marts that analysts ask, with their tests, and the segments; the catalogues' ratings are left out.
+
+    They would be rows of ``fct_ratings``, which is held against the script's.
+    """
+    from orchestration.analysts.segments import segment_users
+    from orchestration.analysts.tables import USER_SEGMENTS
+    from orchestration.defs.dbt import Dbt, failures
+    from orchestration.defs.resources import MartTranslator, dbt_project
+    from orchestration.sources.streaming import catalogue_files, ingest_streaming
+
+    with TemporaryDirectory(dir=settings.home) as beside:
+        for path in catalogue_files(files / "streaming").values():
+            (Path(beside) / path.name).symlink_to(path.absolute())
+        with parts.part("streaming catalogues") as rows, connect(settings) as con:
+            rows.extend(report.loaded_rows for report in ingest_streaming(con, Path(beside)))
+    project, parsed = dbt_project(settings)
+    warehouse = Dbt(project, json.loads(project.manifest_path.read_text()), MartTranslator(), parsed)
+    with exclusive(settings):
+        done = warehouse.invoke(["--select", f"tag:{ANALYSTS}"], lambda _: None)
+        if not done.success:
+            raise RuntimeError(failures(done))
+        for result in getattr(done.result, "results", []):
+            if result.node.resource_type == "model":
+                parts.add(result.node.name, 0, result.execution_time)
+    with parts.part(USER_SEGMENTS.name) as rows, connect(settings) as con:
+        found = segment_users(con.sql("FROM marts.user_habits").pl(), settings.seed)
+        con.register("found_segments", found.users.to_arrow())
+        USER_SEGMENTS.replace(con, "SELECT * FROM found_segments ORDER BY user_key")
+        rows.append(len(found.users))
+
+
 def published(settings: Settings, files: Path, parts: _Parts) -> None:
-    """The copy that analysts open."""
+    """The copy that analysts open, laid out as the marts say, and its Parquet files."""
+    from orchestration.defs.resources import dbt_project
+    from orchestration.defs.warehouse import mart_comments, mart_layouts
+
+    project, _ = dbt_project(settings)
+    manifest = json.loads(project.manifest_path.read_text())
     with parts.part("copy") as rows, connect(settings) as con:
-        rows.extend(version.rows for version in publish(con, settings, comments={}).tables.values())
+        made = publish(con, settings, comments=mart_comments(manifest), layouts=mart_layouts(manifest))
+        rows.extend(version.rows for version in made.tables.values())
+
+
+def analyses(settings: Settings, files: Path, parts: _Parts) -> None:
+    """Each question of ``dbt_project/analyses`` as it is asked of the published copy: the median of some times."""
+    from orchestration.questions.analyses import analyses as questions
+    from orchestration.questions.analyses import timed
+
+    with duckdb.connect(str(settings.published), read_only=True, config={"threads": settings.threads}) as con:
+        for question in questions():
+            parts.add(question.name, 0, timed(con, question, ANALYSIS_TIMES))
 
 
 def features(settings: Settings, files: Path, parts: _Parts) -> None:
@@ -218,7 +273,9 @@ STAGES: dict[str, Callable[[Settings, Path, _Parts], None]] = {
     "ratings_judged": ratings_judged,
     "dbt": dbt,
     "quality": quality,
+    "analysts": analysts,
     "published": published,
+    "analyses": analyses,
     "features": features,
     "online": online,
     "checked_marts": checked_marts,

@@ -225,6 +225,12 @@ PLOTS: dict[str, dict[str, tuple[str, Draw]]] = {
             partial(charts.intervals, title="First days of who stayed against who did not: Cohen's d with 95 %"),
         ),
     },
+    "match_judgement": {
+        "verdicts": (
+            "SELECT verdict, count(*) AS films FROM marts.match_judgement GROUP BY ALL ORDER BY films DESC, verdict",
+            _bars("Films found in IMDb by title and year, their links held back"),
+        ),
+    },
     "metrics": {
         "active_users": (
             ("SELECT month, value AS ratings FROM marts.metrics WHERE metric = 'active_users' AND month IS NOT NULL"),
@@ -325,6 +331,19 @@ PLOTS: dict[str, dict[str, tuple[str, Draw]]] = {
 
 #: Tables that say more of a mart than its rows: name -> query.
 TABLES: dict[str, dict[str, str]] = {
+    "match_judgement": {
+        "precision_and_recall": (
+            "SELECT edition, count(*) AS films, count(*) FILTER (is_in_imdb) AS in_imdb,"
+            " count(*) FILTER (found_tconst IS NOT NULL) AS found, count(*) FILTER (verdict = 'right') AS right_ones,"
+            " round(right_ones / found, 4) AS precision, round(right_ones / in_imdb, 4) AS recall"
+            " FROM marts.match_judgement GROUP BY ALL ORDER BY ALL"
+        ),
+        "misses": (
+            "SELECT verdict, movie_id, title, year, linked_tconst, found_tconst, match_method, match_confidence"
+            " FROM marts.match_judgement WHERE verdict = 'wrong' OR verdict = 'missed'"
+            " ORDER BY verdict DESC, movie_id"
+        ),
+    },
     "dim_streaming_titles": {
         "cleaning_rules": (
             "SELECT platform, rule, count(*) AS titles"

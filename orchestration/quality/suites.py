@@ -828,6 +828,21 @@ _ANALYSTS = (
         others=True,
     ),
     Suite(
+        "marts.match_judgement",
+        _columns(
+            "edition VARCHAR; movie_id INTEGER; movie_key BIGINT; title VARCHAR; year INTEGER; linked_tconst VARCHAR;"
+            " is_in_imdb BOOLEAN; found_tconst VARCHAR; match_method VARCHAR; match_confidence DECIMAL(3,2);"
+            " verdict VARCHAR"
+        ),
+        (
+            *not_null("edition", "movie_id", "movie_key", "linked_tconst", "is_in_imdb", "match_method", "verdict"),
+            unique("edition", "movie_id"),
+            one_of("match_method", ["title_year", "aka_title_year", "near_year", "unmatched"]),
+            between("match_confidence", 0, 1),
+            one_of("verdict", ["right", "wrong", "missed", "absent"]),
+        ),
+    ),
+    Suite(
         "marts.mart_profile",
         _columns(
             "mart VARCHAR; column_name VARCHAR; position INTEGER; type VARCHAR; row_count BIGINT; missing BIGINT;"

@@ -74,39 +74,9 @@ described as (
 
 ),
 
--- Two ids are one film when they link to the same title or, without links, agree in title, year and genres: the last
--- keeps "War of the Worlds (2005)" of Spielberg apart from its namesake of the same year.
-labelled as (
-
-    select
-        *,
-        case
-            when linked_tconst is not null then linked_tconst
-            when title_key != '' and year is not null
-                then title_key || '|' || year || '|' || array_to_string(list_sort(genres), ',')
-            else 'id ' || movie_id
-        end as film_label
-    from described
-
-),
-
 final as (
 
-    select
-        edition,
-        movie_id,
-        cast(min(movie_id) over (partition by edition, film_label) as integer) as film_id,
-        row_number() over (partition by edition, film_label order by rating_count desc, movie_id asc) = 1 as is_lead,
-        linked_tconst,
-        title,
-        full_title,
-        bracketed_titles,
-        title_key,
-        year,
-        genres,
-        url,
-        rating_count
-    from labelled
+    {{ movie_groups('described') }}
 
 )
 

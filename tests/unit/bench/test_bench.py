@@ -13,7 +13,7 @@ import pytest
 from orchestration.bench.__main__ import main
 from orchestration.bench.compare import differences
 from orchestration.bench.measure import run_measured
-from orchestration.bench.report import markdown, summary
+from orchestration.bench.report import machine, markdown, slowest_analyses, summary
 from orchestration.bench.sizes import ML_20M_MOVIES, ML_20M_RATINGS, ML_20M_USERS, generate, size_of
 from settings import PROJECT_ROOT
 
@@ -43,7 +43,7 @@ def test_the_hand_written_script_makes_the_marts_of_the_pipeline_row_for_row(rep
         counts = dict(con.execute("SELECT match_method, count(*) FROM marts.dim_movies GROUP BY ALL").fetchall())
         tables = con.execute("SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'marts'").fetchall()
     # The comparison means something only where films are matched in every way and all marts of the core are there.
-    # Those that only analysts ask (dbt's tag `analysts`) are neither built nor compared.
+    # Those that only analysts ask (dbt's tag `analysts`) are neither built here nor compared.
     assert {"link", "title_year", "unmatched", "imdb_only"} <= counts.keys()
     assert tables == [(15,)]
 
@@ -89,6 +89,24 @@ def _run(wall_s: float, peak_gb: float, ratings: int) -> dict[str, Any]:
         "ratings": ratings,
         "parts": [],
     }
+
+
+def test_the_analyses_that_take_longest_are_told_of_each_size_the_slowest_first() -> None:
+    def asked(**seconds: float) -> dict[str, Any]:
+        parts = [{"name": name, "rows": 0, "seconds": taken} for name, taken in seconds.items()]
+        return {"analyses": [{"wall_s": 9.0, "cpu_s": 9.0, "peak_bytes": 1, "rows": 0, "parts": parts}]}
+
+    runs = {"small": asked(gems=0.01, first=0.02), "large": asked(gems=0.3, first=1.5, tags=0.2)}
+    assert slowest_analyses(runs, most=2) == [
+        ("small", "first", 0.02, 2),
+        ("small", "gems", 0.01, 2),
+        ("large", "first", 1.5, 3),
+        ("large", "gems", 0.3, 3),
+    ]
+    report = markdown(machine(2, "2GB"), runs)
+    assert "| large | first | 1500 ms | 3 |" in report
+    # They are no parts of the pipeline.
+    assert "The slowest parts" not in report
 
 
 def test_the_summary_takes_medians_and_holds_sizes_against_the_first() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from orchestration.defs import plots
 from orchestration.defs.resources import MartTranslator
 from orchestration.lineage import column_lineage, warehouse_schema
 from orchestration.sources.tables import TABLES
@@ -456,12 +457,34 @@ def test_titles_alone_find_what_the_links_of_a_real_edition_say(warehouse: Wareh
         f"""
         WITH truth AS (SELECT "movieId"::INTEGER AS movie_id, 'tt' || "imdbId" AS tconst
                        FROM read_csv('{edition}/links.csv', all_varchar=true))
-        SELECT count(*) FILTER (matched.tconst IS NOT NULL) AS matched,
+        SELECT count(*) AS films,
+               count(*) FILTER (matched.tconst IS NOT NULL) AS matched,
                count(*) FILTER (matched.tconst = truth.tconst) AS correct,
                count(*) FILTER (truth.tconst IN (SELECT tconst FROM raw.imdb_title_basics)) AS findable
         FROM intermediate.int_movies_matched AS matched JOIN truth USING (movie_id)
         """
     )
+    assert counts["films"] == 9_742
     assert counts["findable"] > 1900
     assert counts["correct"] / counts["matched"] > 0.985
     assert counts["correct"] / counts["findable"] > 0.95
+    # The mart that judges holds the links back by itself, and finds what is found where there are none.
+    alone = warehouse.read("SELECT movie_id, tconst, match_method FROM intermediate.int_movies_matched ORDER BY ALL")
+    with duckdb.connect(warehouse.path) as con:
+        con.execute(
+            'INSERT INTO raw.ml_links (edition, "movieId", "imdbId") '
+            f"SELECT 'ml-latest-small', \"movieId\", \"imdbId\" FROM read_csv('{edition}/links.csv', all_varchar=true)"
+        )
+    warehouse.dbt("run", "--select", "+match_judgement")
+    found = "movie_id, found_tconst AS tconst, match_method"
+    assert warehouse.read(f"SELECT {found} FROM marts.match_judgement ORDER BY ALL") == alone
+    verdicts = {row["verdict"]: row["films"] for row in warehouse.read(plots.PLOTS["match_judgement"]["verdicts"][0])}
+    assert sum(verdicts.values()) == 9_742
+    assert verdicts["right"] == counts["correct"]
+    assert verdicts["wrong"] == counts["matched"] - counts["correct"]
+    with duckdb.connect(warehouse.path, read_only=True) as con:
+        (told,) = con.sql(plots.TABLES["match_judgement"]["precision_and_recall"]).pl().to_dicts()
+        misses = con.sql(plots.TABLES["match_judgement"]["misses"]).pl()
+    assert told["precision"] == round(counts["correct"] / counts["matched"], 4)
+    assert told["recall"] == round(counts["correct"] / counts["findable"], 4)
+    assert misses.height == verdicts["wrong"] + verdicts["missed"] > 0

@@ -12,27 +12,26 @@ starts as (
 
 ),
 
-placed as (
+-- The least few of each user, kept while the ratings go by: a window would sort all of them.
+firsts as (
 
     select
-        ratings.user_key,
-        ratings.movie_key,
-        starts.has_stayed,
-        row_number() over (partition by ratings.user_key order by ratings.rated_at, ratings.movie_key) as place
+        user_key,
+        unnest(arg_min(movie_key, (rated_at, movie_key), {{ first_films() }})) as movie_key
     from ratings
-    inner join starts on ratings.user_key = starts.user_key
+    group by user_key
 
 ),
 
 films as (
 
     select
-        movie_key,
+        firsts.movie_key,
         count(*) as newcomers,
-        count(*) filter (where has_stayed) as stayed
-    from placed
-    where place <= {{ first_films() }}
-    group by movie_key
+        count(*) filter (where starts.has_stayed) as stayed
+    from firsts
+    inner join starts on firsts.user_key = starts.user_key
+    group by firsts.movie_key
 
 ),
 
