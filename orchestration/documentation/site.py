@@ -10,6 +10,9 @@ from orchestration.defs.resources import quiet_environment
 from orchestration.warehouse import exclusive
 from settings import PROJECT_ROOT, Settings
 
+#: What narrow screens need beside dbt's own style.
+NARROW = Path(__file__).with_name("narrow.css")
+
 
 class SiteError(RuntimeError):
     """dbt could not write its docs; the message is its own."""
@@ -39,4 +42,14 @@ def build_site(settings: Settings) -> Path:
         done = dbtRunner().invoke(["--quiet", "docs", "generate", "--static", *switches])
     if not done.success:
         raise SiteError(failures(done))
-    return target / "static_index.html"
+    page = target / "static_index.html"
+    page.write_text(readable_on_a_phone(page.read_text(encoding="utf-8")), encoding="utf-8")
+    return page
+
+
+def readable_on_a_phone(page: str) -> str:
+    """dbt's page with our rules for narrow screens at the end of its head. Raises ``SiteError`` where it has none."""
+    head, end, body = page.partition("</head>")
+    if not end:
+        raise SiteError("dbt's page has no head any more: the rules for phones have no place in it")
+    return f"{head}<style>{NARROW.read_text(encoding='utf-8')}</style>{end}{body}"
