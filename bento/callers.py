@@ -63,7 +63,7 @@ _OPEN = re.compile(
 #: What every caller may ask; whose user it is, the route itself looks at.
 _OF_USERS = re.compile(
     r"/recommend|/recommend_batch|/recommend_for_movie|/similar|/cold_start|/predict_rating|/explain"
-    r"|/v1/users/[^/]+(/.*)?|/v1/(films|people)(/.*)?|/v1/events|/v1/popular|/v1/new|/v1/map"
+    r"|/v1/users/[^/]+(/.*)?|/v1/(films|people|data)(/.*)?|/v1/events|/v1/popular|/v1/new|/v1/map"
 )
 _OF_APPS = re.compile(r"/v1/users")
 

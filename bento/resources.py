@@ -1,4 +1,4 @@
-"""The resources under ``/v1``: users, ratings, films, people and events, a FastAPI app of its own.
+"""The resources under ``/v1``: users, ratings, films, people, catalogues and events, a FastAPI app of its own.
 
 A route reads the request, has ``bento.store`` do one act in one transaction, and says what came of it. Writes may carry
 an ``Idempotency-Key``, and ``If-Match`` or ``If-None-Match`` with the ``ETag`` of what was read.
@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
-from bento import browsing, browsing_people, sign_in
+from bento import browsing, browsing_data, browsing_people, sign_in
 from bento import resources_schemas as bodies
 from bento.answers import Served, taste_of
 from bento.backing import (
@@ -55,7 +55,7 @@ _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def make_app() -> FastAPI:
-    """The app; ``app.state.backing`` is set by whoever serves it."""
+    """The app; ``app.state.backing`` and ``app.state.catalogues`` are set by whoever serves it."""
     said = {
         "401": "The caller has not logged in, or his token is not valid (any more).",
         "403": "The caller's role is not enough, or the user is somebody else.",
@@ -73,7 +73,7 @@ def make_app() -> FastAPI:
     reading: dict[int | str, Any] = {status: error_response(said[status]) for status in of_reading}
     writing: dict[int | str, Any] = {status: error_response(text) for status, text in said.items()}
     app = FastAPI(
-        title="Marquee: users, ratings, films, people, events",
+        title="Marquee: users, ratings, films, people, catalogues, events",
         version="1",
         docs_url="/docs",
         redoc_url=None,
@@ -108,6 +108,11 @@ def make_app() -> FastAPI:
     read("/people", bodies.PeoplePage, "people")(browsing_people.list_people)
     read("/people/search", bodies.FoundPeople, "people")(browsing_people.search_people)
     read("/people/{person_id}", bodies.PersonWithFilms, "people")(browsing_people.read_person)
+    read("/data/where_to_watch", browsing_data.WhereToWatch, "data")(browsing_data.where_to_watch)
+    read("/data/get_max_duration", browsing_data.LongestTitles, "data")(browsing_data.get_max_duration)
+    read("/data/get_score_count", browsing_data.ScoreCounts, "data")(browsing_data.get_score_count)
+    read("/data/get_count_platform", browsing_data.PlatformCounts, "data")(browsing_data.get_count_platform)
+    read("/data/get_actor", browsing_data.FrequentActors, "data")(browsing_data.get_actor)
     write("POST", "/events", bodies.Event, "events", 201)(add_event)
     write("POST", "/login", bodies.Login, "keys")(sign_in.log_in)
     write("POST", "/refresh", bodies.Login, "keys")(sign_in.refresh)

@@ -23,6 +23,7 @@ from bento.answers import Served
 from bento.arrival import arrival
 from bento.backing import Backing, utc_now
 from bento.callers import caller
+from bento.catalogues import Catalogues
 from bento.deadline import WithDeadline
 from bento.errors import RequestRefused
 from bento.experiment import Choice, Experiment, Shadows, overlap
@@ -112,6 +113,7 @@ class Marquee:
         self._experiment = Experiment.of(settings)
         beside = self._experiment.challenger
         _RESOURCES.state.backing = Backing(self._store, self._served, utc_now, guard.tokens, beside)
+        _RESOURCES.state.catalogues = Catalogues(settings.published)
         self._bundle.start()
         if self._log is not None:
             self._log.start()

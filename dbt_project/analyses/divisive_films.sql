@@ -1,13 +1,23 @@
 -- Which films do people disagree about most?
+with spreads as (
+
+    select
+        movie_key,
+        round(stddev_samp(rating), 3) as rating_stddev
+    from {{ ref('fct_ratings') }}
+    where edition != 'streaming'
+    group by movie_key
+
+)
+
 select
     movies.title,
     movies.year,
     movies.rating_count,
     movies.rating_mean,
-    round(stddev_samp(ratings.rating), 3) as rating_stddev
-from {{ ref('fct_ratings') }} as ratings
-inner join {{ ref('dim_movies') }} as movies on ratings.movie_key = movies.movie_key
-where ratings.edition != 'streaming' and movies.rating_count >= 50
-group by movies.movie_key, movies.title, movies.year, movies.rating_count, movies.rating_mean
-order by rating_stddev desc, movies.movie_key asc
+    spreads.rating_stddev
+from spreads
+inner join {{ ref('dim_movies') }} as movies on spreads.movie_key = movies.movie_key
+where movies.rating_count >= 50
+order by spreads.rating_stddev desc, movies.movie_key asc
 limit 10

@@ -24,6 +24,7 @@ from models.bundle import write_pointer
 from settings import Settings
 from tests.postgresql import running_postgresql
 from tests.unit.bento.conftest import TITLES, write_tiny_bundle
+from tests.unit.publication.streaming import STREAMED, publish_titles
 
 pytestmark = pytest.mark.xdist_group("resources")
 
@@ -305,6 +306,41 @@ def test_people_come_page_by_page_by_name_and_with_their_films(http: httpx.Clien
     for wrong in ("5", "nm", "nmx", "nm" + "9" * 19):
         _is_problem(http.get(f"/v1/people/{wrong}"), 422)
     _is_problem(http.get("/v1/people", params={"cursor": "nonsense!"}), 422)
+
+
+def test_the_questions_to_the_catalogues_are_answered_as_the_newest_published_copy_answers_them(
+    http: httpx.Client, settings: Settings
+) -> None:
+    def asked(question: str, **filters: Any) -> Any:
+        answer = http.get(f"/v1/data/{question}", params=filters)
+        assert answer.status_code == 200, answer.text
+        body = answer.json()
+        assert body["publication"] == publication.version
+        return [tuple(row.values()) for row in body["items"]]
+
+    assert "make run" in _is_problem(http.get("/v1/data/get_actor"), 404)["detail"]
+    publication = publish_titles(settings)
+    assert asked("get_max_duration", year=1999, platform="netflix", type="min") == [
+        (1999, "netflix", "min", 120, "the lantern keeper", "n1")
+    ]
+    assert len(asked("get_max_duration")) == 3
+    assert asked("get_score_count", score=3.5) == [("hulu", 2001, 1), ("netflix", 1999, 1)]
+    assert asked("get_score_count", platform="netflix", year=1999, type="movie") == [("netflix", 1999, 2)]
+    assert asked("get_count_platform") == [("netflix", 3), ("hulu", 1)]
+    assert asked("get_count_platform", type="tv show", year=2001) == [("netflix", 1)]
+    assert asked("get_actor", platform="netflix") == [("netflix", 2001, "b", 1), ("netflix", 1999, "b", 2)]
+    # The name of the film that all were matched with is sought, too.
+    assert [row[-1] for row in asked("where_to_watch", film="Lyktvakten", year=1999)] == ["n2", "n1"]
+    (row,) = asked("where_to_watch", film="LANTERN KEEPER II", limit=1)
+    assert row == ("hulu", "LANTERN KEEPER II", 2001, "movie", 3.6, "users", 7, 0.95, "h1")
+    assert asked("where_to_watch", film="nobody's; DROP") == []
+
+    # One that is published while the service runs answers the next question.
+    publication = publish_titles(settings, STREAMED[:1])
+    assert asked("get_count_platform") == [("netflix", 1)]
+    for wrong in ({"platform": "vhs"}, {"year": "soon"}, {"score": 9}, {"type": "min"}):
+        _is_problem(http.get("/v1/data/get_score_count", params=wrong), 422)
+    _is_problem(http.get("/v1/data/where_to_watch"), 422)
 
 
 def test_every_answer_has_a_request_id_and_security_headers(http: httpx.Client) -> None:

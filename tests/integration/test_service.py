@@ -28,6 +28,7 @@ from feature_repo import store as feature_store
 from models.bundle import FeatureSet, load_bundle, write_pointer
 from settings import PROJECT_ROOT
 from tests.integration.served_home import FIRST_USER_ID, FIRST_USER_KEY, START, ServedHome, make_home
+from tests.unit.publication.streaming import publish_titles
 
 # One server for all of them.
 pytestmark = pytest.mark.xdist_group("service")
@@ -37,6 +38,7 @@ pytestmark = pytest.mark.xdist_group("service")
 def home(tmp_path_factory: pytest.TempPathFactory) -> ServedHome:
     made = make_home(tmp_path_factory.mktemp("served"))
     write_pointer(made.settings.serving_pointer, made.versions["neumf"])
+    publish_titles(made.settings)
     return made
 
 
