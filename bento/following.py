@@ -30,7 +30,7 @@ def load_served(path: Path, feast_dir: Path) -> Served:
     Raises ``NotServable`` when the bundle or the features that it needs are not right.
     """
     try:
-        bundle = load_bundle(path)
+        bundle = load_bundle(path, to_serve=True)
     except (BundleError, ValueError, OSError) as error:
         raise NotServable(f"the bundle cannot be loaded: {error}", "promote another version (`make run`)") from error
     features: FeatureReader | None = None

@@ -17,6 +17,7 @@ from bento.schemas import (
     PredictRatingResponse,
 )
 from bento.store.history import NOBODY, AppHistory
+from models.foretelling import HIGHEST, LOWEST, foretell
 from models.recommender import UserBatch
 
 #: Stars from which a film is one that the user likes.
@@ -32,8 +33,6 @@ def predict_rating(served: Served, request: PredictRatingRequest, app: AppHistor
 
     ``RequestRefused``: 404 for a film that the model does not have, 503 where the bundle cannot foretell stars.
     """
-    from models.rating_head import HIGHEST, LOWEST, foretell
-
     item = film_named(served, request.movie_id)
     head = served.bundle.rating
     if head is None:
@@ -80,7 +79,7 @@ def explain(served: Served, request: ExplainRequest, app: AppHistory | None) -> 
     taste, scores = scored.taste, scored.scores[0]
     out = np.zeros(len(scores), dtype=bool)
     out[taste.history.indices] = out[taste.dismissed] = True
-    [reason] = reasons_told(served, scored, np.array([item]), _FILMS, _WORDS)
+    [reason] = reasons_told(served, scored, np.array([item]), _FILMS, _WORDS, always=False)
     return ExplainResponse.model_validate(
         {
             "user_id": request.user_id,

@@ -22,9 +22,11 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from models.foretelling import ServedStars
 from models.interactions import Interactions
 from models.recommender import Recommender, UserBatch
 from models.registry import load_recommender
+from models.served_forms import load_served_form, put_rows_in_order
 
 if TYPE_CHECKING:
     from models.bayesian_mf import BayesianMF
@@ -83,7 +85,7 @@ class Bundle:
 
     ``history`` csr float32[n_users, n_items] holds the stars each user gave, ``history_times`` int64[nnz] (epoch
     seconds) goes with its data; ``item_features`` float32[n_items, Fi] or None; ``manifest`` is ``bundle.json``.
-    ``rating`` foretells stars (``models.rating_head``); None in a bundle from before there was one. ``credits`` are who
+    ``rating`` foretells stars (``models.foretelling``); None in a bundle from before there was one. ``credits`` are who
     made the films: a row a person, film and category (nconst, name, birth_year, death_year, movie_key, category).
     """
 
@@ -99,7 +101,7 @@ class Bundle:
     features: FeatureSet
     user_index: Mapping[int, int] = field(repr=False)
     item_index: Mapping[int, int] = field(repr=False)
-    rating: BayesianMF | None = None
+    rating: BayesianMF | ServedStars | None = None
     credits: pl.DataFrame = field(default_factory=no_credits, repr=False)
 
     def batch(self, users: Sequence[int], user_features: NDArray[np.float32] | None = None) -> UserBatch:
@@ -147,6 +149,7 @@ def write_bundle(
     aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=models_dir))
     try:
         recommender.save(aside / "recommender")
+        put_rows_in_order(aside / "recommender")
         popularity.save(aside / "popularity")
         if rating is not None:
             rating.save(aside / _RATING)
@@ -184,9 +187,10 @@ def write_bundle(
     return version
 
 
-def load_bundle(path: Path) -> Bundle:
+def load_bundle(path: Path, *, to_serve: bool = False) -> Bundle:
     """The bundle in a folder, every file's hash checked first.
 
+    ``to_serve`` takes the forms that answer (``models.served_forms``): they score alike and cannot be saved again.
     Raises ``BundleError`` naming the file that is missing, changed or of another schema.
     """
     manifest = read_bundle_manifest(path)
@@ -211,7 +215,7 @@ def load_bundle(path: Path) -> Bundle:
     return Bundle(
         version=manifest["version"],
         manifest=manifest,
-        recommender=load_recommender(path / "recommender"),
+        recommender=(load_served_form if to_serve else load_recommender)(path / "recommender"),
         popularity=load_recommender(path / "popularity"),
         items=items,
         users=users,
@@ -221,14 +225,16 @@ def load_bundle(path: Path) -> Bundle:
         features=feature_set,
         user_index={int(uid): index for index, uid in enumerate(users["user_id"].to_list())},
         item_index=_item_index(items),
-        rating=_rating(path / _RATING),
+        rating=_rating(path / _RATING, to_serve),
         credits=pl.read_parquet(path / _CREDITS) if (path / _CREDITS).is_file() else no_credits(),
     )
 
 
-def _rating(folder: Path) -> BayesianMF | None:
+def _rating(folder: Path, to_serve: bool) -> BayesianMF | ServedStars | None:
     if not folder.is_dir():
         return None
+    if to_serve:
+        return ServedStars(folder)
     # With it comes torch, which takes seconds.
     from models.rating_head import load_rating_head
 

@@ -9,20 +9,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from models.bayesian_mf import BayesianMF, BayesianMFConfig
 from models.interactions import Interactions
-from models.rating import Forecast
-from models.recommender import ProgressCallback, RecommenderError, UserBatch
+from models.recommender import ProgressCallback, RecommenderError
 from models.registry import load_recommender
 
 #: On a tenth of ml-latest-small that it was not fitted on, one seed: RMSE .831, 79.5 % of the ratings within the
 #: interval of 80 %, 1.0 s for the fit. 12 factors, 60 draws and who rated what: .816 and 78.9 % in 5.7 s.
 SMALL = BayesianMFConfig(factors=8, burn_in=20, samples=20, meetings=0)
-#: The bounds of the scale; a forecast beyond them is cut.
-LOWEST, HIGHEST = 0.5, 5.0
 
 
 def fit_rating_head(
@@ -41,15 +35,3 @@ def load_rating_head(folder: Path) -> BayesianMF:
     if not isinstance(found, BayesianMF):
         raise RecommenderError(f"{folder}: {found.name} tells no intervals of stars")
     return found
-
-
-def foretell(head: BayesianMF, batch: UserBatch, items: NDArray[np.int64]) -> Forecast:
-    """Stars [B, k] for the users of a batch, of each one's items int64[B, k]; an item's own rating is not looked at.
-
-    Whoever has rated the film is asked about as if he had not, so that nobody hears his own rating as a forecast.
-    """
-    history = batch.history.copy()
-    rows = np.repeat(np.arange(len(batch)), np.diff(history.indptr))
-    asked = (history.indices[:, None] == items[rows]).any(axis=1)
-    kept = type(history)((history.data[~asked], (rows[~asked], history.indices[~asked])), shape=history.shape)
-    return head.forecast_batch(UserBatch(np.full(len(batch), -1), kept), items)

@@ -29,6 +29,7 @@ from models.bundle import (
     write_pointer,
 )
 from models.features import FeatureHistory, TrainingFeatures
+from models.foretelling import ServedStars
 from models.gate import Champion, Decision, Panel, Rules, decide
 from models.interactions import Interactions
 from models.protocols.temporal import Temporal
@@ -265,6 +266,7 @@ def bundle_kept(
     Where the features are no longer those that the weights were trained with, the films' stay as they were.
     """
     base = load_bundle(settings.models / version)
+    assert not isinstance(base.rating, ServedStars)
     facts = [name for name in base.items.columns if name != "movie_key"]
     today = data.items.select("movie_key", *(name for name in facts if name in data.items.columns))
     joined = base.items.join(today, on="movie_key", how="left", maintain_order="left", suffix="_today")

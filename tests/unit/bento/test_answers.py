@@ -8,8 +8,9 @@ import pytest
 
 from bento.answers import Served, recommend, similar, taste_of
 from bento.errors import FeatureStoreUnavailable, RequestRefused
-from bento.schemas import RecommendRequest, RecommendResponse, SimilarRequest
-from bento.store.history import AppHistory
+from bento.one_film import explain
+from bento.schemas import ExplainRequest, RecommendRequest, RecommendResponse, SimilarRequest
+from bento.store.history import NOBODY, AppHistory
 from models.bundle import Bundle
 from models.interactions import Interactions
 from models.neumf import NeuMF
@@ -259,9 +260,27 @@ def test_a_user_whom_the_model_does_not_know_hears_which_of_his_ratings_the_film
     assert {item.source for item in answer.items} == {"similar"}
     films = {item.title: item.reason and [film.title for film in item.reason.films] for item in answer.items}
     # He did not like Delta, so that it is a reason for nothing.
-    assert films == {"Beta": ["Alpha"], "Gamma": ["Alpha"], "Epsilon": None}
-    # Without a rating in the app nothing tells what of the history a known user's scores come from.
-    assert {item.reason for item in _ask(served, 11).items} == {None}
+    assert films == {"Beta": ["Alpha"], "Gamma": ["Alpha"], "Epsilon": []}
+    epsilon = next(item for item in answer.items if item.title == "Epsilon")
+    assert epsilon.reason is not None
+    assert epsilon.reason.text == "Rated by 1 users."
+
+
+def test_a_model_that_knows_its_users_by_index_names_the_well_rated_films_that_are_most_alike(bundle: Bundle) -> None:
+    rows = [(user, item) for user, met in MET.items() for item in met]
+    users, items = zip(*rows, strict=True)
+    interactions = Interactions.of(users, items, n_users=len(MET), n_items=len(TITLES))
+    stars = bundle.history.copy()
+    # User 12 liked Alpha and not Beta; Gamma is like both, and nothing that he rated is like Delta.
+    stars.data[stars.indptr[1] : stars.indptr[2]] = 5.0, 1.0
+    served = Served.of(replace(bundle, recommender=_ByIndex().fit(interactions), history=stars), None)
+    told = {item.title: item.reason for item in _ask(served, 12).items}
+    gamma, delta = told["Gamma"], told["Delta"]
+    assert gamma is not None
+    assert delta is not None
+    assert gamma.text == "Because you rated Alpha."
+    assert (delta.text, delta.films) == ("Rated by 2 users.", [])
+    assert explain(served, ExplainRequest(user_id=12, movie_id=103), NOBODY).reason is None
 
 
 @pytest.mark.parametrize("name", [*BARS, *RECIPES])

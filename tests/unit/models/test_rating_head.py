@@ -8,8 +8,9 @@ from scipy.sparse import csr_array
 
 from models.bayesian_mf import BayesianMF
 from models.ease import Ease
+from models.foretelling import foretell
 from models.interactions import Interactions
-from models.rating_head import fit_rating_head, foretell, load_rating_head
+from models.rating_head import fit_rating_head, load_rating_head
 from models.recommender import RecommenderError, UserBatch
 
 N_USERS, N_ITEMS = 200, 40
