@@ -8,8 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    CompoundSelect,
+    Float,
+    bindparam,
+    cast,
+    delete,
+    literal_column,
+    null,
+    select,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.orm import Session
 
 from bento.errors import ServingError
@@ -158,37 +171,74 @@ def app_history(session: Session, who: Who) -> AppHistory:
 
 
 def app_histories(session: Session, whos: Sequence[Who]) -> list[AppHistory]:
-    """Likewise of several people, in their order: four questions to the store, however many they are."""
+    """Likewise of several people, in their order: one question to the store, however many they are."""
+    known: set[tuple[str, int]] = set()
+    forgotten: set[tuple[str, int]] = set()
+    ratings: dict[tuple[str, int], list[tuple[int, float]]] = {}
+    dismissed: dict[tuple[str, int], list[int]] = {}
     names = list({(who.source, who.source_id) for who in whos})
-    known = (
+    # Past the session: its objects would cost more than the reading, and every recommendation reads this.
+    for what, source, source_id, movie, stars, _ in session.connection().execute(_HISTORIES, {"names": names}):
+        name = (source, source_id)
+        if what == _KNOWN:
+            known.add(name)
+        elif what == _RATED:
+            ratings.setdefault(name, []).append((movie, float(stars)))
+        elif what == _DISMISSED:
+            dismissed.setdefault(name, []).append(movie)
+        else:
+            forgotten.add(name)
+
+    def history(name: tuple[str, int]) -> AppHistory:
+        if name not in known:
+            return AppHistory(forgotten=name in forgotten)
+        return AppHistory(known=True, ratings=tuple(ratings.get(name, ())), dismissed=tuple(dismissed.get(name, ())))
+
+    return [history((who.source, who.source_id)) for who in whos]
+
+
+#: What a row of :data:`_HISTORIES` says of a person.
+_KNOWN, _RATED, _DISMISSED, _FORGOTTEN = range(4)
+
+
+def _histories() -> CompoundSelect[Any]:
+    """Rows (what, source, source_id, movie_key, stars, version) of the people of a parameter ``names``, in that order.
+
+    Made once: to write the question down again each time takes SQLAlchemy longer than SQLite takes to answer it.
+    """
+    names = bindparam("names", expanding=True)
+    no_number, no_stars = cast(null(), BigInteger), cast(null(), Float)
+    meant = (
         select(User.id, User.source, User.source_id, Subject.subject)
         .join(Subject, Subject.user_ref == User.id)
         .where(tuple_(User.source, User.source_id).in_(names))
+        .cte("meant")
     )
-    users = {(user.source, user.source_id): user for user in session.execute(known)}
-    gone = select(Suppressed.source, Suppressed.source_id).where(
-        tuple_(Suppressed.source, Suppressed.source_id).in_([name for name in names if name not in users])
+    who = meant.c.source, meant.c.source_id
+    sent_away = (
+        select(literal_column(str(_DISMISSED)), *who, Event.movie_key, no_stars, no_number)
+        .join(meant, Event.subject == meant.c.subject)
+        .where(Event.kind == "dismissed", Event.movie_key.is_not(None))
+        .distinct()
     )
-    forgotten = {(row.source, row.source_id) for row in session.execute(gone)} if len(users) < len(names) else set()
-    ratings: dict[int, list[tuple[int, float]]] = {user.id: [] for user in users.values()}
-    dismissed: dict[str, list[int]] = {user.subject: [] for user in users.values()}
-    if users:
-        rated = select(Rating.user_ref, Rating.movie_key, Rating.rating).where(Rating.user_ref.in_(list(ratings)))
-        for ref, key, stars in session.execute(rated.order_by(Rating.version)):
-            ratings[ref].append((key, float(stars)))
-        sent_away = select(Event.subject, Event.movie_key).where(
-            Event.subject.in_(list(dismissed)), Event.kind == "dismissed", Event.movie_key.is_not(None)
-        )
-        for subject, movie in session.execute(sent_away.distinct()):
-            dismissed[subject].append(movie)
+    return union_all(
+        select(literal_column(str(_KNOWN)).label("what"), *who, no_number, no_stars, no_number.label("version")),
+        select(literal_column(str(_RATED)), *who, Rating.movie_key, cast(Rating.rating, Float), Rating.version).join(
+            meant, Rating.user_ref == meant.c.id
+        ),
+        sent_away,
+        select(
+            literal_column(str(_FORGOTTEN)),
+            Suppressed.source,
+            Suppressed.source_id,
+            no_number,
+            no_stars,
+            no_number,
+        ).where(tuple_(Suppressed.source, Suppressed.source_id).in_(names)),
+    ).order_by("what", "version")
 
-    def history(who: Who) -> AppHistory:
-        user = users.get((who.source, who.source_id))
-        if user is None:
-            return AppHistory(forgotten=(who.source, who.source_id) in forgotten)
-        return AppHistory(known=True, ratings=tuple(ratings[user.id]), dismissed=tuple(dismissed[user.subject]))
 
-    return [history(who) for who in whos]
+_HISTORIES = _histories()
 
 
 def _add_user(session: Session, who: Who, name: str | None, now: datetime) -> User:
