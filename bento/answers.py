@@ -38,6 +38,7 @@ from bento.schemas import (
 from bento.store.history import NOBODY, AppHistory
 from bento.store.tables import FIRST_APP_USER_ID
 from models.bundle import Bundle
+from models.item_index import IndexMissing, ItemIndexes
 from models.reasons import FILMS, WORDS, Reason, reasons_for, reasons_of, text_of
 from models.recommender import Recommender, UnknownUser, UserBatch, mask_seen, top_k
 from models.served_forms import KnowsLikeness
@@ -78,6 +79,7 @@ class Served:
     facts: FilmFacts
     makers: Makers
     user_keys: NDArray[np.int64]
+    indexes: ItemIndexes
 
     @classmethod
     def of(cls, bundle: Bundle, features: FeatureReader | None) -> Served:
@@ -85,7 +87,7 @@ class Served:
         keys = bundle.users["user_key"].to_numpy().astype(np.int64)
         catalogue = Catalogue.of(bundle)
         makers = Makers.of(bundle.credits, catalogue.by_key)
-        return cls(bundle, features, catalogue, FilmFacts.of(bundle), makers, keys)
+        return cls(bundle, features, catalogue, FilmFacts.of(bundle), makers, keys, ItemIndexes(bundle.recommender))
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +348,10 @@ def _reason(reason: Reason, cards: Sequence[Mapping[str, Any]]) -> dict[str, obj
 
 
 def similar(served: Served, request: SimilarRequest) -> SimilarResponse:
-    """The films most like one; ``RequestRefused`` (404) for a film that the bundle does not have."""
+    """The films most like one.
+
+    ``RequestRefused``: 404 for a film that the bundle does not have, 400 for an index that is not there.
+    """
     bundle = served.bundle
     item = bundle.item_index.get(request.movie_id)
     if item is None:
@@ -355,12 +360,24 @@ def similar(served: Served, request: SimilarRequest) -> SimilarResponse:
             f"Movie {request.movie_id} is not among the {len(bundle.items)} films of the served model.",
             "Use a movieId of the edition the model was trained on; a film without ratings at that time is not in it.",
         )
-    found, scores = bundle.recommender.similar(np.array([item]), request.k)
+    if request.index == "exact":
+        rows, likeness = bundle.recommender.similar(np.array([item]), request.k)
+        found, scores = rows[0], likeness[0]
+    else:
+        try:
+            found, scores = served.indexes.search(request.index, item, request.k)
+        except IndexMissing as missing:
+            raise RequestRefused(
+                HTTPStatus.BAD_REQUEST,
+                f"There is no index {request.index} over the served films: {missing}.",
+                "Ask with `index` exact, which is always there.",
+            ) from missing
     source: Source = "popular" if bundle.recommender.name == "popularity" else "similar"
     return SimilarResponse.model_validate(
         {
             "movie_id": request.movie_id,
-            "items": _items(served, found[0], scores[0], source),
+            "items": _items(served, found, scores, source),
+            "index": request.index,
             "fallback": None,
             "provenance": provenance_of(bundle, None, 0),
         }

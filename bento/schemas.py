@@ -61,6 +61,7 @@ _EXAMPLE_PROVENANCE: JsonDict = {
 
 
 Id = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+IndexKind = Literal["exact", "faiss", "annoy"]
 Genre = Annotated[str, Field(min_length=1, max_length=40)]
 
 
@@ -205,6 +206,11 @@ class SimilarRequest(BaseModel):
         le=MAX_K,
         description="How many films; where there are fewer, the answer holds those.",
         examples=[20],
+    )
+    index: IndexKind = Field(
+        default="exact",
+        description="How they are found: `exact` looks at every film; `faiss` and `annoy` at some, and may miss one."
+        " 400 where the served model has no vector a film, or `annoy` is not installed.",
     )
 
 
@@ -358,6 +364,7 @@ class SimilarResponse(BaseModel):
 
     movie_id: int = Field(description="The film asked for.")
     items: list[Item] = Field(description="The most similar films, without the film itself.")
+    index: IndexKind = Field(default="exact", description="How they were found.")
     fallback: Fallback | None = Field(description="Null where the model itself answered.")
     provenance: Provenance
 

@@ -119,6 +119,10 @@ class ServedIals(ServedForm):
         """Cosine of the item factors."""
         return np.asarray(self._units[items] @ self._units.T, dtype=np.float32)
 
+    def item_vectors(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The items' factors of length 1, twice."""
+        return self._units, self._units
+
     def _system(self, x: NDArray[Any]) -> NDArray[np.float64]:
         """float64[f, f]: the user's equations, of the factors [h, f] that he has met."""
         pairs = len(x) + self.settings["unobserved"] * self.n_items
@@ -188,6 +192,10 @@ class ServedNeuMF(ServedForm):
     def similarities(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
         """As of ``NeuMF``: the cosine of likeness vectors, damped for items with few ratings."""
         return np.asarray((self._likeness[items] @ self._likeness.T) * self._belief, dtype=np.float32)
+
+    def item_vectors(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The likeness vectors, and the same damped."""
+        return self._likeness, np.asarray(self._likeness * self._belief[:, None], dtype=np.float32)
 
     def likeness(self, items: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float32]:
         """float32[len(items), len(others)]: the columns ``others`` of :meth:`similarities`."""

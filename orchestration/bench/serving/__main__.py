@@ -72,6 +72,7 @@ def _measured(home: MadeHome, name: str, options: argparse.Namespace) -> dict[st
             "batch": measures.batch(server.port, people, min(100, size.users // 20), options.rounds),
             "fresh": measures.freshness(server.port, people, options.requests // 10),
             "long_history": measures.long_history(server.port, size.films, FIRST_ID, size.seed),
+            "similar": measures.similar_films(server.port, size.films, FIRST_ID, size.seed, options.requests // 2),
             "worker_mb": round(server.worker_bytes() / 1e6),
         }
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from orchestration.bench.serving.load import Answered, Asked, Caller, ask_all, quantile
+from orchestration.bench.serving.load import Answered, Asked, Caller, Refused, ask_all, quantile
 
 K = 20
 #: Callers at once of the second part.
 CALLERS = 32
+#: How `/similar` can be asked; the first is what the others are measured by.
+INDEXES = ("exact", "faiss", "annoy")
 #: First requests that no figure is made of: the process loads late what it needs.
 _WARM = 40
 _MS = 1000.0
@@ -174,6 +176,39 @@ def long_history(port: int, films: int, first_id: int, seed: int, rounds: int = 
             return [(await caller.ask(body)).seconds * _MS for body in asked][1:]
 
     return {"films": length, "p50_ms": round(quantile(asyncio.run(ask()), 0.5), 1)}
+
+
+def similar_films(port: int, films: int, first_id: int, seed: int, count: int) -> dict[str, dict[str, Any]]:
+    """Milliseconds of `/similar` by each index, and how much of the exact answer it has; in turn, film by film."""
+    asked = np.random.default_rng(seed).choice(films, min(count, films), replace=False) + first_id
+
+    async def ask() -> dict[str, dict[str, Any]]:
+        times: dict[str, list[float]] = {kind: [] for kind in INDEXES}
+        shared: dict[str, list[float]] = {kind: [] for kind in INDEXES}
+        missing: dict[str, str] = {}
+        for film in asked.tolist():
+            exact: set[int] = set()
+            for kind in (kind for kind in INDEXES if kind not in missing):
+                try:
+                    async with Caller(port) as caller:
+                        body = {"movie_id": film, "k": K, "index": kind}
+                        await caller.ask(Asked.of("POST", "/similar", body))
+                        answer = await caller.ask(Asked.of("POST", "/similar", body))
+                except Refused as refused:
+                    missing[kind] = str(refused)
+                    continue
+                found = set(_films(answer))
+                exact = exact or found
+                times[kind].append(answer.seconds * _MS)
+                shared[kind].append(len(found & exact) / max(len(exact), 1))
+        return {
+            kind: {"missing": missing[kind]}
+            if kind in missing
+            else {"p50_ms": round(quantile(times[kind], 0.5), 2), "recall": round(float(np.mean(shared[kind])), 3)}
+            for kind in INDEXES
+        }
+
+    return asyncio.run(ask())
 
 
 def plain_figures(port: int, users: Sequence[int], callers: int = CALLERS) -> dict[str, float]:

@@ -45,4 +45,12 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"| plain FastAPI + faiss | {plain['recommend_p50_ms']}, {plain['recommend_p99_ms']} ms | | "
         f"| {plain['recommend_rps']:.0f} | | | | | | {plain['worker_mb']} MB | |"
     )
+    kinds = list(next(iter(report["models"].values()))["similar"])
+    lines += ["", f"| `/similar`: p50, share of the exact 20 | {' | '.join(kinds)} |", "|" + "---|" * (len(kinds) + 1)]
+    for name, row in report["models"].items():
+        told = [
+            "not there" if "missing" in one else f"{one['p50_ms']} ms, {one['recall']:.3f}"
+            for one in row["similar"].values()
+        ]
+        lines.append(f"| {name} | {' | '.join(told)} |")
     return "\n".join([*lines, ""])
