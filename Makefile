@@ -79,12 +79,15 @@ else
 		$(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(MODEL),--model $(MODEL)) $(if $(SEEDS),--seeds $(SEEDS))
 endif
 
-bench: $(INSTALLED) ## The pipeline at three sizes beside a hand-written script, and the models; BENCH="--ratings 200000" for a small one; ONLY=pipeline, ONLY=models
-ifneq ($(ONLY),models)
+bench: $(INSTALLED) ## The pipeline at three sizes beside a hand-written script, the models, and the service; ONLY=pipeline, models or serving, with BENCH="..." for its options
+ifeq ($(filter-out pipeline,$(ONLY)),)
 	@$(PY) -m orchestration.bench $(BENCH)
 endif
-ifneq ($(ONLY),pipeline)
+ifeq ($(filter-out models,$(ONLY)),)
 	@$(PY) -m models.bench --reports "$(EVALUATE_REPORTS)" $(if $(ONLY),$(BENCH))
+endif
+ifeq ($(filter-out serving,$(ONLY)),)
+	@$(PY) -m orchestration.bench.serving $(if $(ONLY),$(BENCH))
 endif
 
 clean-up: $(INSTALLED) ## Remove what the retention settings let go, saying what it frees; DRY_RUN=1 only says it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import Query, Response
@@ -35,7 +35,7 @@ def list_popular(
     served = here.served()
     facts = served.facts
     met = facts.met[window]
-    shown = (met > 0) & ~facts.adult & _of_genre(served, genre)
+    shown = (met > 0) & ~facts.adult & of_genre(served, genre)
     if decade is not None:
         shown &= (facts.years >= decade) & (facts.years < decade + 10)
     return _films(served, shown, [met, facts.weighted], limit)
@@ -51,11 +51,12 @@ def list_new(
     served = here.served()
     facts = served.facts
     newest = int(facts.years.max(initial=0))
-    shown = (facts.years > newest - years) & (facts.years > 0) & ~facts.adult & _of_genre(served, genre)
+    shown = (facts.years > newest - years) & (facts.years > 0) & ~facts.adult & of_genre(served, genre)
     return _films(served, shown, [facts.weighted, facts.votes], limit)
 
 
-def _of_genre(served: Served, genre: str | None) -> NDArray[np.bool_]:
+def of_genre(served: Served, genre: str | None) -> NDArray[np.bool_]:
+    """bool[n_items]: the films of a genre, all for None; ``RequestRefused`` (422) for one that no film has."""
     if genre is None:
         return np.ones(len(served.catalogue.cards), dtype=bool)
     try:
@@ -82,8 +83,12 @@ def _films(served: Served, shown: NDArray[np.bool_], by: list[NDArray[np.generic
         }
         for item in items[order].tolist()
     ]
-    provenance = {
+    return JSONResponse({"items": films, "provenance": provenance_of_list(served)})
+
+
+def provenance_of_list(served: Served) -> dict[str, Any]:
+    """Where a list of films came from."""
+    return {
         "model_version": served.bundle.version,
         "data_snapshot": dict(served.bundle.manifest["data_snapshot"]),
     }
-    return JSONResponse({"items": films, "provenance": provenance})

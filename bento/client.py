@@ -23,11 +23,13 @@ import httpx
 from pydantic import BaseModel
 
 from bento.errors import ServingError
+from bento.resources_schemas import FilmMap
 from bento.schemas import (
     DEFAULT_K,
     BatchResponse,
     ExplainResponse,
     ForMovieResponse,
+    IndexKind,
     PredictRatingResponse,
     RecommendResponse,
     SimilarResponse,
@@ -95,9 +97,13 @@ class MarqueeClient:
             RecommendResponse, "/cold_start", {"genres": list(genres), "liked": list(liked), "k": k, **wishes}
         )
 
-    def similar(self, movie_id: int, k: int = DEFAULT_K) -> SimilarResponse:
+    def similar(self, movie_id: int, k: int = DEFAULT_K, index: IndexKind = "exact") -> SimilarResponse:
         """Films like one, best first."""
-        return self.ask(SimilarResponse, "/similar", {"movie_id": movie_id, "k": k})
+        return self.ask(SimilarResponse, "/similar", {"movie_id": movie_id, "k": k, "index": index})
+
+    def film_map(self, movie_id: int | None = None, **wishes: Any) -> FilmMap:
+        """Where films lie, and one of them with its neighbours; ``wishes`` as the query of ``/v1/map``."""
+        return read_answer(FilmMap, "/v1/map", self._send("GET", "/v1/map", params=query_of(movie_id, wishes)))
 
     def predict_rating(self, user_id: int, movie_id: int) -> PredictRatingResponse:
         """The stars that a user would give a film."""
@@ -193,9 +199,13 @@ class AsyncMarqueeClient:
             RecommendResponse, "/cold_start", {"genres": list(genres), "liked": list(liked), "k": k, **wishes}
         )
 
-    async def similar(self, movie_id: int, k: int = DEFAULT_K) -> SimilarResponse:
+    async def similar(self, movie_id: int, k: int = DEFAULT_K, index: IndexKind = "exact") -> SimilarResponse:
         """Films like one, best first."""
-        return await self.ask(SimilarResponse, "/similar", {"movie_id": movie_id, "k": k})
+        return await self.ask(SimilarResponse, "/similar", {"movie_id": movie_id, "k": k, "index": index})
+
+    async def film_map(self, movie_id: int | None = None, **wishes: Any) -> FilmMap:
+        """Where films lie, and one of them with its neighbours; ``wishes`` as the query of ``/v1/map``."""
+        return read_answer(FilmMap, "/v1/map", await self.send("GET", "/v1/map", params=query_of(movie_id, wishes)))
 
     async def predict_rating(self, user_id: int, movie_id: int) -> PredictRatingResponse:
         """The stars that a user would give a film."""
@@ -220,6 +230,11 @@ class AsyncMarqueeClient:
 def for_movie(user_id: int, movie: int | str, k: int, wishes: Mapping[str, Any]) -> dict[str, Any]:
     """The body of ``/recommend_for_movie`` for a film by its id or title."""
     return {"user_id": user_id, "movie_id" if isinstance(movie, int) else "title": movie, "k": k, **wishes}
+
+
+def query_of(movie_id: int | None, wishes: Mapping[str, Any]) -> dict[str, Any]:
+    """The query of ``/v1/map``: what is None is left out."""
+    return {name: value for name, value in {"movie_id": movie_id, **wishes}.items() if value is not None}
 
 
 def read_answer(kind: type[Answer], path: str, answer: httpx.Response) -> Answer:

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
-from bento import browsing, browsing_data, browsing_people, sign_in
+from bento import browsing, browsing_data, browsing_map, browsing_people, sign_in
 from bento import resources_schemas as bodies
 from bento.answers import Served, taste_of
 from bento.backing import (
@@ -105,6 +105,7 @@ def make_app() -> FastAPI:
     read("/films/{movie_id}", bodies.Film, "films")(read_film)
     read("/popular", bodies.ListedFilms, "films")(browsing.list_popular)
     read("/new", bodies.ListedFilms, "films")(browsing.list_new)
+    read("/map", bodies.FilmMap, "films")(browsing_map.read_map)
     read("/people", bodies.PeoplePage, "people")(browsing_people.list_people)
     read("/people/search", bodies.FoundPeople, "people")(browsing_people.search_people)
     read("/people/{person_id}", bodies.PersonWithFilms, "people")(browsing_people.read_person)

@@ -113,6 +113,40 @@ class ListedFilms(BaseModel):
     provenance: ListProvenance
 
 
+class MapPoint(BaseModel):
+    """A film and where it lies."""
+
+    movie_id: int = Field(description="The edition's own id of the film.", examples=[1])
+    title: str = Field(description="Title without the year, with its article in front.")
+    year: int | None
+    genres: list[str]
+    rating_count: int = Field(description="Ratings that the served model was trained on.")
+    x: float | None = Field(description="-1 to 1; null for a film that came after the map.")
+    y: float | None
+
+
+class MapNeighbour(MapPoint):
+    """A film that is like the marked one."""
+
+    score: float = Field(description="How like it is; comparable within one answer.")
+
+
+class MapMark(MapPoint):
+    """The film that was asked for, with those most like it."""
+
+    neighbours: list[MapNeighbour]
+
+
+class FilmMap(BaseModel):
+    """Some films with their places, the most rated first."""
+
+    items: list[MapPoint]
+    total: int = Field(description="How many films have a place and fit what was asked for.")
+    next_cursor: str | None = Field(description="For the next page; null where this is the last.")
+    marked: MapMark | None = Field(description="The film of `movie_id`; null where none was named.")
+    provenance: ListProvenance
+
+
 class FoundFilm(Film):
     """A film that fits a search."""
 

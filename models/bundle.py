@@ -41,6 +41,9 @@ FORMER = 10
 _MANIFEST = "bundle.json"
 _RATING = "rating"
 _CREDITS = "credits.parquet"
+_MAP = "map.parquet"
+#: The columns of a bundle's map of the films.
+MAP = pl.Schema({"movie_key": pl.Int64(), "x": pl.Float32(), "y": pl.Float32()})
 #: The columns of a bundle's credits; ``nconst`` is IMDb's id of a person.
 CREDITS = pl.Schema(
     {
@@ -87,6 +90,7 @@ class Bundle:
     seconds) goes with its data; ``item_features`` float32[n_items, Fi] or None; ``manifest`` is ``bundle.json``.
     ``rating`` foretells stars (``models.foretelling``); None in a bundle from before there was one. ``credits`` are who
     made the films: a row a person, film and category (nconst, name, birth_year, death_year, movie_key, category).
+    ``film_map`` float32[n_items, 2] are places of the films (``models.film_map``), NaN for one without.
     """
 
     version: str
@@ -103,6 +107,7 @@ class Bundle:
     item_index: Mapping[int, int] = field(repr=False)
     rating: BayesianMF | ServedStars | None = None
     credits: pl.DataFrame = field(default_factory=no_credits, repr=False)
+    film_map: NDArray[np.float32] | None = field(default=None, repr=False)
 
     def batch(self, users: Sequence[int], user_features: NDArray[np.float32] | None = None) -> UserBatch:
         """The batch of known user indices (-1 = unknown, without history) with the bundle's own item features."""
@@ -134,6 +139,7 @@ def write_bundle(
     evaluation: Mapping[str, Any] | None = None,
     rating: BayesianMF | None = None,
     credits: pl.DataFrame | None = None,
+    film_map: pl.DataFrame | None = None,
 ) -> str:
     """Write a bundle under ``models_dir`` and return its version; the same content is written once.
 
@@ -157,6 +163,8 @@ def write_bundle(
         users.write_parquet(aside / "users.parquet")
         if credits is not None:
             credits.select(CREDITS.names()).cast(CREDITS).write_parquet(aside / _CREDITS)
+        if film_map is not None:
+            film_map.select(MAP.names()).cast(MAP).write_parquet(aside / _MAP)
         order = np.argsort(interactions.codes(), kind="stable")
         rows = interactions.take(order)
         np.savez(
@@ -227,7 +235,16 @@ def load_bundle(path: Path, *, to_serve: bool = False) -> Bundle:
         item_index=_item_index(items),
         rating=_rating(path / _RATING, to_serve),
         credits=pl.read_parquet(path / _CREDITS) if (path / _CREDITS).is_file() else no_credits(),
+        film_map=_film_map(path / _MAP, items),
     )
+
+
+def _film_map(file: Path, items: pl.DataFrame) -> NDArray[np.float32] | None:
+    if not file.is_file():
+        return None
+    placed = items.select("movie_key").join(pl.read_parquet(file), on="movie_key", how="left", maintain_order="left")
+    places = placed.select(pl.col("x", "y").cast(pl.Float32).fill_null(float("nan"))).to_numpy()
+    return np.ascontiguousarray(places, dtype=np.float32)
 
 
 def _rating(folder: Path, to_serve: bool) -> BayesianMF | ServedStars | None:

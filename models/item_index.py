@@ -83,7 +83,7 @@ def _faiss_index(vectors: NDArray[np.float32]) -> Any:
     faiss.omp_set_num_threads(1)
     rows = np.ascontiguousarray(vectors, dtype=np.float32)
     if len(rows) < _FEW:
-        index = faiss.IndexFlatIP(rows.shape[1])
+        index: Any = faiss.IndexFlatIP(rows.shape[1])
     else:
         lists = int(np.sqrt(len(rows)))
         index = faiss.IndexIVFFlat(faiss.IndexFlatIP(rows.shape[1]), rows.shape[1], lists, faiss.METRIC_INNER_PRODUCT)

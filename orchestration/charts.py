@@ -393,6 +393,32 @@ def intervals(frame: pl.DataFrame, title: str, *, zero: float = 0.0) -> Figure:
     return figure
 
 
+def film_map(frame: pl.DataFrame, named: int = 12) -> Figure:
+    """Films as dots at ``x`` and ``y``, coloured by the commonest genres, the most rated of them with their titles.
+
+    ``frame`` has a row a film: title, genres (a list), rating_count, x, y.
+    """
+    import polars as pl
+
+    figure, (panel,) = _figure(height=5.6)
+    first = frame.with_columns(
+        pl.col("genres").list.first().fill_null("none").alias("genre"), pl.col("rating_count").fill_null(0)
+    )
+    common = first["genre"].value_counts().sort("count", "genre", descending=[True, False])["genre"].to_list()[:4]
+    panel.scatter(first["x"], first["y"], s=4, color=_QUIET, alpha=0.35, linewidths=0, label="other genres")
+    for genre, color in zip(common, (BLUE, ORANGE, GREEN, GREY), strict=False):
+        of_genre = first.filter(pl.col("genre") == genre)
+        panel.scatter(of_genre["x"], of_genre["y"], s=6, color=color, alpha=0.7, linewidths=0, label=genre)
+    best = first.sort("rating_count", "title", descending=[True, False]).head(named)
+    for title, x, y in best.select("title", "x", "y").iter_rows():
+        panel.annotate(title.replace("$", r"\$"), (x, y), fontsize=7, color=_INK)
+    panel.legend(fontsize=8, frameon=False, markerscale=3, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    panel.set_xticks([])
+    panel.set_yticks([])
+    _title(panel, f"{frame.height:,} films; the same people met those that lie together")
+    return figure
+
+
 def _figure(height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """An empty figure of the page's width, its height in inches, with quiet axes."""
     from matplotlib.figure import Figure

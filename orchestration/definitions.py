@@ -54,6 +54,7 @@ def marquee() -> dg.Definitions:
         features.online_store,
         recommender.catalogue,
         recommender.film_credits,
+        recommender.film_map,
     ]
     data_checks = [
         expectation_checks("raw_expectations", [f"raw.{table}" for table in raw.RAW_TABLES]),

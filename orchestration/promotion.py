@@ -221,11 +221,13 @@ def make_bundle(
     evaluation: Mapping[str, Any],
     rating: BayesianMF | None = None,
     credits: pl.DataFrame | None = None,
+    film_map: pl.DataFrame | None = None,
 ) -> str:
     """Write the bundle that follows from a decision, and the decision as its record; returns its version.
 
     A promoted recipe's weights lie in :func:`fitted_folder`; others stay those of the bundle that the decision keeps,
-    and so does its model of stars, which ``rating`` is otherwise. ``credits`` are who made the films, as of today.
+    and so does its model of stars, which ``rating`` is otherwise. ``credits`` are who made the films, and ``film_map``
+    where they lie, as of today.
     """
     refuse_unchecked(decision)
     told = {**evaluation, "decision": summary(decision)}
@@ -245,9 +247,10 @@ def make_bundle(
             evaluation=told,
             rating=rating,
             credits=credits,
+            film_map=film_map,
         )
     else:
-        version = bundle_kept(settings, decision["keeps"], data, features, told, credits)
+        version = bundle_kept(settings, decision["keeps"], data, features, told, credits, film_map)
     file_decision(settings, version)
     return version
 
@@ -259,6 +262,7 @@ def bundle_kept(
     features: FeatureSet,
     evaluation: Mapping[str, Any],
     credits: pl.DataFrame | None = None,
+    film_map: pl.DataFrame | None = None,
 ) -> str:
     """Write the bundle of weights that stay: as it was, with the films' facts and features of today; its version.
 
@@ -300,6 +304,7 @@ def bundle_kept(
         evaluation=evaluation,
         rating=base.rating,
         credits=credits,
+        film_map=film_map,
     )
 
 

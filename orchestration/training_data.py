@@ -22,6 +22,7 @@ ITEMS_FILE = "items.parquet"
 USERS_FILE = "users.parquet"
 TRAINING_FILE = "training_set.parquet"
 CREDITS_FILE = "credits.parquet"
+MAP_FILE = "film_map.parquet"
 
 _USER_VIEW = "user_features"
 _ITEM_VIEWS = ("movie_features", "movie_content")

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
     CompoundSelect,
     Float,
     bindparam,
@@ -206,7 +207,7 @@ def _histories() -> CompoundSelect[Any]:
 
     Made once: to write the question down again each time takes SQLAlchemy longer than SQLite takes to answer it.
     """
-    names = bindparam("names", expanding=True)
+    names: BindParameter[Any] = bindparam("names", expanding=True)
     no_number, no_stars = cast(null(), BigInteger), cast(null(), Float)
     meant = (
         select(User.id, User.source, User.source_id, Subject.subject)

@@ -6,11 +6,11 @@ import dagster as dg
 
 from orchestration.defs.features import FEATURE_MARTS, ONLINE_STORE, TRAINING_SET, history_file, history_key
 from orchestration.defs.promotion import FITTED_MODEL, GATE, RATING_MODEL
-from orchestration.defs.recommender import CATALOGUE, COMPARISON, CREDITS, candidate_key, comparison_file
+from orchestration.defs.recommender import CATALOGUE, COMPARISON, CREDITS, FILM_MAP, candidate_key, comparison_file
 from orchestration.defs.serving import BENTO, MODEL_BUNDLE, PROMOTED_MODEL, built_pointer
 from orchestration.defs.warehouse import PUBLISHED_COPY
 from orchestration.promotion import fitted_folder, gate_file, rating_folder
-from orchestration.training_data import CREDITS_FILE, ITEMS_FILE, TRAINING_FILE
+from orchestration.training_data import CREDITS_FILE, ITEMS_FILE, MAP_FILE, TRAINING_FILE
 from settings import Settings
 
 
@@ -23,6 +23,7 @@ def artifacts(settings: Settings) -> dict[dg.AssetKey, Path]:
         ONLINE_STORE: settings.feast / "online_store.db",
         CATALOGUE: settings.features / ITEMS_FILE,
         CREDITS: settings.features / CREDITS_FILE,
+        FILM_MAP: settings.features / MAP_FILE,
         **{candidate_key(name): settings.evaluation / name / "recommender.json" for name in settings.candidates},
         COMPARISON: comparison_file(settings),
         GATE: gate_file(settings),

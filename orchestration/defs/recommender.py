@@ -16,12 +16,20 @@ from orchestration import charts
 from orchestration.defs.features import TRAINING_SET
 from orchestration.defs.metadata import picture, place
 from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
-from orchestration.training_data import CREDITS_FILE, ITEMS_FILE, USERS_FILE, load_training_data, training_snapshot
+from orchestration.training_data import (
+    CREDITS_FILE,
+    ITEMS_FILE,
+    MAP_FILE,
+    USERS_FILE,
+    load_training_data,
+    training_snapshot,
+)
 from orchestration.warehouse import connect
 from settings import Settings
 
 CATALOGUE = dg.AssetKey("catalogue")
 CREDITS = dg.AssetKey("film_credits")
+FILM_MAP = dg.AssetKey("film_map")
 COMPARISON = dg.AssetKey("comparison")
 
 #: What each candidate is. A further recipe is a line here and its name in `settings.RECIPES`.
@@ -144,6 +152,45 @@ def film_credits(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
             "dagster/row_count": credits.height,
             "people": credits["nconst"].n_unique(),
             "films": credits["movie_key"].n_unique(),
+        },
+    )
+
+
+@dg.asset(
+    key=FILM_MAP,
+    deps=[CATALOGUE, TRAINING_SET],
+    group_name="recommender",
+    owners=MODEL_OWNERS,
+    kinds={"parquet", "scikitlearn"},
+    code_version=source_digest(
+        "models/film_map.py", "orchestration/training_data.py", "orchestration/defs/recommender.py"
+    ),
+    automation_condition=ON_CHANGE,
+    description=(
+        "Two coordinates for each film: films that the same people met lie together. What `/v1/map` shows; no"
+        " recommender reads it."
+    ),
+)
+def film_map(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Place the films, and draw the best known with their main genres."""
+    from models import film_map as maps
+
+    data = load_training_data(settings.features)
+    genres = data.items["genres"].fill_null([]).to_list()
+    places = maps.film_map(data.interactions, genres, seed=settings.seed)
+    placed = data.items.select("movie_key").with_columns(pl.Series("x", places[:, 0]), pl.Series("y", places[:, 1]))
+    file = settings.features / MAP_FILE
+    aside = file.with_name(f".{file.name}.part")
+    placed.write_parquet(aside)
+    digest = hashlib.sha256(aside.read_bytes()).hexdigest()
+    aside.replace(file)
+    shown = data.items.select("title", "genres", "rating_count").hstack(placed.select("x", "y"))
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(digest[:16]),
+        metadata={
+            "dagster/row_count": placed.height,
+            "films": placed.height,
+            "map": picture(charts.film_map(shown)),
         },
     )
 

@@ -11,9 +11,9 @@ from orchestration import charts
 from orchestration.defs.features import ONLINE_STORE, TRAINING_SET
 from orchestration.defs.metadata import place
 from orchestration.defs.promotion import FITTED_MODEL, GATE, RATING_MODEL
-from orchestration.defs.recommender import CATALOGUE, COMPARISON, CREDITS, comparison_file
+from orchestration.defs.recommender import CATALOGUE, COMPARISON, CREDITS, FILM_MAP, comparison_file
 from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
-from orchestration.training_data import CREDITS_FILE, load_training_data, training_snapshot
+from orchestration.training_data import CREDITS_FILE, MAP_FILE, load_training_data, training_snapshot
 from settings import Settings
 
 MODEL_BUNDLE = dg.AssetKey("model_bundle")
@@ -23,7 +23,7 @@ BENTO = dg.AssetKey("bento")
 
 @dg.asset(
     key=MODEL_BUNDLE,
-    deps=[TRAINING_SET, CATALOGUE, CREDITS, COMPARISON, GATE, FITTED_MODEL, RATING_MODEL],
+    deps=[TRAINING_SET, CATALOGUE, CREDITS, FILM_MAP, COMPARISON, GATE, FITTED_MODEL, RATING_MODEL],
     group_name="serving",
     owners=MODEL_OWNERS,
     kinds={"pytorch", "numpy"},
@@ -33,8 +33,8 @@ BENTO = dg.AssetKey("bento")
     automation_condition=ON_CHANGE,
     description=(
         "One immutable folder with all that a served answer needs: the fitted recommender, the model of stars, the"
-        " popular films it falls back on, the films with their features, who made them, what each user has seen, and"
-        " where it all came from."
+        " popular films it falls back on, the films with their features, who made them and where they lie on the map,"
+        " what each user has seen, and where it all came from."
     ),
 )
 def model_bundle(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
@@ -62,6 +62,7 @@ def model_bundle(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
         evaluation=json.loads(comparison_file(settings).read_text()),
         rating=load_rating_head(rating_folder(settings)),
         credits=pl.read_parquet(settings.features / CREDITS_FILE),
+        film_map=pl.read_parquet(settings.features / MAP_FILE),
     )
     write_pointer(built_pointer(settings), version)
     manifest = read_bundle_manifest(settings.models / version)

@@ -91,6 +91,13 @@ def make_home(
             orient="row",
         ),
         "rating": fit_rating_head(interactions, seed=1),
+        "film_map": pl.DataFrame(
+            {
+                "movie_key": np.arange(movies) + FIRST_MOVIE_KEY,
+                "x": np.linspace(-1, 1, movies),
+                "y": np.linspace(1, -1, movies),
+            }
+        ),
     }
     popularity = Popularity().fit(interactions)
     versions = {

@@ -241,3 +241,55 @@ def test_popular_films_come_by_window_genre_and_decade_and_new_ones_by_weighted_
     assert {film["title"] for film in new} == {"Delta", "Epsilon"}
     for wrong in ({"window": "day"}, {"decade": 1995}, {"limit": 0}):
         assert http.get("/v1/popular", params=wrong).status_code == 422
+
+
+def test_the_map_shows_places_most_rated_first_and_marks_a_film_with_its_neighbours(http: httpx.Client) -> None:
+    whole = http.get("/v1/map", params={"movie_id": 201, "neighbours": 2}).json()
+    # Alpha and Beta were rated thrice each; Epsilon came after the map.
+    assert [(film["title"], film["x"], film["y"]) for film in whole["items"]] == [
+        ("Alpha", -1.0, 0.5), ("Beta", -0.5, 0.25), ("Gamma", 0.0, 0.0), ("Delta", 1.0, -1.0),
+    ]  # fmt: skip
+    assert (whole["total"], whole["next_cursor"]) == (4, None)
+    marked = whole["marked"]
+    assert (marked["title"], marked["x"], marked["y"]) == ("Beta", -0.5, 0.25)
+    alike = _ask(http, "/similar", movie_id=101, k=2)["items"]
+    assert [(film["title"], film["score"]) for film in marked["neighbours"]] == [
+        (film["title"], film["score"]) for film in alike
+    ]
+    first = http.get("/v1/map", params={"limit": 3}).json()
+    rest = http.get("/v1/map", params={"limit": 3, "cursor": first["next_cursor"]}).json()
+    assert first["items"] + rest["items"] == whole["items"]
+    assert (rest["next_cursor"], first["marked"]) == (None, None)
+    drama = http.get("/v1/map", params={"genre": "drama", "limit": 1}).json()
+    assert (drama["total"], drama["items"][0]["title"]) == (2, "Alpha")
+    late = http.get("/v1/map", params={"movie_id": 104, "neighbours": 0, "limit": 0}).json()
+    assert late["items"] == []
+    assert (late["marked"]["title"], late["marked"]["x"], late["marked"]["neighbours"]) == ("Epsilon", None, [])
+    for query, status in (({"movie_id": 999}, 404), ({"genre": "Opera"}, 422), ({"cursor": "?"}, 422)):
+        answer = http.get("/v1/map", params=query)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+
+
+def test_an_index_that_is_not_there_is_refused_with_the_reason(http: httpx.Client) -> None:
+    assert _ask(http, "/similar", movie_id=100, k=2)["index"] == "exact"
+    for index in ("faiss", "annoy"):
+        answer = http.post("/similar", json={"movie_id": 100, "k": 2, "index": index})
+        assert answer.status_code == 400
+        assert "ease has no vector an item" in answer.json()["error"]
+    _refused(http, "/similar", 400, movie_id=100, index="guess")
+
+
+def test_the_clients_know_the_map(http: httpx.Client) -> None:
+    url = str(http.base_url)
+    with MarqueeClient(url) as client:
+        told = client.film_map(100, neighbours=1)
+        with pytest.raises(ClientError, match="999"):
+            client.film_map(999)
+
+    async def ask() -> Any:
+        async with AsyncMarqueeClient(url) as client:
+            return await client.film_map(100, neighbours=1)
+
+    assert told == asyncio.run(ask())
+    assert told.marked is not None
+    assert (told.marked.title, len(told.marked.neighbours)) == ("Alpha", 1)

@@ -35,6 +35,16 @@ DRIFT = pl.DataFrame(
     }
 )
 
+PLACES = pl.DataFrame(
+    {
+        "title": ["Money $ and $ more", "Alpha", "Beta"],
+        "genres": [["Drama", "War"], [], ["Comedy"]],
+        "rating_count": [5, None, 9],
+        "x": [0.0, 1.0, -1.0],
+        "y": [0.5, 0.0, -0.5],
+    }
+)
+
 DECISION: list[dict[str, str | float | None]] = [
     {"recipe": "ease 12", "mean": 0.3, "low": 0.28, "high": 0.32},
     {"recipe": "neumf 34", "mean": 0.25, "low": 0.24, "high": 0.26},
@@ -60,6 +70,7 @@ FIGURES: dict[str, Callable[[], Any]] = {
     "activity": lambda: charts.activity_over_time(MONTHS),
     "activity of one month": lambda: charts.activity_over_time(MONTHS.head(1)),
     "newcomers": lambda: charts.activity_over_time(MONTHS, what="Newcomers"),
+    "film map": lambda: charts.film_map(PLACES),
     "bars": lambda: charts.bars(BARS, "What there is"),
     "bars below and above nothing": lambda: charts.bars(
         pl.DataFrame({"t": ["up", "down"], "trend": [1.25, -0.5]}), "Trends"

@@ -20,6 +20,7 @@ from models.bench.generated import generated_interactions
 from models.bundle import SCHEMA_VERSION, FeatureSet, write_bundle
 from models.code_hash import code_hash
 from models.features import FeatureHistory, TrainingFeatures
+from models.film_map import film_map
 from models.interactions import Interactions
 from models.popularity import Popularity
 from models.rating_head import fit_rating_head
@@ -40,7 +41,7 @@ SHORT_FITS: dict[str, dict[str, Any]] = {
 _MOMENT = datetime(2020, 1, 1)
 _SERVICE = "recommender_v1"
 #: Another number makes the home anew.
-_LAYOUT = 1
+_LAYOUT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +122,13 @@ def _parts(settings: Settings, size: ServedSize, tell: Callable[[str], None]) ->
     times = rows.timestamps + int((_MOMENT - datetime(1970, 1, 1)).total_seconds())
     rows = Interactions.of(rows.users, rows.items, rows.ratings, times, n_users=size.users, n_items=size.films)
     features = TrainingFeatures(users.as_of(rows.users, times), users.names, films)
-    tell(f"{size.name}: the model of stars")
+    items = _items(catalogue, rows, size)
+    tell(f"{size.name}: the model of stars and the map")
     return {
         "features": features,
         "common": {
             "popularity": Popularity().fit(rows),
-            "items": _items(catalogue, rows, size),
+            "items": items,
             "users": pl.DataFrame(
                 {"user_id": np.arange(size.users) + FIRST_ID, "user_key": np.arange(size.users) + FIRST_USER_KEY}
             ),
@@ -136,6 +138,7 @@ def _parts(settings: Settings, size: ServedSize, tell: Callable[[str], None]) ->
             "data_snapshot": {"edition": "generated"},
             "rating": fit_rating_head(rows, seed=size.seed),
             "credits": _credits(catalogue, size),
+            "film_map": _film_map(items, rows, size),
         },
     }
 
@@ -157,6 +160,11 @@ def _items(catalogue: Catalogue, rows: Interactions, size: ServedSize) -> pl.Dat
             "rating_count": rows.item_counts().astype(np.int32),
         }
     )
+
+
+def _film_map(items: pl.DataFrame, rows: Interactions, size: ServedSize) -> pl.DataFrame:
+    places = film_map(rows, items["genres"].to_list(), seed=size.seed)
+    return items.select("movie_key").with_columns(pl.Series("x", places[:, 0]), pl.Series("y", places[:, 1]))
 
 
 def _credits(catalogue: Catalogue, size: ServedSize) -> pl.DataFrame:

@@ -45,6 +45,8 @@ def marquee(settings: Settings) -> Iterator[Server]:
     """The service with its constant route, over the bundle that the home's pointer names."""
     port = _free_port()
     environment = bentoml_environment(settings, bentoml_home=settings.home / "bentoml-bench")
+    # The code is this working copy's, not a built bento's; so is what its caller has put beside it.
+    environment["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
     command = [sys.executable, "-m", "bentoml", "serve", _SERVICE, "--host", HOST, "--port", str(port)]
     with _running(command, port, "/readyz", environment, settings.home / "serving.log") as server:
         yield server

@@ -12,7 +12,7 @@ import pytest
 
 from bento.errors import FeatureStoreUnavailable
 from bento.features import UserFeatures
-from models.bundle import CREDITS, Bundle, FeatureSet, load_bundle, write_bundle
+from models.bundle import CREDITS, MAP, Bundle, FeatureSet, load_bundle, write_bundle
 from models.ease import Ease
 from models.interactions import Interactions
 from models.popularity import Popularity
@@ -29,6 +29,8 @@ CREDITED = [
     ("nm12345678", "Jo Card", None, None, 902, "actress"),
     ("nm0000009", "Nobody Here", None, None, 1, "actor"),
 ]
+#: Where the films lie; Epsilon came after the map, and one film is not among them.
+PLACED = [(900, -1.0, 0.5), (901, -0.5, 0.25), (902, 0.0, 0.0), (903, 1.0, -1.0), (1, 0.0, 0.0)]
 TITLES = ("Alpha", "Beta", "Gamma", "Delta", "Epsilon")
 
 
@@ -92,6 +94,7 @@ def write_tiny_bundle(models_dir: Path, *, snapshot: str = "first") -> str:
         data_snapshot={"snapshot": snapshot},
         rating=fit_rating_head(interactions, seed=1),
         credits=pl.DataFrame(CREDITED, schema=CREDITS, orient="row"),
+        film_map=pl.DataFrame(PLACED, schema=MAP, orient="row"),
     )
 
 
