@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -50,11 +49,11 @@ class ItemIndexes:
         self._asked, targets = recommender.item_vectors()
         self._n = len(targets)
         self._faiss = _faiss_index(targets)
-        if find_spec("annoy") is None:
+        try:
+            self._annoy = _annoy_index(targets, seed)
+        except ImportError:
             # There is no built package of it, and a home need not have a compiler.
             self._missing["annoy"] = "the package annoy is not installed (`pip install annoy` needs a C++ compiler)"
-        else:
-            self._annoy = _annoy_index(targets, seed)
 
     def search(self, kind: str, item: int, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """At most k items most like one, itself left out, best first, with their likeness.

@@ -68,7 +68,7 @@ def _measured(home: MadeHome, name: str, options: argparse.Namespace) -> dict[st
             "ready_s": round(server.ready_s, 1),
             "started_mb": round(server.worker_bytes() / 1e6),
             "one": measures.one_caller(server.port, people, options.requests),
-            "many": measures.many_callers(server.port, people, options.requests, options.rounds),
+            "many": measures.many_callers(server, people, options.requests, options.rounds),
             "batch": measures.batch(server.port, people, min(100, size.users // 20), options.rounds),
             "fresh": measures.freshness(server.port, people, options.requests // 10),
             "long_history": measures.long_history(server.port, size.films, FIRST_ID, size.seed),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from orchestration.bench.serving.load import Answered, Asked, Caller, Refused, ask_all, quantile
+from orchestration.bench.serving.server import Server
 
 K = 20
 #: Callers at once of the second part.
@@ -81,25 +82,35 @@ def one_caller(port: int, people: People, count: int) -> dict[str, float]:
     return {**above, **figures, "bytes": size, "requests": count}
 
 
-def many_callers(port: int, people: People, count: int, rounds: int) -> dict[str, float]:
-    """Requests a second of both routes with ``CALLERS`` at once, the median of rounds in turn, and their ratio."""
+def many_callers(server: Server, people: People, count: int, rounds: int) -> dict[str, float]:
+    """Requests a second of both routes with ``CALLERS`` at once, the median of rounds in turn, and their ratio.
 
-    async def ask() -> tuple[list[float], list[float], list[float]]:
-        own, bare, slow = [], [], []
+    Beside them the milliseconds of processor that the server used for each, which other load distorts less.
+    """
+    port = server.port
+
+    async def ask() -> tuple[list[float], list[float], list[float], list[float], list[float]]:
+        own, bare, slow, own_cpu, bare_cpu = [], [], [], [], []
         for _ in range(rounds):
             users = people.take(count)
             await ask_all(port, [people.rates(user) for user in users], 4)
+            before = server.cpu_s()
             seconds, answers = await ask_all(port, [recommend(user) for user in users], CALLERS)
+            own_cpu.append((server.cpu_s() - before) * _MS / count)
             own.append(count / seconds)
             slow += [answer.seconds * _MS for answer in answers]
             size = int(median(len(answer.body) for answer in answers))
             more = [constant(size)] * (4 * count)
+            before = server.cpu_s()
             seconds, _ = await ask_all(port, more, CALLERS)
+            bare_cpu.append((server.cpu_s() - before) * _MS / len(more))
             bare.append(len(more) / seconds)
-        return own, bare, slow
+        return own, bare, slow, own_cpu, bare_cpu
 
-    own, bare, slow = asyncio.run(ask())
+    own, bare, slow, own_cpu, bare_cpu = asyncio.run(ask())
     return {
+        "recommend_cpu_ms": round(median(own_cpu), 2),
+        "constant_cpu_ms": round(median(bare_cpu), 2),
         "recommend_rps": round(median(own), 1),
         "constant_rps": round(median(bare), 1),
         "share": round(median(mine / other for mine, other in zip(own, bare, strict=True)), 3),

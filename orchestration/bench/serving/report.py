@@ -22,6 +22,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         "above p50, p99",
         "requests/s at 32",
         "of the constant",
+        "processor ms, of the constant",
         "batch: ms a user",
         "times faster",
         "rating to new list, largest",
@@ -36,14 +37,15 @@ def markdown(report: Mapping[str, Any]) -> str:
             f"| {name} | {one['recommend_p50_ms']}, {one['recommend_p99_ms']} ms"
             f" | {one['constant_p50_ms']}, {one['constant_p99_ms']} ms"
             f" | {one['above_p50_ms']}, {one['above_p99_ms']} ms"
-            f" | {many['recommend_rps']:.0f} | {many['share']:.2f} | {batch['ms_a_user']} | {batch['times_faster']}"
+            f" | {many['recommend_rps']:.0f} | {many['share']:.2f}"
+            f" | {many['recommend_cpu_ms']}, {many['constant_cpu_ms']} | {batch['ms_a_user']} | {batch['times_faster']}"
             f" | {row['fresh']['largest_ms']} ms | {row['long_history']['p50_ms']} ms | {row['worker_mb']} MB"
             f" | {row['ready_s']} s |"
         )
     plain = report["plain"]
     lines.append(
         f"| plain FastAPI + faiss | {plain['recommend_p50_ms']}, {plain['recommend_p99_ms']} ms | | "
-        f"| {plain['recommend_rps']:.0f} | | | | | | {plain['worker_mb']} MB | |"
+        f"| {plain['recommend_rps']:.0f} | | | | | | | {plain['worker_mb']} MB | |"
     )
     kinds = list(next(iter(report["models"].values()))["similar"])
     lines += ["", f"| `/similar`: p50, share of the exact 20 | {' | '.join(kinds)} |", "|" + "---|" * (len(kinds) + 1)]

@@ -39,6 +39,11 @@ class Server:
         whole = [self.process, *self.process.children(recursive=True)]
         return max(one.memory_info().rss for one in whole)
 
+    def cpu_s(self) -> float:
+        """Seconds of processor that server and workers have used."""
+        times = [one.cpu_times() for one in (self.process, *self.process.children(recursive=True))]
+        return sum(one.user + one.system for one in times)
+
 
 @contextlib.contextmanager
 def marquee(settings: Settings) -> Iterator[Server]:

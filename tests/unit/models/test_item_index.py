@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from models import item_index
 from models.item_index import IndexMissing, ItemIndexes
 from models.popularity import Popularity
 from tests.unit.models.examples import two_tastes
@@ -70,7 +69,7 @@ def test_a_model_without_item_vectors_says_that_there_is_no_index() -> None:
 
 
 def test_where_annoy_is_not_installed_its_index_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(item_index, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "annoy", None)
     with pytest.raises(IndexMissing, match="annoy is not installed"):
         ItemIndexes(_Vectors(60)).search("annoy", 0, 3)
 
@@ -100,7 +99,6 @@ def test_the_index_of_trees_is_asked_as_its_package_wants_it(monkeypatch: pytest
             return best.tolist(), scores[best].tolist()
 
     monkeypatch.setitem(sys.modules, "annoy", SimpleNamespace(AnnoyIndex=Trees))
-    monkeypatch.setattr(item_index, "find_spec", lambda name: object())
     vectors = _Vectors(60)
     found, _ = ItemIndexes(vectors).search("annoy", 7, 10)
     assert found.tolist() == vectors.exact(7, 10).tolist()
