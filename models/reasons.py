@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.item_content import DECADE, GENRE, TAG, TITLE
-from models.recommender import Recommender, UserBatch, WordWeights, top_k
+from models.recommender import Recommender, UserBatch, WordWeights
 
 #: How many films and words a reason names.
 FILMS, WORDS = 3, 2
@@ -74,11 +74,15 @@ def _heaviest(weights: NDArray[np.float32], count: int) -> list[tuple[tuple[int,
     """For each row the columns of its largest weights above 0, with these."""
     if weights.shape[1] == 0:
         return [()] * len(weights)
-    columns, best = top_k(np.where(weights > 0, weights, -np.inf).astype(np.float32), count)
-    return [
-        tuple((column, weight) for column, weight in zip(*row, strict=True) if column >= 0)
-        for row in zip(columns.tolist(), best.tolist(), strict=True)
-    ]
+    left = np.where(weights > 0, weights, np.float32(0.0))
+    rows = np.arange(len(left))
+    taken = []
+    # One after the other: a few of a few hundred are found sooner than all of them are put in order.
+    for _ in range(min(count, left.shape[1])):
+        columns = left.argmax(axis=1)
+        taken.append((columns.tolist(), left[rows, columns].tolist()))
+        left[rows, columns] = 0.0
+    return [tuple((columns[row], best[row]) for columns, best in taken if best[row] > 0) for row in range(len(left))]
 
 
 def text_of(reason: Reason, title: Callable[[int], str], *, verb: str = "rated") -> str | None:

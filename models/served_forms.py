@@ -91,6 +91,7 @@ class ServedIals(ServedForm):
 
     def _restore(self, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
         self._items: NDArray[np.float32] = arrays["items"]
+        self._last: tuple[object, NDArray[np.float64], NDArray[np.float64]] | None = None
         wide = self._items.astype(np.float64)
         self._gram = self.settings["unobserved"] * (wide.T @ wide)
         lengths = np.linalg.norm(self._items, axis=1, keepdims=True)
@@ -98,6 +99,10 @@ class ServedIals(ServedForm):
 
     def score(self, batch: UserBatch) -> NDArray[np.float32]:
         """The products of the factors solved for the histories with those of the items."""
+        if len(batch) == 1:
+            x, solved = self._of_one(batch)
+            user = solved @ x.sum(axis=0)
+            return np.asarray((self._items @ user.astype(np.float32))[None], dtype=np.float32)
         bounds, indices = batch.history.indptr.tolist(), batch.history.indices
         met = [self._items[indices[start:stop]] for start, stop in pairwise(bounds)]
         # One small product a user; the equations of all are solved together.
@@ -109,8 +114,8 @@ class ServedIals(ServedForm):
     def contributions(self, batch: UserBatch, items: NDArray[np.int64]) -> NDArray[np.float32]:
         """As of ``Ials``: what each item's score would lose without each entry."""
         self._explains(batch)
-        x, v = self._items[batch.history.indices].astype(np.float64), self._items[items].astype(np.float64)
-        solved = np.linalg.solve(self._system(x), x.T)
+        x, inverse = self._of_one(batch)
+        v, solved = self._items[items].astype(np.float64), inverse @ x.T
         user = solved.sum(axis=1)
         lost = (1.0 - x @ user) / (1.0 - np.einsum("ij,ji->i", x, solved))
         return np.asarray((v @ solved) * lost, dtype=np.float32)
@@ -122,6 +127,19 @@ class ServedIals(ServedForm):
     def item_vectors(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The items' factors of length 1, twice."""
         return self._units, self._units
+
+    def _of_one(self, batch: UserBatch) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """float64[h, f] and float64[f, f]: what the one user has met, and the inverse of his equations.
+
+        Kept for the next question about the same batch: an answer is scored first and explained then.
+        """
+        last = self._last
+        if last is not None and last[0] is batch.history:
+            return last[1], last[2]
+        x = self._items[batch.history.indices].astype(np.float64)
+        inverse = np.asarray(np.linalg.inv(self._system(x)), dtype=np.float64)
+        self._last = (batch.history, x, inverse)
+        return x, inverse
 
     def _system(self, x: NDArray[Any]) -> NDArray[np.float64]:
         """float64[f, f]: the user's equations, of the factors [h, f] that he has met."""
