@@ -172,8 +172,7 @@ class ServedNeuMF(ServedForm):
         self._user_features, self._item_features = net["user_features"], net["item_features"]
         depth = len(self.settings["layers"]) - 1
         self._hidden = [
-            (np.ascontiguousarray(net[f"hidden.{place}.weight"]), net[f"hidden.{place}.bias"][:, None])
-            for place in range(depth)
+            (np.ascontiguousarray(net[f"hidden.{place}.weight"]), net[f"hidden.{place}.bias"]) for place in range(depth)
         ]
         self._out, self._out_bias = net["mlp_out.weight"].reshape(-1), np.float32(net["mlp_out.bias"][0])
         self._likeness, self._belief = arrays["likeness"], arrays["belief"]
@@ -191,20 +190,22 @@ class ServedNeuMF(ServedForm):
             first = first + self._scales[0].transform(batch.user_features) @ self._user_features
         items = self._item_part(batch.item_features)
         scores = self._gmf_user[batch.users] @ self._gmf_item + self._item_bias
+        # With relu(x + b) = max(x, -b) + b each layer is one pass over the films, and its b a part of the next layer's.
+        shifts = [first]
+        for weight, bias in self._hidden:
+            shifts.append(shifts[-1] @ weight.T + bias)
+        scores += (shifts[-1] @ self._out)[:, None]
         # A column a film: the layers' matrices are small, and their products with many columns are what is fast.
-        widths = [items.shape[0], *(len(weight) for weight, _ in self._hidden)]
-        room = [np.empty((width, min(_FILMS, self.n_items)), dtype=np.float32) for width in widths]
+        room = [np.empty((shift.shape[1], min(_FILMS, self.n_items)), dtype=np.float32) for shift in shifts]
         for start in range(0, self.n_items, _FILMS):
-            part = items[:, start : start + _FILMS]
-            layers = [space[:, : part.shape[1]] for space in room]
+            x = items[:, start : start + _FILMS]
+            layers = [space[:, : x.shape[1]] for space in room]
             for row in range(len(batch)):
-                x = np.add(part, first[row][:, None], out=layers[0])
-                np.maximum(x, 0, out=x)
-                for (weight, bias), space in zip(self._hidden, layers[1:], strict=True):
-                    x = np.matmul(weight, x, out=space)
-                    x += bias
-                    np.maximum(x, 0, out=x)
-                scores[row, start : start + _FILMS] += self._out @ x
+                hidden = np.maximum(x, -shifts[0][row][:, None], out=layers[0])
+                for (weight, _), shift, space in zip(self._hidden, shifts[1:], layers[1:], strict=True):
+                    hidden = np.matmul(weight, hidden, out=space)
+                    np.maximum(hidden, -shift[row][:, None], out=hidden)
+                scores[row, start : start + _FILMS] += self._out @ hidden
         return np.asarray(scores + self._out_bias, dtype=np.float32)
 
     def similarities(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
