@@ -394,7 +394,7 @@ def intervals(frame: pl.DataFrame, title: str, *, zero: float = 0.0) -> Figure:
 
 
 def film_map(frame: pl.DataFrame, named: int = 12) -> Figure:
-    """Films as dots at ``x`` and ``y``, coloured by the commonest genres, the most rated of them with their titles.
+    """Films as dots at ``x`` and ``y``, coloured by the commonest genres, some of the most rated with their titles.
 
     ``frame`` has a row a film: title, genres (a list), rating_count, x, y.
     """
@@ -409,8 +409,13 @@ def film_map(frame: pl.DataFrame, named: int = 12) -> Figure:
     for genre, color in zip(common, (BLUE, ORANGE, GREEN, GREY), strict=False):
         of_genre = first.filter(pl.col("genre") == genre)
         panel.scatter(of_genre["x"], of_genre["y"], s=6, color=color, alpha=0.7, linewidths=0, label=genre)
-    best = first.sort("rating_count", "title", descending=[True, False]).head(named)
+    best = first.sort("rating_count", "title", descending=[True, False]).head(40 * named)
+    said: list[tuple[float, float]] = []
     for title, x, y in best.select("title", "x", "y").iter_rows():
+        # A name over another one is none.
+        if len(said) == named or any(abs(x - left) < 0.4 and abs(y - up) < 0.06 for left, up in said):
+            continue
+        said.append((x, y))
         panel.annotate(title.replace("$", r"\$"), (x, y), fontsize=7, color=_INK)
     panel.legend(fontsize=8, frameon=False, markerscale=3, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     panel.set_xticks([])
