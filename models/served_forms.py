@@ -5,6 +5,7 @@ A form scores as its recommender does, up to the rounding of floats; a test hold
 
 from __future__ import annotations
 
+import mmap
 import zipfile
 from collections.abc import Mapping
 from itertools import pairwise
@@ -31,6 +32,8 @@ from models.registry import load_recommender
 _FILMS = 1024
 #: Rows of EASE's weights that are read at a time.
 _ROWS = 256
+#: Rows after whose reading the pages of the file are let go: 144 MB of 12,000 items.
+_HELD = 3_000
 _WEIGHTS = "weights.npz"
 
 
@@ -280,6 +283,8 @@ class ServedEase(ServedForm):
     uses_history: ClassVar[bool] = True
 
     def _take(self, facts: Mapping[str, Any], weights: Path) -> None:
+        self._file: mmap.mmap | None = None
+        self._read = 0
         with np.load(weights, allow_pickle=False) as stored:
             self._items: NDArray[np.int64] = stored["items"]
         n = len(self._items)
@@ -289,8 +294,10 @@ class ServedEase(ServedForm):
             with np.load(weights, allow_pickle=False) as stored:
                 self._bytes: NDArray[np.uint8] = np.ascontiguousarray(stored["weights"]).view(np.uint8)
         else:
+            with weights.open("rb") as file:
+                self._file = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             # Bytes, for the archive puts its members at any address, and numbers must lie at one of theirs.
-            self._bytes = np.memmap(weights, mode="r", dtype=np.uint8, offset=offset, shape=(n, 4 * n))
+            self._bytes = np.frombuffer(self._file, np.uint8, 4 * n * n, offset).reshape(n, 4 * n)
         self._place = np.full(self.n_items, -1, dtype=np.int64)
         self._place[self._items] = np.arange(n)
 
@@ -326,7 +333,13 @@ class ServedEase(ServedForm):
 
     def _rows(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
         """float32[len(places), n]: rows of the weights, copied out of the file."""
-        return np.ascontiguousarray(self._bytes[places]).view(np.float32)
+        rows = np.ascontiguousarray(self._bytes[places]).view(np.float32)
+        self._read += len(places)
+        if self._file is not None and self._read > _HELD:
+            # The pages stay in the system's cache; held here, they would be this process's memory one by one.
+            self._file.madvise(mmap.MADV_DONTNEED)
+            self._read = 0
+        return rows
 
     def _restore(self, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
         raise RecommenderError("ease: the weights are not read, they are mapped")
