@@ -32,8 +32,8 @@ from models.registry import load_recommender
 _FILMS = 1024
 #: Rows of EASE's weights that are read at a time.
 _ROWS = 256
-#: Rows after whose reading the pages of the file are let go: 144 MB of 12,000 items.
-_HELD = 3_000
+#: Rows after whose reading the pages of the file are let go: 96 MB of 12,000 items.
+_HELD = 2_000
 _WEIGHTS = "weights.npz"
 
 
