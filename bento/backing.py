@@ -10,8 +10,8 @@ from typing import Annotated
 from fastapi import Depends, Header, Path, Query, Request
 from sqlalchemy.orm import Session
 
-from bento.answers import Served
 from bento.callers import caller
+from bento.served import Served
 from bento.store import people, tables
 from bento.store.database import Store
 from bento.store.people import NoSuchUser, Who

@@ -10,9 +10,9 @@ from fastapi import Query, Response
 from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
 
-from bento.answers import Served
 from bento.backing import Here
 from bento.errors import RequestRefused
+from bento.served import Served
 
 Count = Annotated[int, Query(ge=1, le=200, description="How many films.")]
 Genre = Annotated[

@@ -10,11 +10,12 @@ from fastapi import Query, Response
 from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
 
-from bento.answers import Served, film_named
+from bento.answers import film_named
 from bento.backing import Cursor, Here
 from bento.browsing import Genre, of_genre, provenance_of_list
 from bento.errors import RequestRefused
 from bento.paging import after, cursor_of
+from bento.served import Served
 
 
 def read_map(

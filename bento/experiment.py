@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bento.answers import Served
 from bento.errors import NotServable
 from bento.following import load_served
+from bento.served import Served
 from bento.store.people import Who
 from settings import Settings
 

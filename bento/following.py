@@ -9,12 +9,13 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from bento.answers import FeatureReader, Served, recommend, similar
+from bento.answers import recommend, similar
 from bento.deadline import WithDeadline
 from bento.errors import NotServable
 from bento.features import OnlineUserFeatures
 from bento.one_film import predict_rating
 from bento.schemas import PredictRatingRequest, RecommendRequest, SimilarRequest
+from bento.served import FeatureReader, Served
 from bento.store.history import NOBODY
 from models.bundle import BundleError, load_bundle, read_pointer
 

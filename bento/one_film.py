@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import numpy as np
 
-from bento.answers import Served, film_named, named, provenance_of, reasons_told, scored_for, taste_of
+from bento.answers import film_named, named, provenance_of
 from bento.errors import RequestRefused
 from bento.schemas import (
     ExplainRequest,
@@ -16,7 +16,11 @@ from bento.schemas import (
     PredictRatingRequest,
     PredictRatingResponse,
 )
+from bento.scoring import Person, scored_for
+from bento.served import Served
 from bento.store.history import NOBODY, AppHistory
+from bento.taste import taste_of
+from bento.telling import reasons_told
 from models.foretelling import HIGHEST, LOWEST, foretell
 from models.recommender import UserBatch
 
@@ -75,7 +79,7 @@ def explain(served: Served, request: ExplainRequest, app: AppHistory | None) -> 
     ``RequestRefused`` (404) for a film that the model does not have.
     """
     item = film_named(served, request.movie_id)
-    scored = scored_for(served, request.user_id, (), app)
+    scored = scored_for(served, Person(request.user_id, app=app))
     taste, scores = scored.taste, scored.scores[0]
     out = np.zeros(len(scores), dtype=bool)
     out[taste.history.indices] = out[taste.dismissed] = True

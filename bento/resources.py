@@ -23,7 +23,6 @@ from starlette.exceptions import HTTPException
 
 from bento import browsing, browsing_data, browsing_map, browsing_people, sign_in
 from bento import resources_schemas as bodies
-from bento.answers import Served, taste_of
 from bento.backing import (
     MAX_PAGE,
     Backing,
@@ -43,10 +42,12 @@ from bento.callers import caller
 from bento.errors import FeatureStoreUnavailable, RequestRefused
 from bento.openapi import error_response, problem_schemas
 from bento.paging import after, cursor_of
+from bento.served import Served
 from bento.store import idempotency, people, tables
 from bento.store.database import StoreUnavailable
 from bento.store.idempotency import Answer, KeyReused
 from bento.store.people import Forgotten, NoSuchUser, Who
+from bento.taste import taste_of
 
 logger = logging.getLogger("marquee.resources")
 

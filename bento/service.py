@@ -19,10 +19,10 @@ from starlette.responses import JSONResponse, Response
 
 from bento import answers, one_film
 from bento.answer_log import AnswerLog, Noted, answers_of
-from bento.answers import Served
-from bento.arrival import arrival
+from bento.answers import Asked
+from bento.arrival import Arrival, arrival
 from bento.backing import Backing, utc_now
-from bento.callers import caller
+from bento.callers import Caller, caller
 from bento.catalogues import Catalogues
 from bento.deadline import WithDeadline
 from bento.errors import RequestRefused
@@ -46,9 +46,11 @@ from bento.schemas import (
     SimilarRequest,
     SimilarResponse,
 )
+from bento.served import Served
 from bento.store import people
 from bento.store.database import Store, StoreUnavailable
 from bento.store.history import NOBODY, AppHistory
+from bento.together import Together
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -111,6 +113,7 @@ class Marquee:
             # Recommendations go on without it, and the first request that finds it again makes its tables.
             logger.error("%s", error)
         self._experiment = Experiment.of(settings)
+        self._together = Together(self._recommend_all)
         beside = self._experiment.challenger
         _RESOURCES.state.backing = Backing(self._store, self._served, utc_now, guard.tokens, beside)
         _RESOURCES.state.catalogues = Catalogues(settings.published)
@@ -129,15 +132,7 @@ class Marquee:
         moment. A user whom the model or the feature store does not know gets films like those rated in the app, or
         popular ones; `fallback` then says so. Example: `{"user_id": 1, "k": 20}`.
         """
-        user_id = request.user_id
-        if user_id is None:
-            nobody = Choice(self._bundle.current)
-            return self._answer("recommend", Part(nobody, lambda served: answers.recommend(served, request)))
-        choice = self._experiment.choice(self._bundle.current, user_id)
-        app = await self._app_history(choice.served, user_id)
-        choice = await _with_features(choice, [user_id], _alone(app))
-        part = Part(choice, lambda served: answers.recommend(served, request, app), [user_id], _alone(app))
-        return self._answer("recommend", part)
+        return await self._together.ask(Query(request, caller(), arrival()))
 
     @bentoml.api(route="/recommend_batch")
     async def recommend_batch(self, request: BatchRequest, /) -> BatchResponse:
@@ -268,6 +263,43 @@ class Marquee:
             logger.warning("answering without the app's store: %s", error or "it took too long")
             return None
 
+    async def _recommend_all(self, queries: Sequence[Query]) -> list[Response]:
+        """The answers to requests for films that came at the same time: one question to each store, one scoring."""
+        promoted = self._bundle.current
+        users = sorted({query.request.user_id for query in queries if query.request.user_id is not None})
+        told = await self._app_histories(promoted, users) if users else []
+        apps: dict[int, AppHistory | None] = (
+            dict.fromkeys(users) if told is None else dict(zip(users, told, strict=True))
+        )
+        responses: dict[int, Response] = {}
+        together: dict[int, list[tuple[int, Choice]]] = {}
+        for place, query in enumerate(queries):
+            choice = self._experiment.choice(promoted, query.request.user_id)
+            try:
+                if choice.served is None:
+                    raise self._not_ready()
+                if query.request.user_id is not None:
+                    query.known.must_be(query.request.user_id, choice.served.catalogue.edition)
+            except RequestRefused as refused:
+                responses[place] = _problem(refused)
+            else:
+                together.setdefault(id(choice.served), []).append((place, choice))
+        for group in together.values():
+            requests = [queries[place].request for place, _ in group]
+            asked = [Asked(one, NOBODY if one.user_id is None else apps[one.user_id]) for one in requests]
+            served = await _with_features_of(group[0][1].served, asked)
+            start = time.perf_counter()
+            made = answers.recommend_each(served, asked)
+            seconds = time.perf_counter() - start
+            for (place, choice), one, answer in zip(group, asked, made, strict=True):
+                if isinstance(answer, RequestRefused):
+                    responses[place] = _problem(answer)
+                    continue
+                part = _part_of_one(choice.over(served), one)
+                self._told("recommend", part, answer, seconds, queries[place].came)
+                responses[place] = _json(answer)
+        return [responses[place] for place in range(len(queries))]
+
     def _answer(self, endpoint: str, *parts: Part, join: Callable[[list[Any]], Any] | None = None) -> Any:
         """An answer over one bundle, or over several joined, or the response that says why there is none.
 
@@ -283,21 +315,23 @@ class Marquee:
                 for user_id in part.users:
                     caller().must_be(user_id, served.catalogue.edition)
                 made.append(part.make(served))
-                for one in _each(made[-1]):
-                    one.provenance.experiment, one.provenance.arm = part.choice.experiment, part.choice.arm
         except RequestRefused as refused:
-            return _problem(refused.status, refused.message, refused.remedy)
+            return _problem(refused)
         seconds = time.perf_counter() - start
         for part, answer in zip(parts, made, strict=True):
-            self._metrics.answered(endpoint, answer, seconds)
-            self._note(endpoint, part, answer)
-        whole: BaseModel = made[0] if join is None else join(made)
-        # Written here: BentoML would validate what was made just now once more, and send it in pieces.
-        return Response(whole.model_dump_json(), media_type="application/json")
+            self._told(endpoint, part, answer, seconds, arrival())
+        return _json(made[0] if join is None else join(made))
 
-    def _note(self, endpoint: str, part: Part, answer: Any) -> None:
-        """Have the answer logged, and made once more by the version in the shadow once this one is sent."""
-        listed, came, choice = answers_of(answer), arrival(), part.choice
+    def _told(self, endpoint: str, part: Part, answer: Any, seconds: float, came: Arrival) -> None:
+        """Name the experiment in an answer, count it, and have it logged.
+
+        The version in the shadow makes it once more when this one is sent.
+        """
+        choice = part.choice
+        for one in _each(answer):
+            one.provenance.experiment, one.provenance.arm = choice.experiment, choice.arm
+        self._metrics.answered(endpoint, answer, seconds)
+        listed = answers_of(answer)
         if self._log is None or not listed:
             return
         names = part.names() or [None] * len(listed)
@@ -353,6 +387,15 @@ Marquee.add_asgi_middleware(Front, state=_RESOURCES.state)  # type: ignore[attr-
 
 
 @dataclass(frozen=True, slots=True)
+class Query:
+    """A request for films that is answered together with others: who asks, and when it came."""
+
+    request: RecommendRequest
+    known: Caller
+    came: Arrival
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """What one bundle answers of a request: for which users, and what the app's store said of each (None: nothing)."""
 
@@ -395,6 +438,16 @@ def _alone(app: AppHistory | None) -> list[AppHistory] | None:
     return None if app is None else [app]
 
 
+def _part_of_one(choice: Choice, asked: Asked) -> Part:
+    """What one bundle answers of a request that was answered together with others."""
+    user, app = asked.request.user_id, asked.app
+
+    def again(served: Served) -> RecommendResponse:
+        return answers.recommend(served, asked.request, app)
+
+    return Part(choice, again) if user is None else Part(choice, again, [user], _alone(app))
+
+
 async def _part_of_batch(
     choice: Choice, request: BatchRequest, places: Sequence[int], apps: Sequence[AppHistory] | None
 ) -> Part:
@@ -404,6 +457,14 @@ async def _part_of_batch(
     wanted = request if len(users) == len(request.user_ids) else request.model_copy(update={"user_ids": users})
     choice = await _with_features(choice, users, told)
     return Part(choice, lambda served: answers.recommend_batch(served, wanted, told), users, told)
+
+
+async def _with_features_of(served: Served | None, asked: Sequence[Asked]) -> Served:
+    """The bundle with the features of these users read ahead, as ``_with_features``."""
+    of_users = [(one.request.user_id, one.app or NOBODY) for one in asked if one.request.user_id is not None]
+    choice = await _with_features(Choice(served), [user for user, _ in of_users], [app for _, app in of_users])
+    assert choice.served is not None
+    return choice.served
 
 
 async def _with_features(choice: Choice, user_ids: Sequence[int], apps: Sequence[AppHistory] | None) -> Choice:
@@ -513,6 +574,11 @@ def shipped_bundle(service: object) -> Path | None:
     return Path(model.path) / "bundle"
 
 
-def _problem(status: HTTPStatus, message: str, remedy: str) -> JSONResponse:
+def _json(answer: BaseModel) -> Response:
+    """Written here: BentoML would validate what was made just now once more, and send it in pieces."""
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def _problem(refused: RequestRefused) -> JSONResponse:
     """An error in the shape that the OpenAPI document describes."""
-    return JSONResponse({"error": message, "detail": remedy}, status_code=status)
+    return JSONResponse({"error": refused.message, "detail": refused.remedy}, status_code=refused.status)

@@ -26,7 +26,7 @@ from models.foretelling import ServedStars
 from models.interactions import Interactions
 from models.recommender import Recommender, UserBatch
 from models.registry import load_recommender
-from models.served_forms import load_served_form, put_rows_in_order
+from models.served_forms import load_served_form, put_in_order
 
 if TYPE_CHECKING:
     from models.bayesian_mf import BayesianMF
@@ -155,7 +155,7 @@ def write_bundle(
     aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=models_dir))
     try:
         recommender.save(aside / "recommender")
-        put_rows_in_order(aside / "recommender")
+        put_in_order(aside / "recommender")
         popularity.save(aside / "popularity")
         if rating is not None:
             rating.save(aside / _RATING)

@@ -6,8 +6,9 @@ A form scores as its recommender does, up to the rounding of floats; a test hold
 from __future__ import annotations
 
 import mmap
+import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
@@ -30,11 +31,15 @@ from models.registry import load_recommender
 
 #: Films whose hidden layers are made at a time: what is read again soon stays in the processor's cache.
 _FILMS = 1024
-#: Rows of EASE's weights that are read at a time.
-_ROWS = 256
-#: Rows after whose reading the pages of the file are let go: 96 MB of 12,000 items.
-_HELD = 2_000
+#: Rows of EASE's weights that are looked at before the pages of the file are let go: 24 MB of 12,000 items, and a few
+#: times as much of what the system maps around them.
+_HELD = 500
 _WEIGHTS = "weights.npz"
+#: Bytes that the arrays of an archive begin at a multiple of, as they do in memory.
+_EVEN = 64
+#: Of a zip archive: bytes of a member's header before its name and of the field of a large one, and the field that
+#: Android's zipalign pads with.
+_LOCAL_HEADER, _ZIP64_FIELD, _PADDING_FIELD = 30, 20, 0xD935
 
 
 @runtime_checkable
@@ -43,6 +48,19 @@ class KnowsLikeness(Protocol):
 
     def likeness(self, items: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float32]:
         """float32[len(items), len(others)]: these columns of ``similarities``."""
+        ...
+
+    def weighted(self, sums: Sequence[tuple[NDArray[np.int64], NDArray[np.float32]]]) -> NDArray[np.float32]:
+        """float32[len(sums), n_items]: of each (items, weights) the weighted sum of these rows of ``similarities``."""
+        ...
+
+
+@runtime_checkable
+class ScoresEach(Protocol):
+    """A recommender that scores users who come one by one together, and remembers of each what his reasons need."""
+
+    def score_each(self, batches: Sequence[UserBatch]) -> NDArray[np.float32]:
+        """float32[len(batches), n_items], the caller's to change: the scores of the one user of each batch."""
         ...
 
 
@@ -94,7 +112,7 @@ class ServedIals(ServedForm):
 
     def _restore(self, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
         self._items: NDArray[np.float32] = arrays["items"]
-        self._last: tuple[object, NDArray[np.float64], NDArray[np.float64]] | None = None
+        self._last: dict[int, tuple[object, NDArray[np.float64], NDArray[np.float64]]] = {}
         wide = self._items.astype(np.float64)
         self._gram = self.settings["unobserved"] * (wide.T @ wide)
         lengths = np.linalg.norm(self._items, axis=1, keepdims=True)
@@ -102,17 +120,18 @@ class ServedIals(ServedForm):
 
     def score(self, batch: UserBatch) -> NDArray[np.float32]:
         """The products of the factors solved for the histories with those of the items."""
-        if len(batch) == 1:
-            x, solved = self._of_one(batch)
-            user = solved @ x.sum(axis=0)
-            return np.asarray((self._items @ user.astype(np.float32))[None], dtype=np.float32)
-        bounds, indices = batch.history.indptr.tolist(), batch.history.indices
-        met = [self._items[indices[start:stop]] for start, stop in pairwise(bounds)]
-        # One small product a user; the equations of all are solved together.
-        systems = np.stack([self._system(x) for x in met]) if met else np.empty((0, *self._gram.shape))
-        sums = np.array([x.sum(axis=0, dtype=np.float64) for x in met]).reshape(len(met), -1, 1)
-        users = np.linalg.solve(systems, sums)[:, :, 0].astype(np.float32)
-        return np.asarray(users @ self._items.T, dtype=np.float32)
+        bounds = pairwise(batch.history.indptr.tolist())
+        return self._scores([self._met(batch.history.indices[start:stop]) for start, stop in bounds])[0]
+
+    def score_each(self, batches: Sequence[UserBatch]) -> NDArray[np.float32]:
+        """Likewise of users who come one by one; the inverses of their equations are kept until the next ones come."""
+        met = [self._met(batch.history.indices) for batch in batches]
+        scores, inverses = self._scores(met)
+        self._last = {
+            id(batch.history): (batch.history, x, inverse)
+            for batch, x, inverse in zip(batches, met, inverses, strict=True)
+        }
+        return scores
 
     def contributions(self, batch: UserBatch, items: NDArray[np.int64]) -> NDArray[np.float32]:
         """As of ``Ials``: what each item's score would lose without each entry."""
@@ -120,7 +139,7 @@ class ServedIals(ServedForm):
         x, inverse = self._of_one(batch)
         v, solved = self._items[items].astype(np.float64), inverse @ x.T
         user = solved.sum(axis=1)
-        lost = (1.0 - x @ user) / (1.0 - np.einsum("ij,ji->i", x, solved))
+        lost = (1.0 - x @ user) / (1.0 - (x * solved.T).sum(axis=1))
         return np.asarray((v @ solved) * lost, dtype=np.float32)
 
     def similarities(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -132,17 +151,24 @@ class ServedIals(ServedForm):
         return self._units, self._units
 
     def _of_one(self, batch: UserBatch) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """float64[h, f] and float64[f, f]: what the one user has met, and the inverse of his equations.
-
-        Kept for the next question about the same batch: an answer is scored first and explained then.
-        """
-        last = self._last
+        """float64[h, f] and float64[f, f]: what the one user has met, and the inverse of his equations."""
+        last = self._last.get(id(batch.history))
         if last is not None and last[0] is batch.history:
             return last[1], last[2]
-        x = self._items[batch.history.indices].astype(np.float64)
-        inverse = np.asarray(np.linalg.inv(self._system(x)), dtype=np.float64)
-        self._last = (batch.history, x, inverse)
-        return x, inverse
+        x = self._met(batch.history.indices)
+        return x, np.asarray(np.linalg.inv(self._system(x)), dtype=np.float64)
+
+    def _met(self, items: NDArray[Any]) -> NDArray[np.float64]:
+        return np.asarray(self._items[items], dtype=np.float64)
+
+    def _scores(self, met: Sequence[NDArray[np.float64]]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """float32[B, n_items] and float64[B, f, f]: of the factors that each of B users has met, and the inverses."""
+        if not met:
+            return np.empty((0, self.n_items), dtype=np.float32), np.empty((0, *self._gram.shape))
+        # One small product a user; the equations of all are solved together.
+        inverses = np.linalg.inv(np.stack([self._system(x) for x in met]))
+        users = np.matmul(inverses, np.array([x.sum(axis=0) for x in met])[:, :, None])[:, :, 0]
+        return np.asarray(users.astype(np.float32) @ self._items.T, dtype=np.float32), inverses
 
     def _system(self, x: NDArray[Any]) -> NDArray[np.float64]:
         """float64[f, f]: the user's equations, of the factors [h, f] that he has met."""
@@ -223,6 +249,11 @@ class ServedNeuMF(ServedForm):
         """float32[len(items), len(others)]: the columns ``others`` of :meth:`similarities`."""
         return np.asarray((self._likeness[items] @ self._likeness[others].T) * self._belief[others], dtype=np.float32)
 
+    def weighted(self, sums: Sequence[tuple[NDArray[np.int64], NDArray[np.float32]]]) -> NDArray[np.float32]:
+        """The weighted sums of rows of :meth:`similarities`, for which the vectors are summed first."""
+        vectors = np.stack([weights @ self._likeness[items] for items, weights in sums])
+        return np.asarray((vectors @ self._likeness.T) * self._belief, dtype=np.float32)
+
     def _item_part(self, values: NDArray[np.float32] | ItemsAsOf | None) -> NDArray[np.float32]:
         """float32[h, n_items]: the items' share of the first layer; kept as long as batches bring the same object."""
         if isinstance(values, ItemsAsOf):
@@ -290,27 +321,31 @@ class ServedEase(ServedForm):
         n = len(self._items)
         offset = _data_offset(weights, "weights.npy", (n, n))
         if offset is None:
-            # Saved by columns, as a bundle from before its rows were put in order: read into memory.
+            # Saved by columns or at an odd address, as a bundle from before its arrays were put in order.
             with np.load(weights, allow_pickle=False) as stored:
-                self._bytes: NDArray[np.uint8] = np.ascontiguousarray(stored["weights"]).view(np.uint8)
+                self._weights: NDArray[np.float32] = np.ascontiguousarray(stored["weights"])
         else:
             with weights.open("rb") as file:
                 self._file = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            # Bytes, for the archive puts its members at any address, and numbers must lie at one of theirs.
-            self._bytes = np.frombuffer(self._file, np.uint8, 4 * n * n, offset).reshape(n, 4 * n)
+            self._weights = np.frombuffer(self._file, np.float32, n * n, offset).reshape(n, n)
         self._place = np.full(self.n_items, -1, dtype=np.int64)
         self._place[self._items] = np.arange(n)
 
     def score(self, batch: UserBatch) -> NDArray[np.float32]:
         """The sum of the weights of what was met; an item outside the weights scores 0."""
-        bounds = batch.history.indptr.tolist()
         places = self._place[batch.history.indices]
+        known = np.concatenate([[0], np.cumsum(places >= 0)])
+        bounds, places = known[batch.history.indptr], places[places >= 0]
         scores = np.zeros((len(batch), self.n_items), dtype=np.float32)
-        for row, (start, stop) in enumerate(pairwise(bounds)):
-            known = places[start:stop]
-            known = known[known >= 0]
-            parts = (self._rows(known[at : at + _ROWS]).sum(axis=0) for at in range(0, len(known), _ROWS))
-            scores[row, self._items] = sum(parts, start=np.zeros(len(self._items), dtype=np.float32))
+        sums = np.zeros((len(batch), len(self._items)), dtype=np.float32)
+        # So many entries at a time, of however many users, for each brings a row of the weights into memory.
+        for start in range(0, len(places), _HELD):
+            some = places[start : start + _HELD]
+            ends = np.clip(bounds - start, 0, len(some))
+            ones = np.ones(len(some), dtype=np.float32)
+            sums += csr_array((ones, some, ends), shape=(len(batch), len(self._items))) @ self._weights
+            self._let_go(len(some))
+        scores[:, self._items] = sums
         return scores
 
     def contributions(self, batch: UserBatch, items: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -319,34 +354,35 @@ class ServedEase(ServedForm):
         met, asked = self._place[batch.history.indices], self._place[items]
         found = np.zeros((len(items), len(met)), dtype=np.float32)
         known, answered = np.flatnonzero(met >= 0), np.flatnonzero(asked >= 0)
-        for at in range(0, len(known), _ROWS):
-            some = known[at : at + _ROWS]
-            found[np.ix_(answered, some)] = self._rows(met[some])[:, asked[answered]].T
+        # Some pages of each row and not all of it, which the score has read.
+        found[np.ix_(answered, known)] = self._weights[met[known][None, :], asked[answered][:, None]]
+        self._let_go(len(known))
         return found
 
     def similarities(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
         """The weights that an item in the history gives to the others; all 0 for one that was never met."""
         found = np.zeros((len(items), self.n_items), dtype=np.float32)
         known = np.flatnonzero(self._place[items] >= 0)
-        found[np.ix_(known, self._items)] = self._rows(self._place[items[known]])
+        found[np.ix_(known, self._items)] = self._weights[self._place[items[known]]]
+        self._let_go(len(known))
         return found
 
-    def _rows(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """float32[len(places), n]: rows of the weights, copied out of the file."""
-        rows = np.ascontiguousarray(self._bytes[places]).view(np.float32)
-        self._read += len(places)
-        if self._file is not None and self._read > _HELD:
-            # The pages stay in the system's cache; held here, they would be this process's memory one by one.
+    def _let_go(self, rows: int) -> None:
+        """Give the pages of the file back once many rows have been looked at.
+
+        They stay in the system's cache; held here, they would be this process's memory one by one.
+        """
+        self._read += rows
+        if self._file is not None and self._read >= _HELD:
             self._file.madvise(mmap.MADV_DONTNEED)
             self._read = 0
-        return rows
 
     def _restore(self, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
         raise RecommenderError("ease: the weights are not read, they are mapped")
 
 
 def _data_offset(archive: Path, member: str, shape: tuple[int, ...]) -> int | None:
-    """Where the numbers of a stored array begin in an ``.npz``; None where they are by columns.
+    """Where the numbers of a stored array begin in an ``.npz``; None where they are by columns or at an odd address.
 
     ``RecommenderError`` for another kind of array.
     """
@@ -363,17 +399,25 @@ def _data_offset(archive: Path, member: str, shape: tuple[int, ...]) -> int | No
     with archive.open("rb") as file:
         file.seek(about.header_offset + 26)
         name, extra = np.frombuffer(file.read(4), dtype="<u2").tolist()
-    return int(about.header_offset + 30 + name + extra + header)
+    offset = int(about.header_offset + _LOCAL_HEADER + name + extra + header)
+    return None if offset % dtype.itemsize else offset
 
 
-def put_rows_in_order(folder: Path) -> None:
-    """Write the arrays of a saved recommender by rows where a fit left some by columns, so that they can be mapped."""
+def put_in_order(folder: Path) -> None:
+    """Write the arrays of a saved recommender so that they can be mapped: by rows, each at an even address."""
     file = folder / _WEIGHTS
     with np.load(file, allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    if all(array.flags.c_contiguous for array in arrays.values()):
-        return
-    np.savez(file, allow_pickle=False, **{name: np.ascontiguousarray(array) for name, array in arrays.items()})
+        arrays = {name: np.ascontiguousarray(stored[name]) for name in stored.files}
+    with file.open("wb") as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            about = zipfile.ZipInfo(f"{name}.npy")
+            is_large = array.nbytes + _EVEN > zipfile.ZIP64_LIMIT
+            start = raw.tell() + _LOCAL_HEADER + len(about.filename) + (_ZIP64_FIELD if is_large else 0)
+            # A field that readers pass over; its first four bytes say so. The array's own header is as even.
+            blank = -(start + 4) % _EVEN
+            about.extra = struct.pack("<HH", _PADDING_FIELD, blank) + bytes(blank)
+            with archive.open(about, "w", force_zip64=is_large) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 _FORMS: dict[str, type[ServedForm]] = {form.name: form for form in (ServedIals, ServedNeuMF, ServedItemKnn, ServedEase)}

@@ -127,6 +127,30 @@ def test_a_batch_gives_each_user_what_he_gets_alone(http: httpx.Client) -> None:
     _refused(http, "/recommend_batch", 400, user_ids=list(range(1, 202)))
 
 
+def test_callers_at_once_get_what_each_gets_alone(http: httpx.Client) -> None:
+    bodies: list[dict[str, Any]] = [
+        {"user_id": (11, 12, 13, 99)[place % 4], "k": 1 + place % 5, "include_seen": place % 3 == 0}
+        for place in range(40)
+    ]
+    bodies += [{"history": [{"movie_id": 100}]}, {"user_id": 11, "genres": ["Opera"]}, {"user_id": 11, "k": 0}] * 3
+
+    async def at_once() -> list[httpx.Response]:
+        async with httpx.AsyncClient(base_url=http.base_url, timeout=30, trust_env=False) as client:
+            return await asyncio.gather(*(client.post("/recommend", json=body) for body in bodies))
+
+    own = {"request_id", "instance"}
+    for body, answer in zip(bodies, asyncio.run(at_once()), strict=True):
+        alone = http.post("/recommend", json=body)
+        assert answer.status_code == alone.status_code == (400 if "genres" in body or body.get("k") == 0 else 200)
+        mine, other = ({key: value for key, value in said.json().items() if key not in own} for said in (answer, alone))
+        for item, same in zip(mine.pop("items", []), other.pop("items", []), strict=True):
+            assert item.pop("score") == pytest.approx(same.pop("score"), rel=1e-5)
+            for reason in (item.pop("reason"), same.pop("reason")):
+                assert reason["text"]
+            assert item == same
+        assert mine == other
+
+
 def test_films_say_why_they_are_there_also_where_they_are_like_one_or_for_somebody_new(http: httpx.Client) -> None:
     for_movie = _ask(http, "/recommend_for_movie", user_id=12, movie_id=102)
     cold = _ask(http, "/cold_start", genres=["Drama"], liked=[100])

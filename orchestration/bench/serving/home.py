@@ -41,7 +41,7 @@ SHORT_FITS: dict[str, dict[str, Any]] = {
 _MOMENT = datetime(2020, 1, 1)
 _SERVICE = "recommender_v1"
 #: Another number makes the home anew.
-_LAYOUT = 2
+_LAYOUT = 3
 
 
 @dataclass(frozen=True, slots=True)

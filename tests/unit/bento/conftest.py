@@ -40,16 +40,15 @@ class RecordingReader:
     def __init__(self, answer: UserFeatures | FeatureStoreUnavailable) -> None:
         self.answer = answer
         self.asked: list[int] = []
+        self.readings = 0
         self.forgotten: list[int] = []
 
-    def read(self, user_key: int) -> UserFeatures:
-        self.asked.append(user_key)
+    def read_many(self, user_keys: Sequence[int]) -> list[UserFeatures]:
+        self.asked += user_keys
+        self.readings += 1
         if isinstance(self.answer, FeatureStoreUnavailable):
             raise self.answer
-        return self.answer
-
-    def read_many(self, user_keys: Sequence[int]) -> list[UserFeatures]:
-        return [self.read(key) for key in user_keys]
+        return [self.answer for _ in user_keys]
 
     def forget(self, user_key: int, now: datetime) -> None:
         self.forgotten.append(user_key)

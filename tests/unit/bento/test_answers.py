@@ -6,11 +6,13 @@ from http import HTTPStatus
 import numpy as np
 import pytest
 
-from bento.answers import Served, recommend, similar, taste_of
+from bento.answers import Asked, recommend, recommend_each, similar
 from bento.errors import FeatureStoreUnavailable, RequestRefused
 from bento.one_film import explain
-from bento.schemas import ExplainRequest, RecommendRequest, RecommendResponse, SimilarRequest
+from bento.schemas import ExplainRequest, Met, RecommendRequest, RecommendResponse, SimilarRequest
+from bento.served import Served
 from bento.store.history import NOBODY, AppHistory
+from bento.taste import taste_of
 from models.bundle import Bundle
 from models.interactions import Interactions
 from models.neumf import NeuMF
@@ -63,6 +65,36 @@ def test_the_features_are_asked_for_by_the_users_key_and_named_in_the_provenance
     assert (answer.provenance.feature_service, answer.provenance.feature_hash) == ("recommender_v1", "abc123")
     assert answer.provenance.model_version == bundle.version
     assert answer.provenance.data_snapshot == {"snapshot": "first"}
+
+
+def test_requests_answered_together_get_what_each_gets_alone_for_one_reading_of_features(bundle: Bundle) -> None:
+    told = AppHistory(known=True, ratings=((900, 5.0),))
+    asked = [
+        Asked(RecommendRequest(user_id=11, k=2)),
+        Asked(RecommendRequest(user_id=12, genres=["drama"]), AppHistory(known=True, dismissed=(903,))),
+        Asked(RecommendRequest(user_id=12, genres=["Opera"])),
+        Asked(RecommendRequest(user_id=999, k=3)),
+        Asked(RecommendRequest(history=[Met(movie_id=100)])),
+        Asked(RecommendRequest(user_id=2**60, k=1), told),
+        Asked(RecommendRequest(user_id=13, include_seen=True), AppHistory(forgotten=True)),
+        Asked(RecommendRequest(user_id=13), None),
+    ]
+    reader = RecordingReader(features_of([1.0, 2.0]))
+    served = Served.of(bundle, reader)
+    together = recommend_each(served, asked)
+    assert reader.asked == [501, 502, 502, 503]
+    assert reader.readings == 1
+    for place, one in enumerate(asked):
+        answer = together[place]
+        if place == 2:
+            assert isinstance(answer, RequestRefused)
+            assert "Opera" in answer.message
+            continue
+        assert isinstance(answer, RecommendResponse)
+        alone = recommend(served, one.request, one.app)
+        assert [item.movie_id for item in answer.items] == [item.movie_id for item in alone.items]
+        assert [item.score for item in answer.items] == pytest.approx([item.score for item in alone.items], rel=1e-5)
+        assert answer.model_dump(exclude={"items"}) == alone.model_dump(exclude={"items"})
 
 
 def test_a_feature_without_a_value_is_named_and_the_model_still_answers(bundle: Bundle) -> None:

@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from bento.answers import Served, recommend
+from bento.answers import recommend
 from bento.client import ClientError, MarqueeClient, _group, _stop, main, print_answer
 from bento.schemas import RecommendRequest
+from bento.served import Served
 from models.bundle import Bundle
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bento.answers import Served
 from bento.experiment import Choice, Experiment, Shadows, overlap
 from bento.following import load_served
+from bento.served import Served
 from models.bundle import Bundle
 from settings import Settings
 from tests.unit.bento.conftest import write_tiny_bundle

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bento.answers import Served
 from bento.following import ServedBundle
+from bento.served import Served
 from models.bundle import write_pointer
 from tests.unit.bento.conftest import write_tiny_bundle
 

@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bento.answers import Served, recommend, recommend_batch
+from bento.answers import recommend, recommend_batch
 from bento.one_film import explain, predict_rating
 from bento.schemas import BatchRequest, ExplainRequest, Met, PredictRatingRequest, RecommendRequest
+from bento.served import Served
 from bento.store import people
 from bento.store.database import Store
 from bento.store.history import AppHistory

@@ -5,10 +5,11 @@ from http import HTTPStatus
 
 import pytest
 
-from bento.answers import Served, recommend
+from bento.answers import recommend
 from bento.errors import FeatureStoreUnavailable, RequestRefused
 from bento.one_film import explain, predict_rating
 from bento.schemas import ExplainRequest, ExplainResponse, PredictRatingRequest, PredictRatingResponse, RecommendRequest
+from bento.served import Served
 from bento.store.history import NOBODY, AppHistory
 from models.bundle import Bundle
 from tests.unit.bento.conftest import RecordingReader

@@ -15,7 +15,15 @@ from models.popularity import Popularity
 from models.rating_head import fit_rating_head
 from models.recommender import Recommender, RecommenderError, UnknownUser, UserBatch
 from models.registry import configured
-from models.served_forms import KnowsLikeness, ServedEase, ServedForm, ServedIals, load_served_form, put_rows_in_order
+from models.served_forms import (
+    KnowsLikeness,
+    ScoresEach,
+    ServedEase,
+    ServedForm,
+    ServedIals,
+    load_served_form,
+    put_in_order,
+)
 from tests.unit.models.examples import batch_of, features_of, two_tastes
 
 FORMS = {
@@ -36,7 +44,7 @@ def _pair(case: str, folder: Path) -> tuple[Recommender, Recommender, UserBatch]
     fitted = configured(name, settings).fit(interactions, features if name == "neumf" else None, seed=1)
     fitted.save(folder / name)
     if case.endswith("by rows"):
-        put_rows_in_order(folder / name)
+        put_in_order(folder / name)
     whole = batch_of(interactions, np.arange(12), features)
     history = whole.history.toarray()
     history[np.arange(12)[:, None] * 2 > np.arange(history.shape[1])] = 0
@@ -71,6 +79,36 @@ def test_a_served_form_says_what_its_recommender_says(case: str, tmp_path: Path)
     if isinstance(form, KnowsLikeness):
         others = np.array([2, 5])
         assert form.likeness(items, others) == pytest.approx(fitted.similarities(items)[:, others], abs=1e-5)
+        weights = np.array([0.5, -2.0], dtype=np.float32)
+        expected = np.stack([weights @ fitted.similarities(others), -fitted.similarities(items[:1])[0]])
+        sums = [(others, weights), (items[:1], np.array([-1.0], dtype=np.float32))]
+        assert form.weighted(sums) == pytest.approx(expected, abs=1e-5)
+
+
+def test_users_who_come_one_by_one_are_scored_together_and_explained_alone(tmp_path: Path) -> None:
+    fitted, form, batch = _pair("ials", tmp_path)
+    assert isinstance(form, ScoresEach)
+    ones = [batch.take(slice(user, user + 1)) for user in (0, 7, 4)]
+    assert form.score_each(ones) == pytest.approx(fitted.score(batch)[[0, 7, 4]], rel=1e-3, abs=1e-4)
+    items = np.array([0, 3, 17])
+    for one in (ones[1], batch.take(slice(2, 3)), ones[0]):
+        assert form.contributions(one, items) == pytest.approx(fitted.contributions(one, items), rel=1e-3, abs=1e-4)
+
+
+def test_arrays_in_order_are_mapped_and_those_of_before_are_read(tmp_path: Path) -> None:
+    fitted = Ease().fit(two_tastes()[0])
+    for name in ("before", "in_order"):
+        fitted.save(tmp_path / name)
+    put_in_order(tmp_path / "in_order")
+    forms = {name: ServedEase.load(tmp_path / name) for name in ("before", "in_order")}
+    assert {name: form._file is not None for name, form in forms.items()} == {"before": False, "in_order": True}
+    assert forms["in_order"]._weights.flags.aligned
+    with np.load(tmp_path / "before/weights.npz") as before, np.load(tmp_path / "in_order/weights.npz") as after:
+        assert before.files == after.files
+        assert all(np.array_equal(before[name], after[name]) for name in before.files)
+    first = (tmp_path / "in_order/weights.npz").read_bytes()
+    put_in_order(tmp_path / "in_order")
+    assert (tmp_path / "in_order/weights.npz").read_bytes() == first
 
 
 def test_a_recommender_without_a_form_is_served_as_it_is(tmp_path: Path) -> None:
