@@ -40,6 +40,7 @@ FORMER = 10
 
 _MANIFEST = "bundle.json"
 _RATING = "rating"
+_CONTENT = "content"
 _CREDITS = "credits.parquet"
 _MAP = "map.parquet"
 #: The columns of a bundle's map of the films.
@@ -91,6 +92,7 @@ class Bundle:
     ``rating`` foretells stars (``models.foretelling``); None in a bundle from before there was one. ``credits`` are who
     made the films: a row a person, film and category (nconst, name, birth_year, death_year, movie_key, category).
     ``film_map`` float32[n_items, 2] are places of the films (``models.film_map``), NaN for one without.
+    ``content`` goes by the films' words (``models.content``); None where these are not known.
     """
 
     version: str
@@ -108,6 +110,7 @@ class Bundle:
     rating: BayesianMF | ServedStars | None = None
     credits: pl.DataFrame = field(default_factory=no_credits, repr=False)
     film_map: NDArray[np.float32] | None = field(default=None, repr=False)
+    content: Recommender | None = None
 
     def batch(self, users: Sequence[int], user_features: NDArray[np.float32] | None = None) -> UserBatch:
         """The batch of known user indices (-1 = unknown, without history) with the bundle's own item features."""
@@ -140,6 +143,7 @@ def write_bundle(
     rating: BayesianMF | None = None,
     credits: pl.DataFrame | None = None,
     film_map: pl.DataFrame | None = None,
+    content: Recommender | None = None,
 ) -> str:
     """Write a bundle under ``models_dir`` and return its version; the same content is written once.
 
@@ -149,7 +153,7 @@ def write_bundle(
     plain JSON.
     Raises ``BundleError`` when the parts do not fit together.
     """
-    _check_parts(recommender, popularity, items, users, interactions, item_features, rating)
+    _check_parts(recommender, popularity, items, users, interactions, item_features, rating, content)
     models_dir.mkdir(parents=True, exist_ok=True)
     # Aside in the same file system, so that the rename that publishes it is atomic; a dot keeps it out of listings.
     aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=models_dir))
@@ -159,6 +163,8 @@ def write_bundle(
         popularity.save(aside / "popularity")
         if rating is not None:
             rating.save(aside / _RATING)
+        if content is not None:
+            content.save(aside / _CONTENT)
         items.write_parquet(aside / "items.parquet")
         users.write_parquet(aside / "users.parquet")
         if credits is not None:
@@ -177,7 +183,7 @@ def write_bundle(
         )
         if item_features is not None:
             np.save(aside / "item_features.npy", np.asarray(item_features, dtype=np.float32), allow_pickle=False)
-        content = {
+        addressed = {
             "schema_version": SCHEMA_VERSION,
             "recommender": recommender.name,
             "data_snapshot": dict(data_snapshot or {}),
@@ -185,8 +191,8 @@ def write_bundle(
             "counts": {"users": len(users), "items": len(items), "interactions": len(interactions)},
             "files": _digests(aside),
         }
-        version = _version(content)
-        manifest = {**content, "version": version, "evaluation": dict(evaluation or {})}
+        version = _version(addressed)
+        manifest = {**addressed, "version": version, "evaluation": dict(evaluation or {})}
         manifest["checksum"] = _checksum(manifest)
         (aside / _MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         _publish(aside, models_dir / version)
@@ -212,6 +218,7 @@ def load_bundle(path: Path, *, to_serve: bool = False) -> Bundle:
         history = csr_array((stored["ratings"], stored["indices"], stored["indptr"]), shape=(len(users), len(items)))
         times = stored["times"].astype(np.int64)
     features_file = path / "item_features.npy"
+    read = load_served_form if to_serve else load_recommender
     stored_features: dict[str, Any] = manifest["features"]
     feature_set = FeatureSet(
         service=stored_features["service"],
@@ -223,7 +230,7 @@ def load_bundle(path: Path, *, to_serve: bool = False) -> Bundle:
     return Bundle(
         version=manifest["version"],
         manifest=manifest,
-        recommender=(load_served_form if to_serve else load_recommender)(path / "recommender"),
+        recommender=read(path / "recommender"),
         popularity=load_recommender(path / "popularity"),
         items=items,
         users=users,
@@ -236,6 +243,7 @@ def load_bundle(path: Path, *, to_serve: bool = False) -> Bundle:
         rating=_rating(path / _RATING, to_serve),
         credits=pl.read_parquet(path / _CREDITS) if (path / _CREDITS).is_file() else no_credits(),
         film_map=_film_map(path / _MAP, items),
+        content=read(path / _CONTENT) if (path / _CONTENT).is_dir() else None,
     )
 
 
@@ -365,6 +373,7 @@ def _check_parts(
     interactions: Interactions,
     item_features: NDArray[np.float32] | None,
     rating: BayesianMF | None,
+    content: Recommender | None,
 ) -> None:
     for what, frame, columns in (("items", items, _ITEM_COLUMNS), ("users", users, _USER_COLUMNS)):
         if missing := [name for name in columns if name not in frame.columns]:
@@ -374,6 +383,7 @@ def _check_parts(
             len(items), interactions.n_items, recommender.n_items, popularity.n_items,
             len(items) if item_features is None else len(item_features),
             len(items) if rating is None else rating.n_items,
+            len(items) if content is None else content.n_items,
         },
         "users": {len(users), interactions.n_users, recommender.n_users, popularity.n_users},
     }  # fmt: skip

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from models.content import ContentBased
 from models.features import ItemsAsOf, Standardizer, TrainingFeatures
 from models.interactions import Interactions
 from models.recommender import (
@@ -304,6 +305,34 @@ class ServedItemKnn(ServedForm):
         return np.asarray(self._likeness[items].toarray(), dtype=np.float32)
 
 
+class ServedContent(ServedForm, ContentBased):
+    """Content (``models.content.ContentBased``): a profile of words meets the films' in one pass over these.
+
+    The product of two sparse matrices, which a fit's many users need, turns all films' words around for each request.
+    """
+
+    def _restore(self, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        # Scipy keeps the width of the numbers that it is given, and half of it is enough.
+        super()._restore(facts, {**arrays, **{name: arrays[name].astype(np.int32) for name in ("indices", "indptr")}})
+
+    def score(self, batch: UserBatch) -> NDArray[np.float32]:
+        """Cosines between 0 and 1; 0 for an item without a word or a user without a history."""
+        scores = np.empty((len(batch), self.n_items), dtype=np.float32)
+        for row, (start, stop) in enumerate(pairwise(batch.history.indptr.tolist())):
+            scores[row] = self._likeness_to(batch.history.indices[start:stop])
+        return scores
+
+    def similarities(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Cosine of the items' own vectors, which are of length 1 or empty."""
+        found = [self._likeness_to(np.array([item])) for item in items]
+        return np.stack(found) if found else np.empty((0, self.n_items), dtype=np.float32)
+
+    def _likeness_to(self, met: NDArray[Any]) -> NDArray[np.float32]:
+        """float32[n_items]: the cosine of each item and the sum of those met."""
+        profile = np.asarray(self._vectors[met].sum(axis=0), dtype=np.float32)
+        return np.asarray(self._vectors @ (profile / (np.linalg.norm(profile) or 1.0)), dtype=np.float32)
+
+
 class ServedEase(ServedForm):
     """EASE (``models.ease.Ease``) on weights that stay in their file: a user's rows of them are read when asked.
 
@@ -420,4 +449,6 @@ def put_in_order(folder: Path) -> None:
                 np.lib.format.write_array(member, array, allow_pickle=False)
 
 
-_FORMS: dict[str, type[ServedForm]] = {form.name: form for form in (ServedIals, ServedNeuMF, ServedItemKnn, ServedEase)}
+_FORMS: dict[str, type[ServedForm]] = {
+    form.name: form for form in (ServedIals, ServedNeuMF, ServedItemKnn, ServedContent, ServedEase)
+}

@@ -28,6 +28,7 @@ from models.bundle import (
     write_bundle,
     write_pointer,
 )
+from models.content_part import fit_content
 from models.features import FeatureHistory, TrainingFeatures
 from models.foretelling import ServedStars
 from models.gate import Champion, Decision, Panel, Rules, decide
@@ -36,7 +37,7 @@ from models.protocols.temporal import Temporal
 from models.recommender import ProgressCallback, Recommender, RecommenderError
 from models.registry import load_recommender
 from models.trial import Figures, RecipeVersion, Trial, features_of_pairs, make_trial
-from orchestration.training_data import TrainingData, training_snapshot
+from orchestration.training_data import TrainingData, item_content, training_snapshot
 from orchestration.warehouse import hold
 from settings import Settings
 
@@ -227,7 +228,7 @@ def make_bundle(
 
     A promoted recipe's weights lie in :func:`fitted_folder`; others stay those of the bundle that the decision keeps,
     and so does its model of stars, which ``rating`` is otherwise. ``credits`` are who made the films, and ``film_map``
-    where they lie, as of today.
+    where they lie, as of today; the films' words are those of today either way.
     """
     refuse_unchecked(decision)
     told = {**evaluation, "decision": summary(decision)}
@@ -248,6 +249,7 @@ def make_bundle(
             rating=rating,
             credits=credits,
             film_map=film_map,
+            content=fit_content(data.interactions, data.features.item_content),
         )
     else:
         version = bundle_kept(settings, decision["keeps"], data, features, told, credits, film_map)
@@ -291,13 +293,14 @@ def bundle_kept(
         values = np.where(known.to_numpy()[:, None], data.latest_item_features()[place], values)
         described = replace(described, snapshot_time=features.snapshot_time)
     n_users, n_items = base.history.shape
+    interactions = history_of(base, np.arange(n_users), np.arange(n_items), n_users, n_items)
     return write_bundle(
         settings.models,
         recommender=base.recommender,
         popularity=base.popularity,
         items=items,
         users=base.users,
-        interactions=history_of(base, np.arange(n_users), np.arange(n_items), n_users, n_items),
+        interactions=interactions,
         item_features=values,
         features=described,
         data_snapshot=base.manifest["data_snapshot"],
@@ -305,6 +308,8 @@ def bundle_kept(
         rating=base.rating,
         credits=credits,
         film_map=film_map,
+        # Of the facts that are served: a film that today's catalogue no longer has keeps its words with its title.
+        content=fit_content(interactions, None if data.features.item_content is None else item_content(items)),
     )
 
 

@@ -76,7 +76,7 @@ def _history(folder: Path, view: str, known: pl.DataFrame, key: str) -> FeatureH
     )
 
 
-def _content(items: pl.DataFrame) -> ItemContent:
+def item_content(items: pl.DataFrame) -> ItemContent:
     """Genres, decade and title: what holds whenever a film is asked for."""
     words = film_words(items.with_row_index("item"))
     return ItemContent.of(words, items["year"].cast(pl.Float32).fill_null(float("nan")).to_numpy())
@@ -112,7 +112,7 @@ def load_training_data(folder: Path) -> TrainingData:
         user_values=rows.select(pl.col(names).cast(pl.Float32).fill_null(float("nan"))).to_numpy(),
         user_names=tuple(names),
         item_histories=tuple(_history(folder, view, items, "movie_key") for view in _ITEM_VIEWS),
-        item_content=_content(items),
+        item_content=item_content(items),
     )
     user_history = _in_order(_history(folder, _USER_VIEW, users, "user_key"), names)
     return TrainingData(items, users, interactions, features, user_history)

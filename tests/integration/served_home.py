@@ -12,8 +12,10 @@ import polars as pl
 from feature_repo import store as feature_store
 from feature_repo.features import GENRES
 from models.bundle import CREDITS, FeatureSet, write_bundle
+from models.content_part import fit_content
 from models.features import FeatureHistory, TrainingFeatures
 from models.interactions import Interactions
+from models.item_content import ItemContent, film_words
 from models.popularity import Popularity
 from models.rating_head import fit_rating_head
 from models.recommender import Recommender
@@ -71,8 +73,10 @@ def make_home(
     )
     features = TrainingFeatures(user_history.as_of(user_index, times), user_history.names, item_histories)
     now = np.int64(times.max() + 86_400)
+    items = _items(movies, met.sum(axis=0))
+    words = film_words(items.with_row_index("item"))
     common = {
-        "items": _items(movies, met.sum(axis=0)),
+        "items": items,
         "users": pl.DataFrame(
             {
                 "user_id": np.arange(users, dtype=np.int32) + FIRST_USER_ID,
@@ -91,6 +95,7 @@ def make_home(
             orient="row",
         ),
         "rating": fit_rating_head(interactions, seed=1),
+        "content": fit_content(interactions, ItemContent.of(words, np.full(movies, np.nan, dtype=np.float32))),
         "film_map": pl.DataFrame(
             {
                 "movie_key": np.arange(movies) + FIRST_MOVIE_KEY,

@@ -13,12 +13,11 @@ import polars as pl
 import pytest
 
 from bento.following import ServedBundle
-from models.bundle import FeatureSet, is_held, load_bundle, read_former, read_pointer, write_pointer
+from models.bundle import Bundle, FeatureSet, is_held, load_bundle, read_former, read_pointer, write_pointer
 from models.ease import Ease, EaseConfig
 from models.evaluation import LeaveLastOutEvaluation
 from models.features import FeatureHistory, TrainingFeatures
 from models.interactions import Interactions
-from models.item_content import ItemContent
 from models.itemknn import ItemKnn
 from models.neumf import NeuMF
 from models.neumf_network import NeuMFConfig
@@ -42,7 +41,7 @@ from orchestration.promotion import (
     spoken_decision,
     write_decision,
 )
-from orchestration.training_data import TRAINING_FILE, TrainingData
+from orchestration.training_data import TRAINING_FILE, TrainingData, item_content
 from orchestration.upkeep.__main__ import main
 from orchestration.upkeep.report import UpkeepError
 from orchestration.upkeep.rollback import release, roll_back
@@ -73,31 +72,29 @@ def data_of(
         user[order], item[order], np.full(len(user), 4.0), times[order], n_users=USERS, n_items=films
     )
     keys = np.arange(first_film, first_film + films) + 900
+    items = pl.DataFrame(
+        {
+            "movie_key": keys,
+            "movie_id": pl.Series(keys - 800, dtype=pl.Int32),
+            "movie_ids": [[int(key) - 800] for key in keys],
+            "title": [f"Film {key}" for key in keys],
+            "year": pl.Series([1990] * films, dtype=pl.Int32),
+            "genres": [["Drama"]] * films,
+            "imdb_id": [f"tt{key:07d}" for key in keys],
+            "link_url": [f"https://example.org/{key}" for key in keys],
+            "link_kind": ["imdb_title"] * films,
+            "rating_count": interactions.item_counts(),
+        }
+    )
     return TrainingData(
-        items=pl.DataFrame(
-            {
-                "movie_key": keys,
-                "movie_id": pl.Series(keys - 800, dtype=pl.Int32),
-                "movie_ids": [[int(key) - 800] for key in keys],
-                "title": [f"Film {key}" for key in keys],
-                "year": pl.Series([1990] * films, dtype=pl.Int32),
-                "genres": [["Drama"]] * films,
-                "imdb_id": [f"tt{key:07d}" for key in keys],
-                "link_url": [f"https://example.org/{key}" for key in keys],
-                "link_kind": ["imdb_title"] * films,
-                "rating_count": interactions.item_counts(),
-            }
-        ),
+        items=items,
         users=pl.DataFrame({"user_id": np.arange(USERS) + 1, "user_key": np.arange(USERS) + 500}),
         interactions=interactions,
         features=TrainingFeatures(
             np.zeros((len(user), 1), dtype=np.float32),
             ("age",),
             (FeatureHistory.of(np.arange(films), np.zeros(films), (keys / 1000.0)[:, None], ["length"]),),
-            ItemContent.of(
-                pl.DataFrame({"item": np.arange(films), "word": [f"genre:{key % 2}" for key in keys]}),
-                np.full(films, 1990.0, dtype=np.float32),
-            ),
+            item_content(items),
         ),
         user_history=FeatureHistory.of(np.arange(USERS), np.zeros(USERS), np.zeros((USERS, 1)), ["age"]),
     )
@@ -206,11 +203,40 @@ def test_a_refresh_whose_data_make_the_recipe_worse_is_refused_and_the_old_weigh
     kept = load_bundle(home.settings.models / after)
     assert after != before
     assert set(kept.items["title"]) == {"Renamed"}
+    assert "title:renamed" in _words(kept)
     # What it was trained on is what it says, and its answers are the same.
     assert kept.manifest["data_snapshot"] == {"tables": "first"}
     batch = kept.batch(range(USERS))
     assert np.array_equal(kept.recommender.score(batch), weights.score(batch))
     assert read_pointer(home.settings.serving_pointer) == after
+
+
+def _words(bundle: Bundle) -> list[str]:
+    """The words of a bundle's content that its first film has."""
+    assert bundle.content is not None
+    told = bundle.content.word_weights(bundle.batch([0]), np.array([0]))
+    assert told is not None
+    return list(told.names)
+
+
+def test_a_promoted_bundle_orders_the_films_by_their_words_too_where_these_are_known(home: Home) -> None:
+    _, version = home.run(tastes(), EASE)
+    assert _words(load_bundle(home.settings.models / version)) == ["decade:1990", "genre:Drama", "title:film"]
+    known = tastes(seed=1)
+    wordless = replace(known, features=replace(known.features, item_content=None))
+    decision = home.decide(tastes(), EASE)
+    for promoted in (True, False):
+        gate_file(home.settings).write_text(json.dumps(decision | {"promoted": promoted, "keeps": version}))
+        assert load_bundle(home.settings.models / home.follow(wordless)).content is None
+
+
+def test_kept_weights_keep_the_words_of_films_that_the_catalogue_no_longer_has(home: Home) -> None:
+    _, before = home.run(tastes(), EASE)
+    decision = home.decide(tastes(), EASE)
+    gate_file(home.settings).write_text(json.dumps(decision | {"promoted": False, "keeps": before}))
+    kept = load_bundle(home.settings.models / home.follow(tastes(first_film=4, films=FILMS)))
+    assert kept.items["movie_key"].to_list()[0] == 900
+    assert _words(kept) == ["decade:1990", "genre:Drama", "title:film"]
 
 
 def test_so_it_is_where_the_last_ratings_decide_although_the_candidate_is_fitted_already(home: Home) -> None:
@@ -393,7 +419,7 @@ def test_films_that_vanished_and_came_have_their_places_in_one_index(home: Home)
     assert (space.user_keys == later.user_keys).all()
     content = space.features.item_content
     assert content is not None
-    assert content.counts.sum(axis=1).tolist() == [1.0] * FILMS + [0.0] * 4
+    assert content.counts.sum(axis=1).tolist() == [4.0] * FILMS + [0.0] * 4
     decision, served = home.run(later, EASE, snapshot="second")
     assert decision["way"] == "refresh"
     if decision["promoted"]:

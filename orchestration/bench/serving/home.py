@@ -19,9 +19,11 @@ import polars as pl
 from models.bench.generated import generated_interactions
 from models.bundle import SCHEMA_VERSION, FeatureSet, write_bundle
 from models.code_hash import code_hash
+from models.content_part import fit_content
 from models.features import FeatureHistory, TrainingFeatures
 from models.film_map import film_map
 from models.interactions import Interactions
+from models.item_content import ItemContent
 from models.popularity import Popularity
 from models.rating_head import fit_rating_head
 from models.recommender import Recommender
@@ -41,7 +43,7 @@ SHORT_FITS: dict[str, dict[str, Any]] = {
 _MOMENT = datetime(2020, 1, 1)
 _SERVICE = "recommender_v1"
 #: Another number makes the home anew.
-_LAYOUT = 3
+_LAYOUT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ def _parts(settings: Settings, size: ServedSize, tell: Callable[[str], None]) ->
             "rating": fit_rating_head(rows, seed=size.seed),
             "credits": _credits(catalogue, size),
             "film_map": _film_map(items, rows, size),
+            "content": fit_content(rows, _words(size)),
         },
     }
 
@@ -165,6 +168,13 @@ def _items(catalogue: Catalogue, rows: Interactions, size: ServedSize) -> pl.Dat
 def _film_map(items: pl.DataFrame, rows: Interactions, size: ServedSize) -> pl.DataFrame:
     places = film_map(rows, items["genres"].to_list(), seed=size.seed)
     return items.select("movie_key").with_columns(pl.Series("x", places[:, 0]), pl.Series("y", places[:, 1]))
+
+
+def _words(size: ServedSize) -> ItemContent:
+    """20 words a film out of 5,000, as wide as where the fits' memory is measured: they say nothing."""
+    drawn = np.random.default_rng(size.seed).integers(0, 5_000, 20 * size.films)
+    words = pl.DataFrame({"item": np.repeat(np.arange(size.films), 20), "word": [f"tag:{word}" for word in drawn]})
+    return ItemContent.of(words, np.full(size.films, np.nan, dtype=np.float32))
 
 
 def _credits(catalogue: Catalogue, size: ServedSize) -> pl.DataFrame:

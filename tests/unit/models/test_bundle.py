@@ -20,11 +20,15 @@ from models.bundle import (
     write_bundle,
     write_pointer,
 )
+from models.content import ContentBased
+from models.content_part import fit_content
+from models.interactions import Interactions
 from models.neumf import NeuMF
 from models.neumf_network import NeuMFConfig
 from models.popularity import Popularity
 from models.recommender import RecommenderError, UserBatch
-from tests.unit.models.examples import ITEMS, USERS, features_of, two_tastes
+from models.served_forms import ServedContent
+from tests.unit.models.examples import ITEMS, USERS, content_of_tastes, features_of, two_tastes
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +59,7 @@ def parts() -> dict[str, Any]:
         "features": FeatureSet("recommender_v1", "abc", ("age", "mood"), ("count", "length"), "2018-09-24T00:00:00Z"),
         "data_snapshot": {"marts": "123"},
         "evaluation": {"rows": [{"hr_10": 0.5, "fit_seconds": 1.5}]},
+        "content": fit_content(interactions, features.item_content),
     }
 
 
@@ -90,6 +95,20 @@ def test_a_bundle_answers_as_the_recommender_in_memory(parts: dict[str, Any], bu
     assert bundle.popularity.name == "popularity"
 
 
+def test_the_content_part_answers_as_the_one_in_memory_and_may_be_missing(
+    parts: dict[str, Any], bundle_dir: Path
+) -> None:
+    batch = UserBatch(np.array([-1, 7]), parts["interactions"].matrix()[[3, 7]])
+    expected = parts["content"].score(batch)
+    for to_serve, kind in ((False, ContentBased), (True, ServedContent)):
+        content = load_bundle(bundle_dir, to_serve=to_serve).content
+        assert isinstance(content, kind)
+        assert content.score(batch) == pytest.approx(expected, abs=1e-6)
+    bare = load_bundle(bundle_dir.parent / write_bundle(bundle_dir.parent, **{**parts, "content": None}))
+    assert bare.content is None
+    assert bare.version != bundle_dir.name
+
+
 def test_ids_lead_to_indices_also_the_further_ids_of_a_film(bundle_dir: Path) -> None:
     bundle = load_bundle(bundle_dir)
     assert bundle.user_index[12] == 2
@@ -120,7 +139,14 @@ def test_other_content_is_another_version(parts: dict[str, Any], bundle_dir: Pat
 
 @pytest.mark.parametrize(
     "file",
-    ["recommender/weights.npz", "recommender/recommender.json", "items.parquet", "history.npz", "item_features.npy"],
+    [
+        "recommender/weights.npz",
+        "recommender/recommender.json",
+        "items.parquet",
+        "history.npz",
+        "item_features.npy",
+        "content/weights.npz",
+    ],
 )
 def test_a_file_that_was_changed_is_refused_by_name(bundle_dir: Path, file: str) -> None:
     content = bytearray((bundle_dir / file).read_bytes())
@@ -177,6 +203,9 @@ def _unfitted() -> NeuMF:
 def test_parts_that_do_not_fit_together_are_refused(parts: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"number of items: \[19, 20\]"):
         write_bundle(tmp_path, **{**parts, "items": parts["items"].head(ITEMS - 1)})
+    one = Interactions.of([0], [0], n_users=USERS, n_items=ITEMS - 1)
+    with pytest.raises(BundleError, match=r"number of items: \[19, 20\]"):
+        write_bundle(tmp_path, **{**parts, "content": fit_content(one, content_of_tastes(ITEMS - 1))})
     with pytest.raises(BundleError, match="items lack the columns link_url"):
         write_bundle(tmp_path, **{**parts, "items": parts["items"].drop("link_url")})
 

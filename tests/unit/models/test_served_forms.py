@@ -5,12 +5,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy.sparse import csr_array
 
+from models.content_part import fit_content
 from models.ease import Ease
 from models.foretelling import ServedStars, foretell
 from models.interactions import Interactions
+from models.item_content import ItemContent
 from models.popularity import Popularity
 from models.rating_head import fit_rating_head
 from models.recommender import Recommender, RecommenderError, UnknownUser, UserBatch
@@ -24,11 +27,12 @@ from models.served_forms import (
     load_served_form,
     put_in_order,
 )
-from tests.unit.models.examples import batch_of, features_of, two_tastes
+from tests.unit.models.examples import ITEMS, batch_of, features_of, two_tastes
 
 FORMS = {
     "ials": ("ials", {"factors": 8, "sweeps": 3}),
     "itemknn": ("itemknn", {"neighbours": 4}),
+    "content": ("content", {}),
     "ease": ("ease", {"l2": 5.0, "max_items": 15}),
     "ease by rows": ("ease", {"l2": 5.0, "max_items": 15}),
     "neumf": ("neumf", {"epochs": 2, "use_features": True}),
@@ -41,7 +45,7 @@ def _pair(case: str, folder: Path) -> tuple[Recommender, Recommender, UserBatch]
     name, settings = FORMS[case]
     interactions, _ = two_tastes()
     features = features_of(interactions)
-    fitted = configured(name, settings).fit(interactions, features if name == "neumf" else None, seed=1)
+    fitted = configured(name, settings).fit(interactions, features if name in ("neumf", "content") else None, seed=1)
     fitted.save(folder / name)
     if case.endswith("by rows"):
         put_in_order(folder / name)
@@ -150,13 +154,39 @@ def test_the_served_model_of_stars_tells_what_the_fitted_one_tells(tmp_path: Pat
         ServedStars(tmp_path / "ease")
 
 
-def test_what_is_served_of_the_usual_recipes_never_imports_torch(tmp_path: Path) -> None:
+def test_the_words_of_the_served_form_weigh_what_the_fitted_ones_do_and_a_film_without_a_word_is_like_none(
+    tmp_path: Path,
+) -> None:
+    interactions, _ = two_tastes()
+    words = pl.DataFrame({"item": [0, 1, 1, 2], "word": ["genre:a", "genre:a", "tag:b", "tag:b"]})
+    fitted = fit_content(interactions, ItemContent.of(words, np.full(ITEMS, np.nan, dtype=np.float32)))
+    assert fitted is not None
+    fitted.save(tmp_path)
+    form = load_served_form(tmp_path)
+    batch = UserBatch(np.array([-1]), csr_array(np.eye(1, ITEMS, dtype=np.float32)))
+    told, expected = form.word_weights(batch, np.array([1, 3])), fitted.word_weights(batch, np.array([1, 3]))
+    assert told is not None
+    assert list(told.names) == list(expected.names) == ["genre:a", "tag:b"]
+    assert told.weights == pytest.approx(expected.weights)
+    assert form.similarities(np.array([3])).tolist() == [[0.0] * ITEMS]
+    assert form.score(batch)[0, :4] == pytest.approx([1.0, np.sqrt(0.5), 0.0, 0.0], abs=1e-6)
+
+
+def test_films_of_which_no_two_share_a_word_have_no_content_part() -> None:
+    interactions, _ = two_tastes()
+    own = pl.DataFrame({"item": np.arange(ITEMS), "word": [f"tag:{item}" for item in range(ITEMS)]})
+    assert fit_content(interactions, ItemContent.of(own, np.zeros(ITEMS, dtype=np.float32))) is None
+    assert fit_content(interactions, ItemContent.of(own.clear(), np.zeros(ITEMS, dtype=np.float32))) is None
+    assert fit_content(interactions, None) is None
+
+
+def test_what_is_served_of_the_usual_recipes_never_imports_torch_or_sklearn(tmp_path: Path) -> None:
     for case in FORMS:
         _pair(case, tmp_path / case)
     folders = [str(tmp_path / case / name) for case, (name, _) in FORMS.items()]
     code = (
         "import sys; from pathlib import Path; import models.bundle; from models.served_forms import load_served_form;"
-        " [load_served_form(Path(folder)) for folder in sys.argv[1:]]; print('torch' in sys.modules)"
+        " [load_served_form(Path(folder)) for folder in sys.argv[1:]]; print({'torch', 'sklearn'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code, *folders], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.strip() == "set()"
