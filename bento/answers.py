@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bento.choosing import allowed_films, choose, genre_columns
+from bento.alike import alike
+from bento.choosing import allowed_films, best_of, choose, genre_columns
 from bento.errors import RequestRefused
 from bento.features import UserFeatures
 from bento.schemas import (
@@ -20,6 +21,7 @@ from bento.schemas import (
     ColdStartRequest,
     ForMovieRequest,
     ForMovieResponse,
+    ItemSource,
     Met,
     Named,
     Provenance,
@@ -106,7 +108,7 @@ def _narrowed(
 def similar(served: Served, request: SimilarRequest) -> SimilarResponse:
     """The films most like one.
 
-    ``RequestRefused``: 404 for a film that the bundle does not have, 400 for an index that is not there.
+    ``RequestRefused``: 404 for a film that the bundle does not have, 400 for a model or an index that is not there.
     """
     bundle = served.bundle
     item = bundle.item_index.get(request.movie_id)
@@ -117,10 +119,14 @@ def similar(served: Served, request: SimilarRequest) -> SimilarResponse:
             "Use a movieId of the edition the model was trained on; a film without ratings at that time is not in it.",
         )
     if request.index == "exact":
-        rows, likeness = bundle.recommender.similar(np.array([item]), request.k)
+        like = alike(bundle, item, request.by, request.model)
+        rows, likeness = best_of(like.scores[None], request.k)
         found, scores = rows[0], likeness[0]
+        by, model, blend, sources = like.by, like.model, like.blend, like.sources(found[found >= 0])
     else:
         try:
+            if request.by != "behaviour" or request.model not in (None, bundle.recommender.name):
+                raise IndexMissing("indexes are made of the promoted model's vectors alone")
             found, scores = served.indexes.search(request.index, item, request.k)
         except IndexMissing as missing:
             raise RequestRefused(
@@ -128,14 +134,16 @@ def similar(served: Served, request: SimilarRequest) -> SimilarResponse:
                 f"There is no index {request.index} over the served films: {missing}.",
                 "Ask with `index` exact, which is always there.",
             ) from missing
-    source: Source = "popular" if bundle.recommender.name == "popularity" else "similar"
+        by, model, blend, sources = "behaviour", bundle.recommender.name, None, ["collaborative"] * len(found)
     return SimilarResponse.model_validate(
         {
             "movie_id": request.movie_id,
-            "items": _items(served, found, scores, source),
+            "items": _items(served, found, scores, sources),
             "index": request.index,
+            "by": by,
+            "empty": "no_words" if by == "content" and not sources else None,
             "fallback": None,
-            "provenance": provenance_of(bundle, None, 0),
+            "provenance": provenance_of(bundle, None, 0, model, blend),
         }
     )
 
@@ -144,28 +152,37 @@ def _items(
     served: Served,
     found: NDArray[np.int64],
     scores: NDArray[np.float32],
-    source: Source,
+    source: Source | Sequence[ItemSource],
     reasons: Sequence[dict[str, object] | None] | None = None,
 ) -> list[dict[str, object]]:
     """The films of a row of ``recommend`` or ``similar``, without its padding, as arguments of an ``Item``.
 
+    ``source`` is that of all of them, or one each.
     Left to the answer to validate as a whole: that takes 1 microsecond an item, making each by itself 3 to 5.
     """
     count = int((found >= 0).sum())
     told = [None] * count if reasons is None else reasons
-    rows = enumerate(zip(found[:count].tolist(), scores[:count].tolist(), told, strict=True), start=1)
+    sources = [source] * count if isinstance(source, str) else source
+    rows = enumerate(zip(found[:count].tolist(), scores[:count].tolist(), sources, told, strict=True), start=1)
     return [
-        {**served.catalogue.cards[item], "rank": rank, "score": score, "source": source, "reason": reason}
-        for rank, (item, score, reason) in rows
+        {**served.catalogue.cards[item], "rank": rank, "score": score, "source": given, "reason": reason}
+        for rank, (item, score, given, reason) in rows
     ]
 
 
-def provenance_of(bundle: Bundle, features: UserFeatures | None, app_ratings: int | None) -> Provenance:
-    """Where an answer of this bundle came from."""
+def provenance_of(
+    bundle: Bundle,
+    features: UserFeatures | None,
+    app_ratings: int | None,
+    model: str | None = None,
+    blend: float | None = None,
+) -> Provenance:
+    """Where an answer of this bundle came from: of its ``model``, by default the promoted one, and a blend."""
     found = features is not None and features.found
     return Provenance(
         model_version=bundle.version,
-        recommender=bundle.recommender.name,
+        recommender=model or bundle.recommender.name,
+        blend=blend,
         data_snapshot=dict(bundle.manifest["data_snapshot"]),
         feature_service=bundle.features.service or None,
         feature_hash=bundle.features.service_hash or None,

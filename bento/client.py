@@ -30,6 +30,7 @@ from bento.schemas import (
     ExplainResponse,
     ForMovieResponse,
     IndexKind,
+    Likeness,
     PredictRatingResponse,
     RecommendResponse,
     SimilarResponse,
@@ -97,9 +98,12 @@ class MarqueeClient:
             RecommendResponse, "/cold_start", {"genres": list(genres), "liked": list(liked), "k": k, **wishes}
         )
 
-    def similar(self, movie_id: int, k: int = DEFAULT_K, index: IndexKind = "exact") -> SimilarResponse:
-        """Films like one, best first."""
-        return self.ask(SimilarResponse, "/similar", {"movie_id": movie_id, "k": k, "index": index})
+    def similar(
+        self, movie_id: int, k: int = DEFAULT_K, index: IndexKind = "exact", by: Likeness = "behaviour",
+        model: str | None = None,
+    ) -> SimilarResponse:  # fmt: skip
+        """Films like one, best first: by behaviour, by content, or hybrid; ``model`` as in ``SimilarRequest``."""
+        return self.ask(SimilarResponse, "/similar", like_movie(movie_id, k, index, by, model))
 
     def film_map(self, movie_id: int | None = None, **wishes: Any) -> FilmMap:
         """Where films lie, and one of them with its neighbours; ``wishes`` as the query of ``/v1/map``."""
@@ -199,9 +203,12 @@ class AsyncMarqueeClient:
             RecommendResponse, "/cold_start", {"genres": list(genres), "liked": list(liked), "k": k, **wishes}
         )
 
-    async def similar(self, movie_id: int, k: int = DEFAULT_K, index: IndexKind = "exact") -> SimilarResponse:
-        """Films like one, best first."""
-        return await self.ask(SimilarResponse, "/similar", {"movie_id": movie_id, "k": k, "index": index})
+    async def similar(
+        self, movie_id: int, k: int = DEFAULT_K, index: IndexKind = "exact", by: Likeness = "behaviour",
+        model: str | None = None,
+    ) -> SimilarResponse:  # fmt: skip
+        """Films like one, best first: by behaviour, by content, or hybrid; ``model`` as in ``SimilarRequest``."""
+        return await self.ask(SimilarResponse, "/similar", like_movie(movie_id, k, index, by, model))
 
     async def film_map(self, movie_id: int | None = None, **wishes: Any) -> FilmMap:
         """Where films lie, and one of them with its neighbours; ``wishes`` as the query of ``/v1/map``."""
@@ -230,6 +237,11 @@ class AsyncMarqueeClient:
 def for_movie(user_id: int, movie: int | str, k: int, wishes: Mapping[str, Any]) -> dict[str, Any]:
     """The body of ``/recommend_for_movie`` for a film by its id or title."""
     return {"user_id": user_id, "movie_id" if isinstance(movie, int) else "title": movie, "k": k, **wishes}
+
+
+def like_movie(movie_id: int, k: int, index: IndexKind, by: Likeness, model: str | None) -> dict[str, Any]:
+    """The body of ``/similar``."""
+    return {"movie_id": movie_id, "k": k, "index": index, "by": by, "model": model}
 
 
 def query_of(movie_id: int | None, wishes: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,6 +55,7 @@ _EXAMPLE_PROVENANCE: JsonDict = {
     "feature_timestamp": "2018-09-25T00:00:00Z",
     "missing_features": [],
     "app_ratings": 3,
+    "blend": None,
     "experiment": None,
     "arm": None,
 }
@@ -62,6 +63,9 @@ _EXAMPLE_PROVENANCE: JsonDict = {
 
 Id = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 IndexKind = Literal["exact", "faiss", "annoy"]
+Likeness = Literal["behaviour", "content", "hybrid"]
+ItemSource = Literal["collaborative", "content", "popular"]
+ModelName = Annotated[str, Field(min_length=1, max_length=40)]
 Genre = Annotated[str, Field(min_length=1, max_length=40)]
 
 
@@ -210,8 +214,29 @@ class SimilarRequest(BaseModel):
     index: IndexKind = Field(
         default="exact",
         description="How they are found: `exact` looks at every film; `faiss` and `annoy` at some, and may miss one."
-        " 400 where the served model has no vector a film, or `annoy` is not installed.",
+        " 400 where the served model has no vector a film, or `annoy` is not installed. Likeness by content or another"
+        " model than the promoted one has `exact` alone.",
     )
+    by: Likeness = Field(
+        default="behaviour",
+        description="What makes films alike: `behaviour`, that the same people met them; `content`, that they share"
+        " words (genre, decade, title), so that no film without one is listed; `hybrid`, both alike, each in standard"
+        " deviations over the films. 400 for the last two where the bundle ships no `content`.",
+        examples=["behaviour"],
+    )
+    model: ModelName | None = Field(
+        default=None,
+        description="Whose likeness `behaviour` is: the promoted model's (null, or its name), `popularity`, whose"
+        " neighbours are popular films, or `content`. 400 lists the models that the bundle ships.",
+    )
+
+    @model_validator(mode="after")
+    def _one_likeness(self) -> Self:
+        if (self.by == "content" and self.model not in (None, "content")) or (
+            self.by == "hybrid" and self.model == "content"
+        ):
+            raise ValueError(f"by {self.by} is not the likeness of the model {self.model}: leave one of them out")
+        return self
 
 
 class _OfOneFilm(BaseModel):
@@ -284,8 +309,9 @@ class Item(BaseModel):
     link_kind: str | None = Field(
         description="What the link is: `imdb_title`, `edition_url` (the edition's own) or `imdb_search` (no match)."
     )
-    source: Literal["collaborative", "popular", "similar"] = Field(
-        description="Why the film is here: the user's taste, popularity, or likeness to the film asked for."
+    source: Literal["collaborative", "content", "popular", "similar"] = Field(
+        description="What gave the film its score, or the larger part of it: what people met, the film's words, or how"
+        " many met it; `similar` is likeness to one film."
     )
     reason: Reason | None = Field(
         default=None,
@@ -315,7 +341,8 @@ class Provenance(BaseModel):
 
     model_version: str = Field(description="Version of the served bundle.")
     recommender: str = Field(
-        description="Name of the bundle's recommender, which made the answer unless a fallback did."
+        description="Name of the bundle's model that made the answer unless a fallback did: the promoted one where no"
+        " other was asked for."
     )
     data_snapshot: dict[str, Any] = Field(
         description=(
@@ -336,6 +363,11 @@ class Provenance(BaseModel):
         default=0,
         description="How many of the user's ratings in the app's store, of films that the model has, are part of this"
         " answer; null where that store could not be read in time, and the answer is without them.",
+    )
+    blend: float | None = Field(
+        default=None,
+        description="How much the content (the films' words) counted beside that model, above 0 to 1; null where it"
+        " did not.",
     )
     experiment: str | None = Field(
         default=None, description="The experiment that dealt the user to a version; null outside of one."
@@ -365,6 +397,10 @@ class SimilarResponse(BaseModel):
     movie_id: int = Field(description="The film asked for.")
     items: list[Item] = Field(description="The most similar films, without the film itself.")
     index: IndexKind = Field(default="exact", description="How they were found.")
+    by: Likeness = Field(default="behaviour", description="What makes them alike.")
+    empty: Literal["no_words"] | None = Field(
+        default=None, description="Why there is no film: none shares a word with this one."
+    )
     fallback: Fallback | None = Field(description="Null where the model itself answered.")
     provenance: Provenance
 

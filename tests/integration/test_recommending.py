@@ -192,6 +192,7 @@ def test_both_clients_speak_to_every_route_that_answers(http: httpx.Client) -> N
                 client.recommend_for_movie(12, "gamma", 2),
                 client.cold_start(["Drama"], [100], 2),
                 client.similar(100, 2),
+                client.similar(100, 2, by="content"),
                 client.predict_rating(12, 102),
                 client.explain(12, 102),
             )
@@ -203,6 +204,7 @@ def test_both_clients_speak_to_every_route_that_answers(http: httpx.Client) -> N
             client.recommend_for_movie(12, "gamma", 2),
             client.cold_start(["Drama"], [100], 2),
             client.similar(100, 2),
+            client.similar(100, 2, by="content"),
             client.predict_rating(12, 102),
             client.explain(12, 102),
         ]
@@ -301,6 +303,28 @@ def test_an_index_that_is_not_there_is_refused_with_the_reason(http: httpx.Clien
         assert answer.status_code == 400
         assert "ease has no vector an item" in answer.json()["error"]
     _refused(http, "/similar", 400, movie_id=100, index="guess")
+
+
+def test_films_are_alike_by_behaviour_by_content_or_by_both(http: httpx.Client) -> None:
+    by_default, behaviour, content, hybrid = (
+        _ask(http, "/similar", movie_id=100, **wishes)
+        for wishes in ({}, {"by": "behaviour", "model": "ease"}, {"by": "content"}, {"by": "hybrid"})
+    )
+    assert by_default == behaviour
+    assert _titles(content) == ["Delta", "Epsilon", "Beta"]
+    assert [{item["source"] for item in said["items"]} for said in (behaviour, content)] == [
+        {"collaborative"}, {"content"},
+    ]  # fmt: skip
+    assert sorted(_titles(hybrid)) == sorted(_titles(behaviour))
+    assert {item["source"] for item in hybrid["items"]} == {"collaborative", "content"}
+    assert [said["provenance"]["recommender"] for said in (behaviour, content, hybrid)] == ["ease", "content", "ease"]
+    assert [said["provenance"]["blend"] for said in (behaviour, content, hybrid)] == [None, None, 0.5]
+    wordless = _ask(http, "/similar", movie_id=102, by="content")
+    assert (wordless["items"], wordless["empty"]) == ([], "no_words")
+    detail = _refused(http, "/similar", 400, movie_id=100, model="flagship")
+    assert detail.startswith("Its models are: ease, popularity, content.")
+    _refused(http, "/similar", 400, movie_id=100, by="content", model="ease")
+    _refused(http, "/similar", 400, movie_id=100, by="hybrid", index="faiss")
 
 
 def test_the_clients_know_the_map(http: httpx.Client) -> None:

@@ -184,7 +184,7 @@ def test_similar_films_come_without_the_film_itself(client: MarqueeClient) -> No
     answer = client.similar(7, 10)
     assert len(answer.items) == 10
     assert 7 not in {item.movie_id for item in answer.items}
-    assert {item.source for item in answer.items} == {"similar"}
+    assert {item.source for item in answer.items} == {"collaborative"}
 
 
 def test_an_unknown_film_is_a_404_with_message_and_remedy(client: MarqueeClient) -> None:

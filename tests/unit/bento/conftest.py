@@ -13,8 +13,10 @@ import pytest
 from bento.errors import FeatureStoreUnavailable
 from bento.features import UserFeatures
 from models.bundle import CREDITS, MAP, Bundle, FeatureSet, load_bundle, write_bundle
+from models.content_part import fit_content
 from models.ease import Ease
 from models.interactions import Interactions
+from models.item_content import ItemContent, film_words
 from models.popularity import Popularity
 from models.rating_head import fit_rating_head
 
@@ -69,24 +71,26 @@ def write_tiny_bundle(models_dir: Path, *, snapshot: str = "first") -> str:
     users, items = zip(*[(user, item) for user, met in MET.items() for item in met], strict=True)
     interactions = Interactions.of(users, items, n_users=len(MET), n_items=len(TITLES))
     count = len(TITLES)
+    films = pl.DataFrame(
+        {
+            "movie_key": [900 + i for i in range(count)],
+            "movie_id": pl.Series([100 + i for i in range(count)], dtype=pl.Int32),
+            "movie_ids": [[100 + i, 200 + i] for i in range(count)],
+            "title": TITLES,
+            "year": pl.Series([1990, 1991, None, 1993, 1994], dtype=pl.Int32),
+            "genres": [["Drama"], [], ["Comedy", "War"], ["Drama"], ["Drama"]],
+            "imdb_id": ["tt0000001", None, "tt0000003", "tt0000004", "tt0000005"],
+            "link_url": [f"https://example.org/{i}" for i in range(count)],
+            "link_kind": ["imdb_title", "imdb_search", "imdb_title", "imdb_title", "imdb_title"],
+            "rating_count": [3, 3, 2, 2, 1],
+        }
+    )
+    words = ItemContent.of(film_words(films.with_row_index("item")), np.full(count, np.nan, dtype=np.float32))
     return write_bundle(
         models_dir,
         recommender=Ease().fit(interactions),
         popularity=Popularity().fit(interactions),
-        items=pl.DataFrame(
-            {
-                "movie_key": [900 + i for i in range(count)],
-                "movie_id": pl.Series([100 + i for i in range(count)], dtype=pl.Int32),
-                "movie_ids": [[100 + i, 200 + i] for i in range(count)],
-                "title": TITLES,
-                "year": pl.Series([1990, 1991, None, 1993, 1994], dtype=pl.Int32),
-                "genres": [["Drama"], [], ["Comedy", "War"], ["Drama"], ["Drama"]],
-                "imdb_id": ["tt0000001", None, "tt0000003", "tt0000004", "tt0000005"],
-                "link_url": [f"https://example.org/{i}" for i in range(count)],
-                "link_kind": ["imdb_title", "imdb_search", "imdb_title", "imdb_title", "imdb_title"],
-                "rating_count": [3, 3, 2, 2, 1],
-            }
-        ),
+        items=films,
         users=pl.DataFrame({"user_id": [11, 12, 13, 14], "user_key": [501, 502, 503, 504]}),
         interactions=interactions,
         features=FeatureSet("recommender_v1", "abc123", ("user_features__a", "user_features__b")),
@@ -94,6 +98,8 @@ def write_tiny_bundle(models_dir: Path, *, snapshot: str = "first") -> str:
         rating=fit_rating_head(interactions, seed=1),
         credits=pl.DataFrame(CREDITED, schema=CREDITS, orient="row"),
         film_map=pl.DataFrame(PLACED, schema=MAP, orient="row"),
+        # Alpha, Delta and Epsilon share a genre and a decade, Beta the decade; no word of Gamma is another film's.
+        content=fit_content(interactions, words),
     )
 
 

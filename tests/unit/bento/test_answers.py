@@ -132,7 +132,7 @@ def test_who_has_seen_every_film_gets_an_empty_list(bundle: Bundle) -> None:
 def test_similar_films_leave_out_the_film_itself_and_end_where_the_catalogue_does(bundle: Bundle) -> None:
     answer = similar(Served.of(bundle, None), SimilarRequest(movie_id=100, k=500))
     assert {item.title for item in answer.items} == {"Beta", "Gamma", "Delta", "Epsilon"}
-    assert {item.source for item in answer.items} == {"similar"}
+    assert {item.source for item in answer.items} == {"collaborative"}
     # Alpha and Beta were met by the same users.
     assert answer.items[0].title == "Beta"
 

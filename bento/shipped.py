@@ -1,0 +1,36 @@
+"""The models that a bundle ships, by the names that requests call them by."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+from bento.errors import RequestRefused
+from models.bundle import Bundle
+from models.recommender import Recommender
+
+#: The name of the model of the films' words.
+CONTENT: Final = "content"
+
+
+def shipped_models(bundle: Bundle) -> dict[str, Recommender]:
+    """The promoted recommender first, then those beside it."""
+    models = {bundle.recommender.name: bundle.recommender, "popularity": bundle.popularity}
+    if bundle.content is not None:
+        models.setdefault(CONTENT, bundle.content)
+    return models
+
+
+def shipped_model(bundle: Bundle, name: str | None) -> Recommender:
+    """The model of a name, the promoted one for None; ``RequestRefused`` (400) lists those there are."""
+    models = shipped_models(bundle)
+    if name is None:
+        return bundle.recommender
+    if name not in models:
+        lacks = " Promote a bundle that ships the films' words (`make run`) for `content`." if name == CONTENT else ""
+        raise RequestRefused(
+            HTTPStatus.BAD_REQUEST,
+            f"The served bundle {bundle.version} ships no model {name!r}.",
+            f"Its models are: {', '.join(models)}.{lacks}",
+        )
+    return models[name]
