@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bento.blend import blended
 from bento.schemas import ItemSource, Likeness
 from bento.shipped import CONTENT, shipped_model
 from models.bundle import Bundle
-from models.hybrid import standardized
+
+#: What the content weighs in hybrid likeness.
+HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +47,13 @@ def alike(bundle: Bundle, item: int, by: Likeness, model: str | None) -> Alike:
     likeness = np.array(chosen.similarities(np.array([item]))[0], dtype=np.float32)
     given = np.full(len(likeness), chosen.name == CONTENT)
     if by == "hybrid":
-        words = shipped_model(bundle, CONTENT).similarities(np.array([item]))
+        words = shipped_model(bundle, CONTENT)
         # Likeness to itself is no likeness to others: it would only narrow the scale.
         others = np.arange(len(likeness)) != item
-        own, of_words = standardized(likeness[None], others)[0], standardized(words, others)[0]
-        likeness, given = np.asarray((own + of_words) / 2, dtype=np.float32), of_words > own
+        blend = blended(likeness, words.similarities(np.array([item]))[0], HALF, words, among=others)
+        likeness, given = blend.scores, blend.from_content()
     elif by == "content":
         # A film that shares no word is not alike, wherever it stands in the catalogue.
         likeness[likeness <= 0] = -np.inf
     likeness[item] = -np.inf
-    return Alike(likeness, by, chosen.name, 0.5 if by == "hybrid" else None, given)
+    return Alike(likeness, by, chosen.name, HALF if by == "hybrid" else None, given)

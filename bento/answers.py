@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento.alike import alike
+from bento.blend import Blend
 from bento.choosing import allowed_films, best_of, choose, genre_columns
 from bento.errors import RequestRefused
 from bento.features import UserFeatures
@@ -31,10 +32,11 @@ from bento.schemas import (
     SimilarResponse,
     Wishes,
 )
-from bento.scoring import Person, Scored, Source, scored_each, scored_for
+from bento.scoring import Person, Scored, scored_for
 from bento.served import Served
 from bento.store.history import NOBODY, AppHistory
 from bento.telling import reasons_told
+from bento.ways import Way, likeness_by, scored_by, way_of
 from models.bundle import Bundle
 from models.item_index import IndexMissing
 from models.recommender import mask_seen, top_k
@@ -64,14 +66,22 @@ def recommend_each(
     What he did in the app counts at once: in the history of a model that reads it, else as likeness to what he rated.
     Popular films, and why, where neither can answer.
     """
-    people = [Person(one.request.user_id, one.request.history or (), one.app) for one in asked]
-    answers: list[RecommendResponse | RequestRefused] = []
-    for one, scored in zip(asked, scored_each(served, people), strict=True):
+    ways: dict[int, Way] = {}
+    answers: dict[int, RecommendResponse | RequestRefused] = {}
+    for place, one in enumerate(asked):
         try:
-            answers.append(_best_of(served, one, scored, reasons))
+            ways[place] = way_of(served.bundle, one.request.model, one.request.blend)
         except RequestRefused as refused:
-            answers.append(refused)
-    return answers
+            answers[place] = refused
+    people = [
+        Person(asked[place].request.user_id, asked[place].request.history or (), asked[place].app) for place in ways
+    ]
+    for place, scored in zip(ways, scored_by(served, people, list(ways.values())), strict=True):
+        try:
+            answers[place] = _best_of(served, asked[place], scored, reasons)
+        except RequestRefused as refused:
+            answers[place] = refused
+    return [answers[place] for place in range(len(asked))]
 
 
 def _best_of(served: Served, asked: Asked, scored: Scored, with_reasons: bool) -> RecommendResponse:
@@ -83,11 +93,15 @@ def _best_of(served: Served, asked: Asked, scored: Scored, with_reasons: bool) -
     return RecommendResponse.model_validate(
         {
             "user_id": request.user_id,
-            "items": _items(served, found, best, scored.source, reasons),
+            "items": _items(served, found, best, scored.sources(found[found >= 0]), reasons),
             "empty": empty,
             "fallback": scored.fallback,
             "provenance": provenance_of(
-                served.bundle, scored.features, None if asked.app is None else len(scored.taste.fresh)
+                served.bundle,
+                scored.features,
+                None if asked.app is None else len(scored.taste.fresh),
+                scored.recommender.name,
+                scored.weight,
             ),
         }
     )
@@ -152,17 +166,15 @@ def _items(
     served: Served,
     found: NDArray[np.int64],
     scores: NDArray[np.float32],
-    source: Source | Sequence[ItemSource],
+    sources: Sequence[ItemSource],
     reasons: Sequence[dict[str, object] | None] | None = None,
 ) -> list[dict[str, object]]:
     """The films of a row of ``recommend`` or ``similar``, without its padding, as arguments of an ``Item``.
 
-    ``source`` is that of all of them, or one each.
     Left to the answer to validate as a whole: that takes 1 microsecond an item, making each by itself 3 to 5.
     """
     count = int((found >= 0).sum())
     told = [None] * count if reasons is None else reasons
-    sources = [source] * count if isinstance(source, str) else source
     rows = enumerate(zip(found[:count].tolist(), scores[:count].tolist(), sources, told, strict=True), start=1)
     return [
         {**served.catalogue.cards[item], "rank": rank, "score": score, "source": given, "reason": reason}
@@ -218,28 +230,42 @@ def recommend_batch(served: Served, request: BatchRequest, apps: Sequence[AppHis
 def recommend_for_movie(served: Served, request: ForMovieRequest, app: AppHistory | None) -> ForMovieResponse:
     """Films like one film, ordered for a user: the likeness and what is expected of him count alike.
 
-    ``RequestRefused`` (404) for a film that the model does not have, or a title that fits none.
+    Both are of the model that is asked for, with the content beside it as asked. ``RequestRefused``: 404 for a film
+    that the model does not have, or a title that fits none, 400 for a model that the bundle does not ship.
     """
     item, others = _meant(served, request)
-    likeness = np.array(served.bundle.recommender.similarities(np.array([item])), dtype=np.float32)
+    way = way_of(served.bundle, request.model, request.blend)
+    [scored] = scored_by(served, [Person(request.user_id, app=app)], [way])
+    taste, like = scored.taste, likeness_by(served, way, item)
+    likeness = like.scores[None].copy()
     likeness[0, item] = -np.inf
-    scored = scored_for(served, Person(request.user_id, app=app))
-    taste = scored.taste
     if not request.include_seen:
         likeness = mask_seen(likeness, taste.history)
     likeness[0, taste.dismissed] = -np.inf
     pool = _candidates(served, likeness, request)
-    expected = _expected(scored)
+    both = [_parts(like.scores, like.blend, pool), _parts(_expected(scored), scored.blend, pool)]
     scores = np.full_like(likeness, -np.inf)
-    scores[0, pool] = _standard(likeness[0, pool]) + _standard(expected[pool])
+    scores[0, pool] = sum(whole for whole, _ in both)
+    from_content = np.zeros(len(like.scores), dtype=bool)
+    if like.blend is not None:
+        from_content[pool] = sum(2 * content - whole for whole, content in both) > 0
     found, best, _ = _narrowed(served, scores, request)
+    items = found[found >= 0]
     return ForMovieResponse.model_validate(
         {
             "user_id": request.user_id,
-            "items": _items(served, found, best, "similar", reasons_told(served, scored, found[found >= 0])),
+            "items": _items(
+                served,
+                found,
+                best,
+                [like.source(given) for given in from_content[items].tolist()],
+                reasons_told(served, scored, items),
+            ),
             "empty": None if found[0] >= 0 else "wishes",
             "fallback": scored.fallback,
-            "provenance": provenance_of(served.bundle, scored.features, None if app is None else len(taste.fresh)),
+            "provenance": provenance_of(
+                served.bundle, scored.features, None if app is None else len(taste.fresh), way.model.name, way.weight
+            ),
             "movie": named(served, item),
             "other_matches": [named(served, other) for other in others],
         }
@@ -264,7 +290,9 @@ def cold_start(served: Served, request: ColdStartRequest) -> RecommendResponse:
     return RecommendResponse.model_validate(
         {
             "user_id": None,
-            "items": _items(served, found, best, scored.source, reasons_told(served, scored, found[found >= 0])),
+            "items": _items(
+                served, found, best, scored.sources(found[found >= 0]), reasons_told(served, scored, found[found >= 0])
+            ),
             "empty": empty,
             "fallback": scored.fallback,
             "provenance": provenance_of(served.bundle, None, len(scored.taste.fresh)),
@@ -315,8 +343,19 @@ def _candidates(served: Served, likeness: NDArray[np.float32], request: ForMovie
 
 def _expected(scored: Scored) -> NDArray[np.float32]:
     """float32[n_items]: the scores, on a scale on which they can be added to others."""
-    popular = scored.fallback is not None and scored.fallback.used == "popularity"
-    return np.asarray(np.log1p(scored.scores[0]) if popular else scored.scores[0], dtype=np.float32)
+    counts = scored.source == "popular" and scored.blend is None
+    return np.asarray(np.log1p(scored.scores[0]) if counts else scored.scores[0], dtype=np.float32)
+
+
+def _parts(
+    scores: NDArray[np.float32], blend: Blend | None, pool: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """float32[len(pool)] twice: scores in deviations over the pool, and what the content beside them is in that."""
+    whole = _standard(scores[pool])
+    if blend is None or not len(pool):
+        return whole, np.zeros_like(whole)
+    content = blend.content[pool] - blend.content[pool].mean()
+    return whole, np.asarray(content / max(float(scores[pool].std()), 1e-9), dtype=np.float32)
 
 
 def _standard(scores: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -77,7 +77,7 @@ class MarqueeClient:
         self._http.close()
 
     def recommend(self, user_id: int, k: int = DEFAULT_K, **wishes: Any) -> RecommendResponse:
-        """Films for a user, best first; ``wishes`` as in ``Wishes``."""
+        """Films for a user, best first; ``wishes`` as in ``WayWishes``: ``blend``, ``model``, ``genres``, ..."""
         return self.ask(RecommendResponse, "/recommend", {"user_id": user_id, "k": k, **wishes})
 
     def recommend_batch(self, user_ids: Sequence[int], k: int = DEFAULT_K, **wishes: Any) -> BatchResponse:
@@ -182,7 +182,7 @@ class AsyncMarqueeClient:
         await self._http.aclose()
 
     async def recommend(self, user_id: int, k: int = DEFAULT_K, **wishes: Any) -> RecommendResponse:
-        """Films for a user, best first; ``wishes`` as in ``Wishes``."""
+        """Films for a user, best first; ``wishes`` as in ``WayWishes``: ``blend``, ``model``, ``genres``, ..."""
         return await self.ask(RecommendResponse, "/recommend", {"user_id": user_id, "k": k, **wishes})
 
     async def recommend_batch(self, user_ids: Sequence[int], k: int = DEFAULT_K, **wishes: Any) -> BatchResponse:

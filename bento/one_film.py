@@ -93,7 +93,7 @@ def explain(served: Served, request: ExplainRequest, app: AppHistory | None) -> 
             "score": float(scores[item]),
             # Of equal scores the first film comes first, as in the list.
             "rank": None if out[item] else 1 + int((_before(scores, item) & ~out).sum()),
-            "source": scored.source,
+            "source": scored.sources(np.array([item]))[0],
             "reason": reason,
             "fallback": scored.fallback,
             "provenance": provenance_of(served.bundle, scored.features, None if app is None else len(taste.fresh)),

@@ -101,6 +101,32 @@ class Wishes(BaseModel):
     )
 
 
+class WayWishes(Wishes):
+    """Which of the bundle's models orders the films, and how much their words count beside it."""
+
+    model: ModelName | None = Field(
+        default=None,
+        description="Which model orders the films: the promoted one (null, or its name), `popularity`, or `content`,"
+        " which compares their words (genre, decade, title) with those of what the user met and knows everybody who has"
+        " met a film. 400 lists the models that the bundle ships.",
+    )
+    blend: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="How much the content counts beside that model, each in standard deviations of the user's scores:"
+        " 0 is the model alone, 1 the content alone. For who has met no film with a word it is as 0; 400 where the"
+        " bundle ships no `content`.",
+        examples=[0.3],
+    )
+
+    @model_validator(mode="after")
+    def _two_models(self) -> Self:
+        if self.model == "content" and 0 < self.blend < 1:
+            raise ValueError("a blend is of the content and another model: leave the model or the blend out")
+        return self
+
+
 class Met(BaseModel):
     """A film of a history that is sent along."""
 
@@ -110,7 +136,7 @@ class Met(BaseModel):
     rating: float = Field(default=5.0, ge=0.5, le=5, multiple_of=0.5, description="0.5 to 5 in half steps.")
 
 
-class RecommendRequest(Wishes):
+class RecommendRequest(WayWishes):
     """Whom to recommend films to, which, and how many."""
 
     model_config = ConfigDict(
@@ -137,7 +163,7 @@ class RecommendRequest(Wishes):
         return self
 
 
-class BatchRequest(Wishes):
+class BatchRequest(WayWishes):
     """Whom to recommend films to in one call."""
 
     model_config = ConfigDict(
@@ -154,7 +180,7 @@ class BatchRequest(Wishes):
     )
 
 
-class ForMovieRequest(Wishes):
+class ForMovieRequest(WayWishes):
     """A user and a film: others like it are wanted, for this user."""
 
     model_config = ConfigDict(
@@ -309,9 +335,9 @@ class Item(BaseModel):
     link_kind: str | None = Field(
         description="What the link is: `imdb_title`, `edition_url` (the edition's own) or `imdb_search` (no match)."
     )
-    source: Literal["collaborative", "content", "popular", "similar"] = Field(
+    source: ItemSource = Field(
         description="What gave the film its score, or the larger part of it: what people met, the film's words, or how"
-        " many met it; `similar` is likeness to one film."
+        " many met it."
     )
     reason: Reason | None = Field(
         default=None,
@@ -327,9 +353,12 @@ class Fallback(BaseModel):
         description="What the films are ordered by: how many met them, or likeness to what the user rated in the app;"
         " of a predicted rating `averages`, what people give the film."
     )
-    cause: Literal["unknown_user", "new_user", "no_features", "feature_store_unavailable", "no_history"] = Field(
-        description="The reason as a code: known to nobody, known to the app and not yet to the model, not in the"
-        " online store, the store is unreadable, or nothing was sent that the model knows."
+    cause: Literal["unknown_user", "new_user", "no_features", "feature_store_unavailable", "no_history", "no_words"] = (
+        Field(
+            description="The reason as a code: known to nobody, known to the app and not yet to the model, not in the"
+            " online store, the store is unreadable, nothing was sent that the model knows, or what was met shares no"
+            " word with other films."
+        )
     )
     reason: str = Field(description="The reason as a sentence.")
 
@@ -464,7 +493,7 @@ class ExplainResponse(BaseModel):
     rank: int | None = Field(
         description="The film's place among all that the user has neither met nor sent away; null for one of those."
     )
-    source: Literal["collaborative", "popular", "similar"] = Field(description="As in `/recommend`.")
+    source: ItemSource = Field(description="As in `/recommend`.")
     reason: Reason | None = Field(
         description="As in `/recommend`, with up to ten films and words; null where nothing that is known of the user"
         " raises the film's score, or the model's scores do not tell."

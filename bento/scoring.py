@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
+from bento.blend import Blend
 from bento.errors import FeatureStoreUnavailable
 from bento.features import UserFeatures
-from bento.schemas import Fallback, Met
+from bento.schemas import Fallback, ItemSource, Met
 from bento.served import Served
+from bento.shipped import CONTENT
 from bento.store.history import NOBODY, AppHistory
 from bento.taste import Taste, taste_from, taste_of
 from models.recommender import Recommender, UnknownUser, UserBatch
@@ -26,8 +28,8 @@ from models.served_forms import KnowsLikeness, ScoresEach
 
 logger = logging.getLogger("marquee.answers")
 
-Source = Literal["collaborative", "popular", "similar"]
-_Cause = Literal["unknown_user", "no_features", "feature_store_unavailable", "no_history"]
+Source = Literal["collaborative", "content", "popular", "similar"]
+_Cause = Literal["unknown_user", "no_features", "feature_store_unavailable", "no_history", "no_words"]
 
 #: How many of a user's newest ratings in the app the likeness is taken from: a row of scores each.
 FRESH = 200
@@ -52,6 +54,8 @@ class Scored:
     """What somebody is expected to like: ``scores`` float32[1, n_items], those of films he has met too.
 
     ``source`` and ``fallback`` say what gave them, ``batch`` is what it was asked with, ``features`` what was read.
+    ``recommender`` is the model that was asked; ``blend`` what the films' words are in the scores where they count
+    beside it, and ``weight`` how much they count, None where not.
     """
 
     taste: Taste
@@ -60,6 +64,16 @@ class Scored:
     source: Source
     features: UserFeatures | None
     fallback: Fallback | None
+    recommender: Recommender
+    blend: Blend | None = None
+    weight: float | None = None
+
+    def sources(self, items: NDArray[np.int64]) -> list[ItemSource]:
+        """What gave each of the items its score, or the larger part of it."""
+        rest: ItemSource = "collaborative" if self.source == "similar" else self.source
+        if self.blend is None:
+            return [rest] * len(items)
+        return [CONTENT if given else rest for given in self.blend.from_content()[items].tolist()]
 
 
 def scored_for(served: Served, person: Person) -> Scored:
@@ -69,18 +83,13 @@ def scored_for(served: Served, person: Person) -> Scored:
 
 def scored_each(served: Served, people: Sequence[Person]) -> list[Scored]:
     """The scores of each person: of the model, of likeness to what he rated, or popularity where need be."""
-    tastes = [
-        taste_from(served, person.history)
-        if person.user_id is None
-        else taste_of(served, person.user_id, person.app or NOBODY)
-        for person in people
-    ]
+    tastes = [taste_of_person(served, person) for person in people]
     features, unreadable = _features(served, tastes)
     fallbacks = [
         _popular_instead(served, person, taste, own, unreadable)
         for person, taste, own in zip(people, tastes, features, strict=True)
     ]
-    batches = [_batch(served, taste, own) for taste, own in zip(tastes, features, strict=True)]
+    batches = [batch_of(served, taste, own) for taste, own in zip(tastes, features, strict=True)]
     made: dict[int, tuple[NDArray[np.float32], Source, Fallback | None]] = {}
     for places in _askable(tastes, fallbacks):
         made |= _by_model(served, people, tastes, batches, places)
@@ -89,9 +98,16 @@ def scored_each(served: Served, people: Sequence[Person]) -> list[Scored]:
             scores = np.asarray(served.bundle.popularity.score(batches[place]), dtype=np.float32)
             made[place] = scores[0], "popular", fallback
     return [
-        Scored(taste, batch, made[place][0][None], made[place][1], own, made[place][2])
+        Scored(taste, batch, made[place][0][None], made[place][1], own, made[place][2], served.bundle.recommender)
         for place, (taste, batch, own) in enumerate(zip(tastes, batches, features, strict=True))
     ]
+
+
+def taste_of_person(served: Served, person: Person) -> Taste:
+    """What a person has met."""
+    if person.user_id is None:
+        return taste_from(served, person.history)
+    return taste_of(served, person.user_id, person.app or NOBODY)
 
 
 def _features(served: Served, tastes: Sequence[Taste]) -> tuple[list[UserFeatures | None], bool]:
@@ -116,25 +132,27 @@ def _popular_instead(
 ) -> Fallback | None:
     """Why somebody gets popular films, None where the model or likeness can answer."""
     if person.user_id is None and not len(taste.fresh):
-        return _popular("no_history", "No film of the history is among those of the served model.")
+        return popular_instead("no_history", "No film of the history is among those of the served model.")
     if taste.user < 0 and not len(taste.fresh):
-        return _popular(
+        return popular_instead(
             "unknown_user",
             f"User {person.user_id} is not among the {len(served.bundle.users)} users that the served model was"
             " trained on.",
         )
     if taste.user >= 0 and unreadable:
-        return _popular("feature_store_unavailable", "The online feature store could not be read.")
+        return popular_instead("feature_store_unavailable", "The online feature store could not be read.")
     if features is not None and not features.found:
-        return _popular("no_features", f"User {person.user_id} has no features in the online feature store.")
+        return popular_instead("no_features", f"User {person.user_id} has no features in the online feature store.")
     return None
 
 
-def _popular(cause: _Cause, reason: str) -> Fallback:
+def popular_instead(cause: _Cause, reason: str) -> Fallback:
+    """Popular films, and why."""
     return Fallback(used="popularity", cause=cause, reason=f"{reason} These are popular films.")
 
 
-def _batch(served: Served, taste: Taste, features: UserFeatures | None) -> UserBatch:
+def batch_of(served: Served, taste: Taste, features: UserFeatures | None) -> UserBatch:
+    """What a model is asked with."""
     values = features.values[None] if features is not None and features.found else None
     return UserBatch(np.array([taste.user]), taste.history, values, served.bundle.item_features, taste.times)
 
@@ -162,7 +180,8 @@ def _by_model(
     Of whom it does not know likeness to what they rated.
     """
     recommender = served.bundle.recommender
-    source: Source = "popular" if recommender.name == "popularity" else "collaborative"
+    other: dict[str, Source] = {"popularity": "popular", CONTENT: "content"}
+    source: Source = other.get(recommender.name, "collaborative")
     fresh = [tastes[place] for place in places]
     try:
         scores = _scores(recommender, [batches[place] for place in places])

@@ -130,7 +130,8 @@ class Marquee:
 
         A rating sent to `/v1` counts at once. The user's features are read from the online feature store at this
         moment. A user whom the model or the feature store does not know gets films like those rated in the app, or
-        popular ones; `fallback` then says so. Example: `{"user_id": 1, "k": 20}`.
+        popular ones; `fallback` then says so. `model` and `blend` ask for another of the bundle's models, or for the
+        films' words to count beside it. Example: `{"user_id": 1, "k": 20}`.
         """
         return await self._together.ask(Query(request, caller(), arrival()))
 
@@ -180,7 +181,9 @@ class Marquee:
 
     @bentoml.api(route="/similar")
     async def similar(self, request: SimilarRequest, /) -> SimilarResponse:
-        """Films like one film, most similar first. 404 for a film that the model does not have.
+        """Films like one film by behaviour, content or both, most similar first.
+
+        404 for a film that the model does not have, 400 for a model that the bundle does not ship.
 
         Example: `{"movie_id": 1, "k": 20}`.
         """

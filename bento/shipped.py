@@ -23,9 +23,9 @@ def shipped_models(bundle: Bundle) -> dict[str, Recommender]:
 
 def shipped_model(bundle: Bundle, name: str | None) -> Recommender:
     """The model of a name, the promoted one for None; ``RequestRefused`` (400) lists those there are."""
-    models = shipped_models(bundle)
     if name is None:
         return bundle.recommender
+    models = shipped_models(bundle)
     if name not in models:
         lacks = " Promote a bundle that ships the films' words (`make run`) for `content`." if name == CONTENT else ""
         raise RequestRefused(

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bento.blend import Blend
 from bento.scoring import FRESH, Scored, weight_of_stars
 from bento.served import Served
 from bento.taste import Taste
 from models.reasons import FILMS, WORDS, Reason, reasons_for, reasons_of, text_of
-from models.recommender import Recommender
+from models.recommender import Recommender, WordWeights
 from models.served_forms import KnowsLikeness
 
 
@@ -30,17 +31,15 @@ def reasons_told(
     At most so many films and words are named. Where nothing of the user speaks for a film, its reason is how many
     users rated it, or with ``always`` off None.
     """
-    recommender, taste = served.bundle.recommender, scored.taste
-    if scored.source == "popular":
+    recommender, taste = scored.recommender, scored.taste
+    if scored.blend is not None:
+        reasons = _blended_reasons(scored, scored.blend, items, films, words)
+    elif scored.source == "popular":
         return [_rated_by(count) for count in scored.scores[0, items].tolist()]
-    if scored.source == "collaborative" and recommender.uses_history:
+    elif scored.source in ("collaborative", "content") and recommender.uses_history:
         reasons = reasons_for(recommender, scored.batch, items, films, words)
     elif scored.source == "similar":
-        # What made the scores is the likeness to the ratings in the app, each of which is a summand. That a film is
-        # unlike what he did not like raises it too, and would be no reason that anybody understands.
-        fresh = taste.fresh[-FRESH:]
-        likeness = np.maximum(weight_of_stars(taste), 0) * recommender.similarities(fresh)[:, items].T
-        reasons = reasons_of(fresh, likeness, None, films, words)
+        reasons = reasons_of(taste.fresh[-FRESH:], _like_fresh(recommender, taste, items), None, films, words)
     else:
         met = np.asarray(taste.history.indices, dtype=np.int64)
         reasons = reasons_of(met, _liked(taste) * _likeness_to(recommender, met, items), None, films, words)
@@ -50,6 +49,53 @@ def reasons_told(
         return told
     votes = served.facts.votes
     return [_rated_by(int(votes[item])) if one is None else one for item, one in zip(items, told, strict=True)]
+
+
+def _blended_reasons(scored: Scored, blend: Blend, items: NDArray[np.int64], films: int, words: int) -> list[Reason]:
+    """What both parts of a blend tell, in units of its score; the person's mean and deviation are taken to stay.
+
+    Empty for a film that is there for being popular more than for its words.
+    """
+    met = np.asarray(scored.taste.history.indices, dtype=np.int64)
+    told = blend.words.word_weights(scored.batch, items)
+    if told is not None:
+        told = WordWeights(told.weights * np.float32(blend.content_unit), told.names)
+    weights = blend.content_unit * blend.words.contributions(scored.batch, items) + _own_weights(scored, blend, items)
+    reasons = reasons_of(met, np.asarray(weights, dtype=np.float32), told, films, words)
+    given = scored.sources(items)
+    return [Reason() if source == "popular" else one for one, source in zip(reasons, given, strict=True)]
+
+
+def _own_weights(scored: Scored, blend: Blend, items: NDArray[np.int64]) -> NDArray[np.float32]:
+    """float32[k, h]: what each film of the history gives to the model's part of a blend.
+
+    Of a model that does not read the history it is that part, where it raises the score, dealt out by likeness.
+    """
+    taste, recommender = scored.taste, scored.recommender
+    met = np.asarray(taste.history.indices, dtype=np.int64)
+    if scored.source == "popular":
+        return np.zeros((len(items), len(met)), dtype=np.float32)
+    if scored.source == "collaborative" and recommender.uses_history:
+        # Of a film that nobody met the model's score does not count.
+        counts = np.where(blend.own[items] != 0, np.float32(blend.own_unit), np.float32(0.0))
+        return np.asarray(counts[:, None] * recommender.contributions(scored.batch, items), dtype=np.float32)
+    if scored.source == "similar":
+        likeness = np.zeros((len(items), len(met)), dtype=np.float32)
+        likeness[:, np.searchsorted(met, taste.fresh[-FRESH:])] = _like_fresh(recommender, taste, items)
+    else:
+        likeness = _liked(taste) * _likeness_to(recommender, met, items)
+    likeness = np.maximum(likeness, 0)
+    whole = np.maximum(likeness.sum(axis=1, keepdims=True), 1e-9)
+    return np.asarray(likeness / whole * np.maximum(blend.own[items], 0)[:, None], dtype=np.float32)
+
+
+def _like_fresh(recommender: Recommender, taste: Taste, items: NDArray[np.int64]) -> NDArray[np.float32]:
+    """float32[k, fresh]: what each of the newest ratings in the app gives to the likeness that the scores are.
+
+    That a film is unlike what he did not like raises it too, and would be no reason that anybody understands.
+    """
+    likeness = recommender.similarities(taste.fresh[-FRESH:])[:, items].T
+    return np.asarray(np.maximum(weight_of_stars(taste), 0) * likeness, dtype=np.float32)
 
 
 def _rated_by(count: float) -> dict[str, object]:

@@ -151,6 +151,38 @@ def test_callers_at_once_get_what_each_gets_alone(http: httpx.Client) -> None:
         assert mine == other
 
 
+def test_a_user_is_answered_by_the_model_and_the_blend_that_he_asks_for(http: httpx.Client) -> None:
+    plain, named, half, content, popular = (
+        _ask(http, "/recommend", user_id=13, **wishes)
+        for wishes in ({}, {"model": "ease"}, {"blend": 0.5}, {"model": "content"}, {"model": "popularity", "k": 2})
+    )
+    assert plain == named
+    assert [said["provenance"]["recommender"] for said in (plain, half, content, popular)] == [
+        "ease", "ease", "content", "popularity",
+    ]  # fmt: skip
+    assert [said["provenance"]["blend"] for said in (plain, half, content, popular)] == [None, 0.5, None, None]
+    assert {item["source"] for item in content["items"]} == {"content"}
+    assert {item["source"] for item in half["items"]} == {"content", "collaborative"}
+    # Delta is all that he met; Epsilon is the other one of its genre and decade that not everybody knows.
+    reasons = {item["title"]: item["reason"] for item in half["items"]}
+    assert reasons["Epsilon"]["text"].startswith("Because you rated Delta")
+    assert {word["word"] for word in reasons["Epsilon"]["words"]} == {"Drama", "1990"}
+    assert _titles(_ask(http, "/recommend", user_id=13, blend=1.0)) == _titles(content)
+    assert _titles(popular) == ["Alpha", "Beta"]
+    stranger = http.post("/v1/users", json={}).json()["user_id"]
+    http.put(f"/v1/users/{stranger}/ratings/103", json={"rating": 5})
+    told = _ask(http, "/recommend", user_id=stranger, model="content")
+    assert (told["fallback"], _titles(told)) == (None, _titles(content))
+    together = _ask(http, "/recommend_batch", user_ids=[13, stranger], blend=0.5, reasons=True)["answers"]
+    assert together[0]["items"] == half["items"]
+    for_movie = _ask(http, "/recommend_for_movie", user_id=13, movie_id=100, model="content")
+    assert _titles(for_movie)[0] == "Epsilon"
+    detail = _refused(http, "/recommend", 400, user_id=13, model="flagship")
+    assert detail.startswith("Its models are: ease, popularity, content.")
+    for wrong in ({"blend": 1.5}, {"model": "content", "blend": 0.5}, {"model": ""}):
+        _refused(http, "/recommend", 400, user_id=13, **wrong)
+
+
 def test_films_say_why_they_are_there_also_where_they_are_like_one_or_for_somebody_new(http: httpx.Client) -> None:
     for_movie = _ask(http, "/recommend_for_movie", user_id=12, movie_id=102)
     cold = _ask(http, "/cold_start", genres=["Drama"], liked=[100])
@@ -188,6 +220,7 @@ def test_both_clients_speak_to_every_route_that_answers(http: httpx.Client) -> N
                 await client.similar(7)
             return await asyncio.gather(
                 client.recommend(12, 2, genres=["Drama"]),
+                client.recommend(12, 2, blend=0.5),
                 client.recommend_batch([12, 13], 2),
                 client.recommend_for_movie(12, "gamma", 2),
                 client.cold_start(["Drama"], [100], 2),
@@ -200,6 +233,7 @@ def test_both_clients_speak_to_every_route_that_answers(http: httpx.Client) -> N
     with MarqueeClient(url) as client:
         one_by_one: list[BaseModel] = [
             client.recommend(12, 2, genres=["Drama"]),
+            client.recommend(12, 2, blend=0.5),
             client.recommend_batch([12, 13], 2),
             client.recommend_for_movie(12, "gamma", 2),
             client.cold_start(["Drama"], [100], 2),

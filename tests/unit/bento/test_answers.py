@@ -242,7 +242,7 @@ def test_a_user_whom_such_a_model_does_not_know_gets_films_like_those_he_rated_a
     likeness = served.bundle.recommender.similarities(np.array([0]))[0]
     best = max(range(1, len(TITLES)), key=lambda item: likeness[item])
     assert answer.items[0].title == TITLES[best]
-    assert {item.source for item in answer.items} == {"similar"}
+    assert {item.source for item in answer.items} == {"collaborative"}
     assert answer.fallback is not None
     assert (answer.fallback.used, answer.fallback.cause) == ("likeness", "new_user")
 
@@ -289,7 +289,7 @@ def test_a_user_whom_the_model_does_not_know_hears_which_of_his_ratings_the_film
     interactions = Interactions.of(users, items, n_users=len(MET), n_items=len(TITLES))
     served = Served.of(replace(bundle, recommender=_ByIndex().fit(interactions)), None)
     answer = _ask_with(served, 1_000_000_001, _told({900: 5.0, 903: 0.5}))
-    assert {item.source for item in answer.items} == {"similar"}
+    assert {item.source for item in answer.items} == {"collaborative"}
     films = {item.title: item.reason and [film.title for film in item.reason.films] for item in answer.items}
     # He did not like Delta, so that it is a reason for nothing.
     assert films == {"Beta": ["Alpha"], "Gamma": ["Alpha"], "Epsilon": []}
