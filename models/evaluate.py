@@ -13,7 +13,8 @@ from typing import Any
 
 from models.cells import MEMORY_LIMIT, Recipe, mean_rows, paired_rows, run_cell, without_users
 from models.chosen import chosen_settings
-from models.problems import FILES, RATING_PROTOCOLS, RankingProblem, RatingProblem, read_problem
+from models.paper_files import read_given_problem
+from models.problems import FILES, RATING_PROTOCOLS, RankingProblem, RatingProblem
 from models.recommender import RecommenderError
 from models.registry import RANKING_RECOMMENDERS, RATING_RECOMMENDERS, RECOMMENDERS, recommender_class
 
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         files = {kind: getattr(given, kind) for kind in FILES[given.protocol]}
         recipes = recipes_of(given.model, given.set, given.choose)
         options = {key: getattr(given, key) for key in ("min_rating", "share") if hasattr(given, key)}
-        problem = read_problem(given.protocol, files, **options)
+        problem = read_given_problem(given.protocol, files, **options)
         limit = int(given.memory_limit * 2**30)
         if not given.defaults:
             size = problem.data["interactions"]

@@ -16,8 +16,11 @@ from typing import Any
 
 from models.cells import MEMORY_LIMIT, Recipe, cell_key, mean_rows, paired_rows, run_cell, without_users
 from models.chosen import chosen_settings
-from models.problems import FILES, RATING_PROTOCOLS, RankingProblem, RatingProblem, read_problem
+from models.code_hash import code_hash
+from models.paper_files import read_given_problem
+from models.problems import FILES, RATING_PROTOCOLS, RankingProblem, RatingProblem
 from models.protocols.contract import ProtocolError
+from models.protocols.ncf_split import NcfSplit
 from models.recommender import RecommenderError
 from models.registry import RANKING_RECOMMENDERS, RATING_RECOMMENDERS, RECOMMENDERS
 
@@ -114,7 +117,7 @@ def tables(
         if not all(file.is_file() for file in files):
             missing.append({"title": table.title, "files": [str(file) for file in files if not file.is_file()]})
             continue
-        problem = read_problem(table.protocol, dict(zip(FILES[table.protocol], files, strict=True)))
+        problem = read_given_problem(table.protocol, dict(zip(FILES[table.protocol], files, strict=True)))
         known = RATING_RECOMMENDERS if table.protocol in RATING_PROTOCOLS else RANKING_RECOMMENDERS
         wanted = [name for name in known if not names or name in names]
         if wanted:
@@ -150,7 +153,7 @@ def _rows(
     for name in names:
         recipe = Recipe(name, chosen_settings(name, problem.data["interactions"], table.protocol))
         for seed in seeds:
-            cell = reports / "cells" / f"{cell_key(problem, table.protocol, recipe, seed)}.json"
+            cell = reports / "cells" / f"{_cell_name(problem, table.protocol, recipe, seed)}.json"
             if cell.is_file():
                 rows.append(json.loads(cell.read_text(encoding="utf-8")))
                 continue
@@ -163,6 +166,12 @@ def _rows(
             _write(cell, row)
             rows.append(row)
     return rows, refused
+
+
+def _cell_name(problem: RankingProblem | RatingProblem, protocol: str, recipe: Recipe, seed: int) -> str:
+    """The key of a cell, with the code beside it that prepares the files of a protocol of its own."""
+    key = cell_key(problem, protocol, recipe, seed)
+    return f"{key}-{code_hash('models.paper_files')[:16]}" if protocol == NcfSplit.name else key
 
 
 def markdown(report: Mapping[str, Any]) -> str:

@@ -16,7 +16,8 @@ import numpy as np
 import optuna
 
 from models.cells import Recipe
-from models.problems import FILES, RATING_PROTOCOLS, RankingProblem, read_problem
+from models.paper_files import read_given_problem
+from models.problems import FILES, RATING_PROTOCOLS, RankingProblem
 from models.protocols.contract import RankingProtocol, RankingTask
 from models.protocols.judging import judge
 from models.recommender import RecommenderError
@@ -126,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         files: Mapping[str, Path] = {kind: getattr(given, kind) for kind in FILES[given.protocol]}
-        problem = read_problem(given.protocol, files)
+        problem = read_given_problem(given.protocol, files)
         if not isinstance(problem, RankingProblem):
             raise RecommenderError(f"{given.protocol}: cuts no validation")
         study = tune(problem, given.model, given.storage, given.trials, seed=given.seed, threads=given.threads)
