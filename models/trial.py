@@ -157,9 +157,18 @@ class Trial:
         """bool[N]: rows, of this or an older state of the data, that tell nothing of what is asked."""
         return np.asarray((rows.timestamps < self.until[rows.users]) & ~np.isin(rows.codes(), self.held))
 
-    def fit(self, recipe: RecipeVersion, *, seed: int, progress: ProgressCallback | None = None) -> Recommender:
-        """The recipe fitted on the training part."""
-        return recipe.make().fit(self.task.fit, self.task.features, seed=seed, progress=progress)
+    def fit(
+        self,
+        recipe: RecipeVersion,
+        *,
+        seed: int,
+        progress: ProgressCallback | None = None,
+        checkpoints: Path | None = None,
+    ) -> Recommender:
+        """The recipe fitted on the training part; ``checkpoints`` as of ``Recommender.fit``."""
+        return recipe.make().fit(
+            self.task.fit, self.task.features, seed=seed, progress=progress, checkpoints=checkpoints
+        )
 
     def on_older(self, older: Interactions) -> Trial:
         """The same question to whoever knows only an older state of the data: its rows, and its users' histories.

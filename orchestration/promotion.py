@@ -28,6 +28,7 @@ from models.bundle import (
     write_bundle,
     write_pointer,
 )
+from models.checkpoints import Checkpoint
 from models.content_part import fit_content
 from models.features import FeatureHistory, TrainingFeatures
 from models.foretelling import ServedStars
@@ -537,14 +538,19 @@ class _Arms:
         folder = self._settings.evaluation / recipe.name
         if fitted and trial.protocol != Temporal.name and fitted_for(self._settings, folder, trial, recipe):
             figures = trial.judge(load_recommender(folder))
+            state = Checkpoint()
         else:
-            recommender = trial.fit(recipe, seed=self._settings.seed, progress=self._progress)
+            recommender = trial.fit(
+                recipe, seed=self._settings.seed, progress=self._progress, checkpoints=self._settings.checkpoints
+            )
+            state = recommender.checkpoint
             seconds = time.perf_counter() - started
             figures = trial.judge(recommender)
             if self._log is not None:
                 self._log(recipe, trial, recommender, figures, seconds)
         self.seconds[recipe.label + which] = round(time.perf_counter() - started, 2)
         figures.save(path)
+        state.remove()
         return figures
 
     def forget_others(self) -> None:

@@ -240,9 +240,16 @@ def fitted_model(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
     data = load_training_data(settings.features)
     started = time.monotonic()
     fitted = recipe_of(decision).make()
-    fitted.fit(data.interactions, data.features, seed=settings.seed, progress=teller(context.log.info))
+    fitted.fit(
+        data.interactions,
+        data.features,
+        seed=settings.seed,
+        progress=teller(context.log.info),
+        checkpoints=settings.checkpoints,
+    )
     seconds = time.monotonic() - started
     run = save_and_log(settings, fitted, folder, "served", fit_seconds=seconds)
+    fitted.checkpoint.remove()
     return dg.MaterializeResult(
         data_version=dg.DataVersion(folder_digest(folder)),
         metadata={

@@ -22,6 +22,7 @@ from models.itemknn import ItemKnn
 from models.neumf import NeuMF
 from models.neumf_network import NeuMFConfig
 from models.popularity import Popularity
+from models.recommender import Progress
 from models.trial import Figures, RecipeVersion, Trial
 from orchestration.promotion import (
     PromotionError,
@@ -439,6 +440,27 @@ def test_a_rerun_fits_nothing_that_was_judged_before(home: Home) -> None:
     told.clear()
     judge_candidates(home.settings, data, [POPULARITY, EASE, KNN], None, tell=told.append)
     assert told == [f"judging {KNN.label}"]
+
+
+def test_a_fit_of_the_gate_that_was_cut_off_goes_on_and_leaves_no_state(home: Home) -> None:
+    recipe = RecipeVersion.of(NeuMF(NeuMFConfig(epochs=4, patience=0, use_features=False, batch_size=256)))
+    data, epochs = tastes(), []
+
+    def cut_off(step: Progress) -> None:
+        epochs.append(step.step)
+        if step.total == 4 and step.step == 2 and len(epochs) < 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        judge_candidates(home.settings, data, [recipe], None, tell=lambda _: None, progress=cut_off)
+    assert list(home.settings.checkpoints.iterdir())
+    outcome = judge_candidates(home.settings, data, [recipe], None, tell=lambda _: None, progress=cut_off)
+    # Popularity has one step; the network's first two epochs are not trained again.
+    assert epochs == [1, 1, 2, 3, 4]
+    assert not list(home.settings.checkpoints.iterdir())
+    undisturbed = replace(home, settings=home.settings.model_copy(update={"home": home.settings.home / "other"}))
+    whole = judge_candidates(undisturbed.settings, data, [recipe], None, tell=lambda _: None)
+    np.testing.assert_array_equal(outcome.figures.ndcg, whole.figures.ndcg)
 
 
 def test_every_fit_of_a_trial_is_told_of_once(home: Home) -> None:
