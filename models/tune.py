@@ -6,6 +6,7 @@ The study is kept in an SQLite file: the same command again goes on where it end
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 import optuna
 
 from models.cells import Recipe
+from models.chosen import chosen_settings
 from models.paper_files import read_given_problem
 from models.problems import FILES, RATING_PROTOCOLS, RankingProblem
 from models.protocols.contract import RankingProtocol, RankingTask
@@ -32,6 +34,10 @@ SPACES: dict[str, _Suggest] = {
         "weigh_users": trial.suggest_categorical("weigh_users", [False, True]),
     },
     "ease": lambda trial: {"l2": trial.suggest_float("l2", 10.0, 5_000.0, log=True)},
+    "ease_sparse": lambda trial: {
+        "l2": trial.suggest_float("l2", 10.0, 5_000.0, log=True),
+        "neighbours": trial.suggest_int("neighbours", 50, 400, log=True),
+    },
     "ials": lambda trial: {
         "factors": trial.suggest_categorical("factors", [32, 64, 128]),
         "regularization": trial.suggest_float("regularization", 1e-3, 0.1, log=True),
@@ -52,6 +58,13 @@ SPACES: dict[str, _Suggest] = {
         "weight_decay": trial.suggest_float("weight_decay", 0.05, 3.0, log=True),
         "negatives": trial.suggest_int("negatives", 3, 12),
     },
+    "flagship": lambda trial: {
+        "l2": trial.suggest_float("l2", 100.0, 3_000.0, log=True),
+        "epochs": trial.suggest_int("epochs", 10, 100, log=True),
+        "factors": trial.suggest_categorical("factors", [32, 64, 128]),
+        "dropout": trial.suggest_float("dropout", 0.1, 0.5),
+        "ranker_weight_decay": trial.suggest_float("ranker_weight_decay", 0.1, 10.0, log=True),
+    },
 }
 
 
@@ -61,15 +74,16 @@ def tune(
     """The study with ``trials`` finished trials: those in the file already, and as many new ones as that lacks.
 
     A trial's suggestions depend on the seed and the trials before it alone, so a study that was interrupted goes on
-    with the suggestions that it would have had.
+    with the suggestions that it would have had. What is not suggested is as ``chosen.toml`` has it for such data.
     """
     if name not in SPACES:
         raise RecommenderError(f"{name}: has nothing to tune; choose one of {', '.join(SPACES)}")
+    base = chosen_settings(name, problem.data["interactions"], problem.protocol.name)
     task = problem.cut(seed)
     watched = problem.protocol.validation(task, seed=seed)
     storage.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
-        study_name=study_name(problem, name, seed),
+        study_name=study_name(problem, name, seed, base),
         storage=f"sqlite:///{storage.absolute()}",
         direction="maximize",
         load_if_exists=True,
@@ -77,13 +91,16 @@ def tune(
     while (done := len(_finished(study))) < trials:
         # A sampler of its own for each trial: a resumed study draws what an uninterrupted one would have drawn.
         study.sampler = optuna.samplers.TPESampler(seed=seed * 100_003 + done, n_startup_trials=8)
-        study.optimize(lambda trial: _value(trial, problem.protocol, watched, name, seed, threads), n_trials=1)
+        study.optimize(
+            lambda trial: _value(trial, problem.protocol, watched, Recipe(name, base), seed, threads), n_trials=1
+        )
     return study
 
 
-def study_name(problem: RankingProblem, name: str, seed: int) -> str:
-    """One study a protocol, data set, recommender and seed."""
-    return f"{problem.protocol.name} {problem.data['sha256'][:16]} {name} {seed}"
+def study_name(problem: RankingProblem, name: str, seed: int, base: Mapping[str, Any]) -> str:
+    """One study a protocol, data set, recommender, seed and settings that are not tried."""
+    told = hashlib.sha256(json.dumps(base, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{problem.protocol.name} {problem.data['sha256'][:16]} {name} {seed} {told}"
 
 
 def report(study: optuna.Study) -> dict[str, Any]:
@@ -98,9 +115,9 @@ def report(study: optuna.Study) -> dict[str, Any]:
 
 
 def _value(
-    trial: optuna.Trial, protocol: RankingProtocol, watched: RankingTask, name: str, seed: int, threads: int
+    trial: optuna.Trial, protocol: RankingProtocol, watched: RankingTask, recipe: Recipe, seed: int, threads: int
 ) -> float:
-    recommender = Recipe(name).make(SPACES[name](trial), threads)
+    recommender = recipe.make(SPACES[recipe.name](trial), threads)
     recommender.fit(watched.fit, watched.features, seed=seed)
     return float(np.nanmean(judge(recommender, watched, (protocol.primary,)).by_user[protocol.primary]))
 

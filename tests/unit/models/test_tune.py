@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models import cells
+from models.chosen import chosen_settings
 from models.problems import RankingProblem, read_problem
-from models.recommender import RecommenderError
+from models.recommender import Recommender, RecommenderError
 from models.registry import configured
 from models.tune import SPACES, main, tune
 
@@ -64,6 +66,27 @@ def test_what_is_tried_are_settings_of_the_recommender(name: str) -> None:
 
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1)).ask()
     assert configured(name, SPACES[name](trial)).name == name
+
+
+def test_what_is_not_tried_is_as_it_was_chosen_for_such_data(
+    ratings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[dict[str, object]] = []
+
+    def watched(name: str, values: dict[str, object]) -> Recommender:
+        made.append(values)
+        return configured("popularity", {})
+
+    monkeypatch.setattr(cells, "configured", watched)
+    tune(_problem(ratings), "flagship", tmp_path / "study.db", 1, seed=1)
+    (values,) = made
+    chosen = chosen_settings("flagship", 800, "random-75-25")
+    assert chosen["task"] == "any"
+    tried = {"l2", "epochs", "factors", "dropout", "ranker_weight_decay"}
+    assert {key: values[key] for key in chosen.keys() - tried} == {
+        key: value for key, value in chosen.items() if key not in tried
+    }
+    assert any(values[key] != chosen[key] for key in tried)
 
 
 def test_what_has_nothing_to_tune_is_named(ratings: Path, tmp_path: Path) -> None:
