@@ -46,6 +46,7 @@ def evaluate(
         for recipe in recipes:
             if recipe.name in refused:
                 continue
+            print(announced(recipe, problem, seed, threads), file=sys.stderr)
             try:
                 rows.append(run_cell(problem, recipe, seed=seed, threads=threads, memory_limit=memory_limit))
             except RecommenderError as error:
@@ -62,6 +63,13 @@ def evaluate(
         "rows": without_users(rows),
         "refused": refused,
     }
+
+
+def announced(recipe: Recipe, problem: RankingProblem | RatingProblem, seed: int, threads: int) -> str:
+    """What is said before a fit: who, which seed, and the memory that a fit on all of the data would hold."""
+    sizes = (problem.data[size] for size in ("users", "items", "interactions"))
+    stated = recipe.make({}, threads).fit_memory(*sizes)
+    return f"{recipe.name}, seed {seed}: states {stated / 2**20:,.1f} MB"
 
 
 def recipes_of(names: Iterable[str], settings: Sequence[str], grids: Sequence[str]) -> list[Recipe]:

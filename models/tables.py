@@ -17,6 +17,7 @@ from typing import Any
 from models.cells import MEMORY_LIMIT, Recipe, cell_key, mean_rows, paired_rows, run_cell, without_users
 from models.chosen import chosen_settings
 from models.code_hash import code_hash
+from models.evaluate import announced
 from models.paper_files import read_given_problem
 from models.problems import FILES, RATING_PROTOCOLS, RankingProblem, RatingProblem
 from models.protocols.contract import ProtocolError
@@ -157,7 +158,7 @@ def _rows(
             if cell.is_file():
                 rows.append(json.loads(cell.read_text(encoding="utf-8")))
                 continue
-            print(f"{table.title}: {name}, seed {seed}", file=sys.stderr)
+            print(f"{table.title}: {announced(recipe, problem, seed, threads)}", file=sys.stderr)
             try:
                 row = run_cell(problem, recipe, seed=seed, threads=threads, memory_limit=memory_limit)
             except RecommenderError as error:

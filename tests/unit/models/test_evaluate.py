@@ -98,7 +98,12 @@ def ratings(tmp_path: Path) -> Path:
 def test_the_command_prints_a_report_as_json(ratings: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["leave-last-out", "--ratings", str(ratings), "--threads", "1", "--seeds", "1", "2"]
     assert main([*arguments, "--model", "popularity", "ease", "neumf", "--set", "neumf.epochs=2"]) == 0
-    report = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    # The memory is stated before the fit, whose first step is told after it.
+    lines = said.err.splitlines()
+    stated = next(place for place, line in enumerate(lines) if line.startswith("neumf, seed 1: states "))
+    assert lines[stated + 1].startswith("neumf: 1 of at most 2")
+    report = json.loads(said.out)
     assert report["protocol"] == "leave-last-out"
     assert report["data"]["interactions"] == 800
     assert len(report["data"]["sha256"]) == 64
