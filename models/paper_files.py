@@ -32,7 +32,12 @@ def read_given_problem(name: str, files: Mapping[str, Path], **options: Any) -> 
     The data's hash is that of the files as given. ``ValueError`` says what is wrong with one of them.
     """
     if name != NcfSplit.name:
-        return read_problem(name, files, **options)
+        try:
+            return read_problem(name, files, **options)
+        except pl.exceptions.PolarsError as error:
+            given = ", ".join(str(path) for path in files.values())
+            said = str(error).splitlines()[0]
+            raise ProtocolError(f"{given}: a row is not like the first one ({said})") from error
     with TemporaryDirectory() as folder:
         plain = plain_files(files, Path(folder))
         try:

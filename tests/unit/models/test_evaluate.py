@@ -264,6 +264,16 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path, capsys: pyte
     assert "nothing.csv" in said.err
 
 
+def test_a_row_with_a_field_too_many_is_told_of_and_no_traceback(
+    ratings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ratings.write_text(ratings.read_text() + "\n1\t2\t3\t4\t5\n")
+    assert main(["leave-last-out", "--ratings", str(ratings), "--model", "popularity"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"{ratings}: a row is not like the first one" in said
+
+
 def test_settings_are_those_chosen_for_the_size_unless_others_are_given(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
