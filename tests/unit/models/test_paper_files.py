@@ -80,6 +80,26 @@ def test_what_comes_twice_would_be_counted_twice_without_it(files: dict[str, Pat
         assert [item for item in kept if item >= 0] == list(dict.fromkeys(row))
 
 
+def test_nothing_that_is_to_be_found_or_ranked_is_learnt_and_the_validation_knows_nothing_of_the_test(
+    files: dict[str, Path],
+) -> None:
+    problem = read_given_problem("ncf-split", files)
+    assert isinstance(problem, RankingProblem)
+    task = problem.cut(1)
+    learnt = set(task.fit.codes().tolist())
+    assert task.candidates is not None
+    for user, row in zip(task.users.tolist(), task.candidates.tolist(), strict=True):
+        assert not {user * task.fit.n_items + item for item in row if item >= 0} & learnt
+    assert not task.relevant.multiply(task.history).nnz
+    watched = problem.protocol.validation(task, seed=1)
+    found = np.repeat(watched.users, np.diff(watched.relevant.indptr)) * task.fit.n_items + watched.relevant.indices
+    assert set(found.tolist()) <= learnt
+    assert set(watched.fit.codes().tolist()) == learnt - set(found.tolist())
+    # A user's last row of the train file, whatever the test file says.
+    last = {user: task.fit.timestamps[task.fit.users == user].max() for user in range(USERS)}
+    assert all(watched.fit.timestamps[watched.fit.users == user].max() < last[user] for user in range(USERS))
+
+
 VARIANTS: dict[str, Callable[[str, str], str]] = {
     "carriage returns": lambda kind, text: text.replace("\n", "\r\n"),
     "headers": lambda kind, text: text if kind == "negatives" else "user\titem\trating\ttimestamp\n" + text,
