@@ -22,7 +22,11 @@ def chosen_settings(name: str, n_interactions: int, protocol: str = "") -> dict[
         if n_interactions <= size:
             values = settings.get(name, {})
             own: dict[str, Any] = {key: value for key, value in values.items() if key not in FILES}
-            return {**own, **values.get(protocol, {})}
+            # TOML has lists alone, configurations have tuples.
+            return {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in {**own, **values.get(protocol, {})}.items()
+            }
     return {}
 
 

@@ -112,6 +112,8 @@ def test_chosen_settings_are_settings_of_their_recommender(name: str) -> None:
         values = chosen_settings(name, size)
         config = configured(name, values).config
         assert all(getattr(config, field) == value for field, value in values.items())
+        # What is saved and loaded again is the same configuration, in which a list would be a tuple.
+        assert not any(isinstance(value, list) for value in values.values())
 
 
 def test_a_size_takes_the_settings_of_the_smallest_one_that_holds_it() -> None:
