@@ -22,7 +22,7 @@ from models.bundle import BundleError, read_bundle_manifest, read_pointer
 from orchestration.publication.copies import remove_others
 from orchestration.publication.manifest import copy_of, read_manifest, write_manifest
 from orchestration.warehouse import exclusive, rewrite
-from settings import Settings
+from settings import BARS, RECIPES, Settings
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Erasure:
 
 def erase(settings: Settings, people: Collection[tuple[str, int]]) -> Erasure:
     """Remove every bundle, bento and publication that holds one of these people, and what files hold of deleted rows.
+
+    With them go weights that no run fits anew.
 
     The served bundle and the newest publication stay while nothing newer is there; they are named, and the next erasure
     removes them.
@@ -66,6 +68,7 @@ def erase(settings: Settings, people: Collection[tuple[str, int]]) -> Erasure:
         return done
     with exclusive(settings):
         rewrite(settings)
+    _remove_left_weights(settings)
     online = settings.feast / "online_store.db"
     if online.exists():
         with closing(sqlite3.connect(online)) as con:
@@ -75,6 +78,16 @@ def erase(settings: Settings, people: Collection[tuple[str, int]]) -> Erasure:
     aside.write_text(json.dumps({"people": len(people)}) + "\n", encoding="utf-8")
     aside.replace(note)
     return done
+
+
+def _remove_left_weights(settings: Settings) -> None:
+    """Remove what no run fits anew: states of fits that were killed, and fits of recipes that are no longer wanted.
+
+    Both may hold weights of a user; those of the wanted recipes were fitted without him before this is called.
+    """
+    shutil.rmtree(settings.checkpoints, ignore_errors=True)
+    for name in {*BARS, *RECIPES} - set(settings.candidates):
+        shutil.rmtree(settings.evaluation / name, ignore_errors=True)
 
 
 def _pointed(settings: Settings) -> str | None:

@@ -80,6 +80,23 @@ def test_a_publication_that_cannot_be_read_could_hold_anybody(tmp_path: Path) ->
     assert erase(settings, {("sample", 99)}).unpublished == (old.version,)
 
 
+def test_weights_that_no_run_fits_anew_go_when_somebody_is_forgotten_and_those_of_wanted_recipes_stay(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(home=tmp_path / "home", recipes="neumf")
+    prepare(settings)
+    publish_users(settings, {("sample", 1)})
+    killed = settings.checkpoints / "flagship" / "state.npz"
+    unwanted, wanted = settings.evaluation / "bpr" / "weights.npz", settings.evaluation / "neumf" / "weights.npz"
+    for file in (killed, unwanted, wanted):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"user 7")
+    erase(settings, set())
+    assert killed.exists()
+    erase(settings, {("sample", 7)})
+    assert [file.exists() for file in (killed, unwanted, wanted)] == [False, False, True]
+
+
 def test_nobody_forgotten_is_nothing_removed(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
     prepare(settings)
