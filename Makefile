@@ -14,7 +14,7 @@ endif
 export DO_NOT_TRACK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup run update ui serve token shell docs report test lint prove evaluate bench clean-up backup restore rollback clean
+.PHONY: help setup run update ui serve token shell docs report test test-services lint prove evaluate bench clean-up backup restore rollback clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -62,6 +62,10 @@ lint: $(INSTALLED) ## Linters, types and import rules
 
 test: $(INSTALLED) lint ## Linters, types, unit, graph, integration and service tests
 	@$(PY) -m pytest -n 2 --dist loadfile
+
+test-services: $(INSTALLED) ## The store's and online store's tests on real servers; installs none, says which are missing
+	@$(PY) -m tests.servers
+	@MARQUEE_REQUIRE_SERVERS=1 $(PY) -m pytest -k "postgresql or redis" tests/unit/bento/store tests/unit/features tests/integration
 
 prove: $(INSTALLED) ## The long proofs, or ONLY=kills, disk_full, ...; JSON under $$MARQUEE_HOME/reports
 	@$(PY) -m pytest $(if $(ONLY),$(patsubst %,tests/prove/test_%.py,$(ONLY)),tests/prove) -s

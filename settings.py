@@ -144,6 +144,11 @@ class Settings(BaseSettings):
         description="The app's store, `postgresql://user:password@host/name` or `sqlite:///path`; default"
         " `$MARQUEE_HOME/app/store.db`.",
     )
+    online_store: SecretStr = Field(
+        default=SecretStr(""),
+        description="A Redis as Feast's online store, `host:port,db=0,password=...`; default: a SQLite file in the"
+        " home.",
+    )
     retrain_after: int = Field(
         default=1_000, ge=1, description="Ratings in the app after which the sensor `app_has_written` starts a rebuild."
     )
@@ -311,6 +316,11 @@ class Settings(BaseSettings):
     def models(self) -> Path:
         """Immutable bundles, one folder a version."""
         return self.home / "models"
+
+    @property
+    def has_redis(self) -> bool:
+        """Whether Feast's online values are in a Redis; Feast itself reads where it is from the environment."""
+        return bool(self.online_store.get_secret_value())
 
     @property
     def app_store(self) -> str:

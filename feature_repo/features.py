@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, Project, ValueType
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, Project, PushSource, ValueType
 from feast.types import Float64, Int32
 
 #: The 18 genres of MovieLens, as they end a column's name; the order is that of every feature matrix.
@@ -73,7 +73,13 @@ user_features = FeatureView(
     description="Taste and activity of a user: a row a user and day of change, over ratings strictly before it",
     entities=[user],
     ttl=UNLIMITED,
-    source=_source("user_features", "History of users, at the midnight after each day with ratings"),
+    source=PushSource(
+        name="user_features_push",
+        batch_source=_source("user_features", "History of users, at the midnight after each day with ratings"),
+        description="Features of this moment of somebody who has just rated in the app, until the next run",
+        owner=OWNER,
+        tags={"mart": "user_features"},
+    ),
     schema=[
         Field(name="rating_count", dtype=Int32, description="Ratings given"),
         Field(name="rating_mean", dtype=Float64, description="Mean rating, in stars"),

@@ -15,6 +15,10 @@ one before it, so that an entity row meets 8 rows at most and the answer is the 
 path against the working directory (though it validates it against its own folder), so the cut histories are registered
 by absolute path in a throwaway copy of the registry; nothing here changes the working directory.
 
+Redis. Where the online store is a Redis, ``feature_store.yaml`` names the variable ``MARQUEE_ONLINE_STORE`` and not its
+content, which may hold a password. The values of a key are written in one command each, so a reader sees a key as it
+was or as it is; there is no transaction over all keys, and a kill leaves some new and some old: a rerun heals.
+
 Atomicity. The registry is written aside and renamed. The online values are written by feast into a fresh SQLite file,
 and what differs from the live one is then moved in one transaction in WAL mode: a reader that has the file open, such
 as a running bento, sees all of the old values or all of the new, never waits, and need not reopen it; a kill leaves the
@@ -45,6 +49,10 @@ if TYPE_CHECKING:
 
 SERVICE_NAME = "recommender_v1"
 CONFIG = "feature_store.yaml"
+#: The configuration with a Redis in the place of the file.
+REDIS_CONFIG = "feature_store_redis.yaml"
+#: Lies in the store's folder while a Redis holds its values, so that a change of the setting is seen.
+REDIS_FILLED = "online_store.redis"
 DEFINITIONS = "features.py"
 _HERE = Path(__file__).resolve().parent
 #: Rows that feast turns into protobuf messages at a time: 20,000 rows of 25 features take about 300 MB.
@@ -53,8 +61,10 @@ _ROW = "__row"
 _SCRATCH = ".scratch-"
 
 
-def open_store(feast_dir: Path, features_dir: Path | None = None) -> FeatureStore:
+def open_store(feast_dir: Path, features_dir: Path | None = None, *, redis: bool = False) -> FeatureStore:
     """The feature store in ``feast_dir``; its configuration is written there when it is missing or differs.
+
+    With ``redis`` the online values are in the server that ``MARQUEE_ONLINE_STORE`` names (``host:port,db=0``).
 
     ``features_dir``, where given, must be the folder ``features`` beside it, which is what the relative paths mean:
     else ``ValueError``.
@@ -66,8 +76,8 @@ def open_store(feast_dir: Path, features_dir: Path | None = None) -> FeatureStor
     if features_dir is not None and Path(features_dir).absolute() != beside:
         raise ValueError(f"the feature histories must be in {beside}, beside {feast_dir}, not in {features_dir}")
     feast_dir.mkdir(parents=True, exist_ok=True)
-    for name in (CONFIG, DEFINITIONS):
-        _copy_if_changed(_HERE / name, feast_dir / name)
+    for name, source in ((CONFIG, REDIS_CONFIG if redis else CONFIG), (DEFINITIONS, DEFINITIONS)):
+        _copy_if_changed(_HERE / source, feast_dir / name)
     return FeatureStore(repo_path=str(feast_dir))
 
 
@@ -84,7 +94,7 @@ def apply(store: FeatureStore) -> str:
         aside = folder / live.name
         if live.exists():
             shutil.copyfile(live, aside)
-        scratch = _variant(store, registry=aside)
+        scratch = _variant(store, registry=aside, online=folder / "none.db" if _is_redis(store) else None)
         before = _definitions(scratch) if live.exists() else None
         scratch.apply([features.project, *features.ENTITIES, *features.VIEWS, features.SERVICE])
         if _definitions(scratch) != before:
@@ -148,6 +158,15 @@ def materialize(store: FeatureStore) -> dict[str, int]:
     Idempotent. Raises ``ValueError`` when a history has two rows of one key and timestamp, ``FileNotFoundError`` when
     one is missing.
     """
+    filled = Path(store.repo_path) / REDIS_FILLED
+    if _is_redis(store):
+        found = _fill_redis(store)
+        # What the file held is no longer kept current, and people who leave would stay in it.
+        for left in Path(store.repo_path).glob("online_store.db*"):
+            left.unlink()
+        filled.touch()
+        return found
+    filled.unlink(missing_ok=True)
     live = _online_path(store)
     counts: dict[str, int] = {}
     with _scratch(store) as folder:
@@ -169,6 +188,38 @@ def materialize(store: FeatureStore) -> dict[str, int]:
         values = [counts[view.name] * len(view.features) for view in views]
         _replace_rows(live, aside, dict(zip(tables, values, strict=True)))
     return counts
+
+
+def _fill_redis(store: FeatureStore) -> dict[str, int]:
+    """``materialize`` into a Redis: each key's latest row, and nothing of keys that are no longer there."""
+    from feast.infra.key_encoding_utils import deserialize_entity_key
+    from feast.infra.online_stores.helpers import _mmh3, _redis_key_prefix
+
+    latest = {view.name: _latest_rows(store, view) for view in (store.get_feature_view(v.name) for v in _views())}
+    provider: Any = store._get_provider()
+    client = provider.online_store._get_client(store.config.online_store)
+    for name, rows in latest.items():
+        for start in range(0, rows.height, _WRITE_ROWS):
+            part = rows.slice(start, _WRITE_ROWS).rechunk()
+            store.write_to_online_store(name, part.to_pandas(use_pyarrow_extension_array=True))
+    project, version = store.project.encode(), store.config.entity_key_serialization_version
+    by_key: dict[str, list[FeatureView]] = {}
+    for view in (store.get_feature_view(v.name) for v in _views()):
+        by_key.setdefault(view.entity_columns[0].name, []).append(view)
+    for key, views in by_key.items():
+        there = {view.name: set(latest[view.name][key].to_list()) for view in views}
+        # One step a key: Redis has no other way to say what it holds.
+        with client.pipeline(transaction=False) as pipe:
+            for place in client.scan_iter(_redis_key_prefix([key]) + b"*" + project, count=1_000):
+                (value,) = deserialize_entity_key(place.removesuffix(project), version).entity_values
+                gone = [view for view in views if value.int64_val not in there[view.name]]
+                if len(gone) == len(views):
+                    pipe.delete(place)
+                elif gone:
+                    names = [_mmh3(f"{view.name}:{feature.name}") for view in gone for feature in view.features]
+                    pipe.hdel(place, *names, *(f"_ts:{view.name}" for view in gone))
+            pipe.execute()
+    return {name: rows.height for name, rows in latest.items()}
 
 
 def online_user_features(store: FeatureStore, user_keys: Sequence[int]) -> pl.DataFrame:
@@ -364,6 +415,12 @@ def _cut_into_weeks(store: FeatureStore, entities: pl.DataFrame, folder: Path) -
         for spec in [
             *(other for other in cut.data_sources if other.name == source.name),
             *(other.spec.batch_source for other in cut.feature_views if other.spec.name == view.name),
+            # Of a view that is pushed to, feast takes the file that the push source names.
+            *(
+                other.spec.stream_source.batch_source
+                for other in cut.feature_views
+                if other.spec.name == view.name and other.spec.HasField("stream_source")
+            ),
         ]:
             spec.file_options.uri = str(path)
     for key, numbers in weeks.items():
@@ -375,7 +432,7 @@ def _cut_into_weeks(store: FeatureStore, entities: pl.DataFrame, folder: Path) -
         )
     registry = folder / "registry.db"
     registry.write_bytes(cut.SerializeToString())
-    return _variant(store, registry=registry), entities
+    return _variant(store, registry=registry, online=folder / "none.db"), entities
 
 
 def _week(column: str) -> pl.Expr:
@@ -467,6 +524,10 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _registry_path(store: FeatureStore) -> Path:
     return Path(store.repo_path, store.config.registry.path)
+
+
+def _is_redis(store: FeatureStore) -> bool:
+    return str(store.config.online_store.type) == "redis"
 
 
 def _online_path(store: FeatureStore) -> Path:

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import dagster as dg
 
-from orchestration.defs.features import FEATURE_MARTS, ONLINE_STORE, TRAINING_SET, history_file, history_key
+from orchestration.defs.features import (
+    FEATURE_MARTS,
+    ONLINE_STORE,
+    TRAINING_SET,
+    history_file,
+    history_key,
+    online_file,
+)
 from orchestration.defs.promotion import FITTED_MODEL, GATE, RATING_MODEL
 from orchestration.defs.recommender import CATALOGUE, COMPARISON, CREDITS, FILM_MAP, candidate_key, comparison_file
 from orchestration.defs.serving import BENTO, MODEL_BUNDLE, PROMOTED_MODEL, built_pointer
@@ -20,7 +27,7 @@ def artifacts(settings: Settings) -> dict[dg.AssetKey, Path]:
         PUBLISHED_COPY: settings.published,
         **{history_key(mart): history_file(settings, mart) for mart in FEATURE_MARTS},
         TRAINING_SET: settings.features / TRAINING_FILE,
-        ONLINE_STORE: settings.feast / "online_store.db",
+        ONLINE_STORE: online_file(settings),
         CATALOGUE: settings.features / ITEMS_FILE,
         CREDITS: settings.features / CREDITS_FILE,
         FILM_MAP: settings.features / MAP_FILE,

@@ -104,7 +104,7 @@ def training_set(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
             "SELECT user_key, movie_key, rated_at, rating::FLOAT AS rating FROM marts.fct_ratings"
             " WHERE edition != 'streaming' ORDER BY user_key, rated_at, movie_key"
         ).pl()
-    store = open_store(settings.feast, settings.features)
+    store = open_store(settings.feast, settings.features, redis=settings.has_redis)
     service_hash = apply(store)
     context.log.info(f"joining {ratings.height:,} ratings with their features")
     frame = build_training_set(store, ratings)
@@ -139,14 +139,15 @@ def training_set(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
     code_version=FEATURE_CODE,
     automation_condition=ON_CHANGE,
     description=(
-        "Feast's online store (SQLite): the latest row of every user and film, which the bento reads at each request."
+        "Feast's online store (SQLite, or the Redis of `MARQUEE_ONLINE_STORE`): the latest row of every user and film,"
+        " which the bento reads at each request."
     ),
 )
 def online_store(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
     """Apply the definitions and make the online store hold each key's latest values."""
     from feature_repo.store import apply, materialize, open_store
 
-    store = open_store(settings.feast, settings.features)
+    store = open_store(settings.feast, settings.features, redis=settings.has_redis)
     service_hash = apply(store)
     counts = materialize(store)
     return dg.MaterializeResult(
@@ -157,9 +158,16 @@ def online_store(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
             "keys": dg.MetadataValue.md(
                 "| feature view | keys |\n|---|---:|\n" + "\n".join(f"| {n} | {c:,} |" for n, c in counts.items())
             ),
-            "file": place(settings, settings.feast / "online_store.db"),
+            "file": place(settings, online_file(settings)),
         },
     )
+
+
+def online_file(settings: Settings) -> Path:
+    """The file that stands for the online store: its own, or the note that a Redis was filled."""
+    from feature_repo.store import REDIS_FILLED
+
+    return settings.feast / (REDIS_FILLED if settings.has_redis else "online_store.db")
 
 
 def _online_digest(settings: Settings, service_hash: str) -> str:

@@ -48,9 +48,14 @@ class ServedHome:
 
 
 def make_home(
-    home: Path, *, users: int = 40, movies: int = 60, recommenders: tuple[str, ...] = ("neumf", "ease")
+    home: Path,
+    *,
+    users: int = 40,
+    movies: int = 60,
+    recommenders: tuple[str, ...] = ("neumf", "ease"),
+    redis: bool = False,
 ) -> ServedHome:
-    """Make the home; the last user gets no features."""
+    """Make the home; the last user gets no features. ``redis``: online values in that of ``MARQUEE_ONLINE_STORE``."""
     settings = Settings(home=home)
     rng = np.random.default_rng(0)
     liked = (np.arange(users)[:, None] + np.arange(movies)[None]) % 2 == 0
@@ -60,7 +65,7 @@ def make_home(
     times = _EPOCH_S + rng.integers(0, 86_400 * 90, size=len(user_index))
     interactions = Interactions.of(user_index, item_index, stars, times, n_users=users, n_items=movies)
     histories = _write_histories(settings.features, users, movies, rng)
-    store = feature_store.open_store(settings.feast, settings.features)
+    store = feature_store.open_store(settings.feast, settings.features, redis=redis)
     digest = feature_store.apply(store)
     feature_store.materialize(store)
     schema = feature_store.service_schema(store)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +15,7 @@ import polars as pl
 import pytest
 
 from feature_repo import store as feature_store
+from tests.redis_server import running_redis
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -115,6 +118,11 @@ class Home:
     store: FeatureStore
     interactions: pl.DataFrame
     films: pl.DataFrame
+    redis: bool = False
+
+    def reopened(self) -> FeatureStore:
+        """The same store, opened by somebody else."""
+        return feature_store.open_store(self.feast, redis=self.redis)
 
     @property
     def features(self) -> Path:
@@ -135,11 +143,11 @@ class Home:
         pl.concat([old.filter(pl.col("user_key") != user_key), new], how="diagonal").write_parquet(path)
 
 
-def make_home(folder: Path, interactions: pl.DataFrame, films: pl.DataFrame) -> Home:
+def make_home(folder: Path, interactions: pl.DataFrame, films: pl.DataFrame, *, redis: bool = False) -> Home:
     write_histories(folder / "features", interactions, films)
-    store = feature_store.open_store(folder / "feast", folder / "features")
+    store = feature_store.open_store(folder / "feast", folder / "features", redis=redis)
     feature_store.apply(store)
-    return Home(folder, store, interactions, films)
+    return Home(folder, store, interactions, films, redis)
 
 
 @pytest.fixture(scope="session")
@@ -158,3 +166,23 @@ def training(home: Home) -> pl.DataFrame:
 def small(tmp_path: Path) -> Home:
     """A store of its own for a test that changes it: 20 ratings of 3 users."""
     return make_home(tmp_path / "home", *write_ratings(3, users=3, movies=10, ratings=20))
+
+
+@pytest.fixture(scope="session")
+def redis_address() -> Iterator[str]:
+    with running_redis() as (address, _):
+        yield address
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def online(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A store of its own for each test, its online values in a file or in a Redis that was emptied."""
+    if request.param == "redis":
+        address: str = request.getfixturevalue("redis_address")
+        monkeypatch.setenv("MARQUEE_ONLINE_STORE", f"{address},db=0")
+        host, port = address.split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(b"FLUSHALL\r\n")
+            assert connection.recv(16).startswith(b"+OK")
+    made = write_ratings(5, users=20, movies=40, ratings=400)
+    return make_home(tmp_path / "home", *made, redis=request.param == "redis")

@@ -168,64 +168,11 @@ def test_no_interactions_give_no_rows_with_all_columns(home: Home, training: pl.
     assert feature_store.build_training_set(home.store, home.interactions.clear()).schema == training.schema
 
 
-def test_the_online_store_equals_the_last_offline_row_of_every_key_view_and_feature(home: Home) -> None:
-    counts = feature_store.materialize(home.store)
-    for view in home.store.list_feature_views():
-        (key,) = (column.name for column in view.entity_columns)
-        last = (
-            pl.read_parquet(home.features / f"{view.name}.parquet")
-            .sort("feature_timestamp")
-            .group_by(key)
-            .last()
-            .sort(key)
-        )
-        assert counts[view.name] == last.height
-        names = [feature.name for feature in view.features]
-        answer = home.store.get_online_features(
-            [f"{view.name}:{name}" for name in names], [{key: value} for value in last[key]]
-        ).to_dict()
-        for name in names:
-            assert answer[name] == last[name].cast(pl.Float64 if name == "imdb_rating" else last[name].dtype).to_list()
-
-
-def test_the_served_user_vector_equals_the_offline_row_and_carries_its_time(home: Home) -> None:
-    feature_store.materialize(home.store)
-    last = (
-        pl.read_parquet(home.features / "user_features.parquet").sort("feature_timestamp").group_by("user_key").last()
-    )
-    last = last.sort("user_key", descending=True)
-    answer = feature_store.online_user_features(home.store, last["user_key"].to_list())
-    assert answer["user_key"].to_list() == last["user_key"].to_list()
-    assert answer["event_timestamp"].dt.replace_time_zone(None).to_list() == last["feature_timestamp"].to_list()
-    for name in feature_store.service_schema()["user"]:
-        assert answer[name].to_list() == last[name.removeprefix("user_features__")].to_list()
-
-
-def test_an_unknown_user_has_no_values_and_no_time(home: Home) -> None:
-    feature_store.materialize(home.store)
-    (row,) = feature_store.online_user_features(home.store, [987_654_321]).drop("user_key").iter_rows()
-    assert set(row) == {None}
-
-
 def test_filling_the_online_store_again_changes_nothing(home: Home) -> None:
     counts = feature_store.materialize(home.store)
     before = online_content(home.store)
     assert feature_store.materialize(home.store) == counts
     assert online_content(home.store) == before
-
-
-def test_values_that_went_back_and_users_who_vanished_are_corrected_under_an_open_reader(small: Home) -> None:
-    small.set_user_history(1, {MIDNIGHT: 7, MIDNIGHT + timedelta(days=2): 9})
-    small.set_user_history(2, {MIDNIGHT: 5})
-    feature_store.materialize(small.store)
-    reader = feature_store.open_store(small.feast)
-    assert feature_store.online_user_features(reader, [1, 2])[USER].to_list() == [9, 5]
-    small.set_user_history(1, {MIDNIGHT: 6})
-    small.set_user_history(2, {})
-    feature_store.materialize(small.store)
-    answer = feature_store.online_user_features(reader, [1, 2])
-    assert answer[USER].to_list() == [6, None]
-    assert answer["event_timestamp"].dt.replace_time_zone(None).to_list() == [MIDNIGHT, None]
 
 
 def test_a_fill_that_fails_leaves_the_online_values_as_they_were(small: Home, monkeypatch: pytest.MonkeyPatch) -> None:
