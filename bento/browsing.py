@@ -19,6 +19,10 @@ Genre = Annotated[
     str | None, Query(min_length=1, max_length=40, description="Only films of this genre; 422 if none has it.")
 ]
 
+Decade = Annotated[
+    int | None, Query(ge=1870, le=2100, multiple_of=10, description="Only films of these ten years, as 1990.")
+]
+
 
 def list_popular(
     here: Here,
@@ -26,9 +30,7 @@ def list_popular(
         Literal["week", "month", "year", "all"], Query(description="Up to the newest rating of the served data.")
     ] = "all",
     genre: Genre = None,
-    decade: Annotated[
-        int | None, Query(ge=1870, le=2100, multiple_of=10, description="Only films of these ten years, as 1990.")
-    ] = None,
+    decade: Decade = None,
     limit: Count = 20,
 ) -> Response:
     """The films that most people rated; of as many, the better liked first."""
@@ -36,23 +38,34 @@ def list_popular(
     facts = served.facts
     met = facts.met[window]
     shown = (met > 0) & ~facts.adult & of_genre(served, genre)
-    if decade is not None:
-        shown &= (facts.years >= decade) & (facts.years < decade + 10)
-    return _films(served, shown, [met, facts.weighted], limit)
+    return _films(served, shown & _of_decade(served, decade), [met, facts.weighted], limit)
 
 
 def list_new(
     here: Here,
-    years: Annotated[int, Query(ge=1, le=100, description="How many years back from the newest film.")] = 2,
+    years: Annotated[
+        int, Query(ge=1, le=100, description="The window: how many years back from the newest film (of the decade).")
+    ] = 2,
     genre: Genre = None,
+    decade: Decade = None,
     limit: Count = 20,
 ) -> Response:
     """The newest films, the best liked first: by the mean of the ratings, drawn to that of all where they are few."""
     served = here.served()
     facts = served.facts
-    newest = int(facts.years.max(initial=0))
-    shown = (facts.years > newest - years) & (facts.years > 0) & ~facts.adult & of_genre(served, genre)
-    return _films(served, shown, [facts.weighted, facts.votes], limit)
+    shown = (facts.years > 0) & ~facts.adult & _of_decade(served, decade)
+    newest = int(facts.years[shown].max(initial=0))
+    return _films(
+        served, shown & (facts.years > newest - years) & of_genre(served, genre), [facts.weighted, facts.votes], limit
+    )
+
+
+def _of_decade(served: Served, decade: int | None) -> NDArray[np.bool_]:
+    """bool[n_items]: the films of ten years, all for None."""
+    years = served.facts.years
+    if decade is None:
+        return np.ones(len(years), dtype=bool)
+    return np.asarray((years >= decade) & (years < decade + 10))
 
 
 def of_genre(served: Served, genre: str | None) -> NDArray[np.bool_]:

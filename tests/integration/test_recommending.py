@@ -299,6 +299,11 @@ def test_popular_films_come_by_window_genre_and_decade_and_new_ones_by_weighted_
     assert [film["title"] for film in drama] == ["Alpha", "Delta"]
     new = http.get("/v1/new", params={"years": 2}).json()["items"]
     assert {film["title"] for film in new} == {"Delta", "Epsilon"}
+    assert [film["weighted_rating"] for film in new] == sorted((film["weighted_rating"] for film in new), reverse=True)
+    assert http.get("/v1/new", params={"years": 2, "decade": 1990}).json()["items"] == new
+    assert http.get("/v1/new", params={"years": 2, "decade": 1970}).json()["items"] == []
+    assert [film["title"] for film in http.get("/v1/new", params={"genre": "War", "years": 9}).json()["items"]] == []
+    assert http.get("/v1/new", params={"decade": 1995}).status_code == 422
     for wrong in ({"window": "day"}, {"decade": 1995}, {"limit": 0}):
         assert http.get("/v1/popular", params=wrong).status_code == 422
 
