@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic.config import JsonDict
 
 #: No control characters: they are no part of a name, and PostgreSQL refuses some.
 Name = Annotated[
@@ -15,6 +16,10 @@ Stars = Annotated[float, Field(ge=0.5, le=5, multiple_of=0.5, description="0.5 t
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 
 
+def _with_example(example: JsonDict, extra: Literal["forbid", "ignore"] = "ignore") -> ConfigDict:
+    return ConfigDict(json_schema_extra={"example": example}, extra=extra)
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -22,11 +27,23 @@ class _Body(BaseModel):
 class UserBody(_Body):
     """What a user says of himself."""
 
+    model_config = _with_example({"name": "Ann"}, extra="forbid")
+
     name: Name | None = Field(default=None, description="What the user is called.", examples=["Ann"])
 
 
 class User(BaseModel):
     """One user: of the app, or of the served edition."""
+
+    model_config = _with_example(
+        {
+            "user_id": 1_000_000_001,
+            "source": "app",
+            "name": "Ann",
+            "created_at": "2024-05-01T18:15:00Z",
+            "updated_at": "2024-05-01T18:15:00Z",
+        }
+    )
 
     user_id: int = Field(description="The id, as in `/recommend`.", examples=[1_000_000_001])
     source: str = Field(description="`app`, or the edition that knows the user.", examples=["app"])
@@ -38,6 +55,8 @@ class User(BaseModel):
 class RatingBody(_Body):
     """A rating of the film that the path names."""
 
+    model_config = _with_example({"rating": 4.5, "rated_at": "2024-05-01T20:15:00+02:00"}, extra="forbid")
+
     rating: Stars
     rated_at: AwareDatetime | None = Field(default=None, description="When, with a time zone; now if not given.")
 
@@ -45,11 +64,28 @@ class RatingBody(_Body):
 class NewRating(RatingBody):
     """A rating with its film."""
 
+    model_config = _with_example(
+        {"movie_id": 1, "rating": 4.5, "rated_at": "2024-05-01T20:15:00+02:00"}, extra="forbid"
+    )
+
     movie_id: Id = Field(description="The edition's own id of the film.", examples=[1])
 
 
 class Rating(BaseModel):
     """The rating that a user gives a film now."""
+
+    model_config = _with_example(
+        {
+            "user_id": 1_000_000_001,
+            "movie_id": 1,
+            "movie_key": 7,
+            "title": "Toy Story",
+            "rating": 4.5,
+            "rated_at": "2024-05-01T18:15:00Z",
+            "created_at": "2024-05-01T18:15:00Z",
+            "updated_at": "2024-05-01T18:15:00Z",
+        }
+    )
 
     user_id: int
     movie_id: int = Field(description="The edition's own id of the film.")
@@ -72,14 +108,16 @@ class Film(BaseModel):
     """One film that the served model knows."""
 
     movie_id: int = Field(description="The edition's own id of the film.", examples=[1])
-    movie_key: int = Field(description="The platform's key of the film.")
-    imdb_id: str | None = Field(description="IMDb's id of the title, null where the film has no match there.")
-    title: str = Field(description="Title without the year, with its article in front.")
-    year: int | None
-    genres: list[str]
-    link: str | None = Field(description="A page about the film.")
-    link_kind: str | None
-    rating_count: int = Field(description="Ratings that the served model was trained on.")
+    movie_key: int = Field(description="The platform's key of the film.", examples=[7])
+    imdb_id: str | None = Field(
+        description="IMDb's id of the title, null where the film has no match there.", examples=["tt0114709"]
+    )
+    title: str = Field(description="Title without the year, with its article in front.", examples=["Toy Story"])
+    year: int | None = Field(examples=[1995])
+    genres: list[str] = Field(examples=[["Animation", "Comedy"]])
+    link: str | None = Field(description="A page about the film.", examples=["https://www.imdb.com/title/tt0114709/"])
+    link_kind: str | None = Field(examples=["imdb_title"])
+    rating_count: int = Field(description="Ratings that the served model was trained on.", examples=[215])
 
 
 class FilmPage(BaseModel):
@@ -219,6 +257,10 @@ class PersonWithFilms(Person):
 class EventBody(_Body):
     """Something that the app saw happen between a user and a film."""
 
+    model_config = _with_example(
+        {"user_id": 1, "movie_id": 1, "kind": "clicked", "happened_at": "2024-05-01T20:15:00+02:00"}, extra="forbid"
+    )
+
     user_id: Id = Field(examples=[1])
     movie_id: Id = Field(examples=[1])
     kind: Literal["shown", "viewed", "clicked", "dismissed", "watchlisted"] = Field(
@@ -230,6 +272,10 @@ class EventBody(_Body):
 class Event(BaseModel):
     """An event as it stands in the log."""
 
+    model_config = _with_example(
+        {"event_id": 41, "user_id": 1, "movie_id": 1, "kind": "clicked", "happened_at": "2024-05-01T18:15:00Z"}
+    )
+
     event_id: int
     user_id: int
     movie_id: int
@@ -240,6 +286,8 @@ class Event(BaseModel):
 class LoginBody(_Body):
     """Whose key it is, and the key."""
 
+    model_config = _with_example({"user_id": 1, "key": "mq_0123456789abcdef_as-it-was-shown-once"}, extra="forbid")
+
     user_id: Id | None = Field(default=None, description="Whose key it is; null for an app's or an admin's.")
     key: SecretStr = Field(min_length=1, max_length=200, description="The key, as it was shown when it was made.")
 
@@ -247,11 +295,25 @@ class LoginBody(_Body):
 class RefreshBody(_Body):
     """What a login is refreshed with."""
 
+    model_config = _with_example(
+        {"refresh_token": "0123456789abcdef0123456789abcdef.of-the-last-answer"}, extra="forbid"
+    )
+
     refresh_token: SecretStr = Field(min_length=1, max_length=200, description="`refresh_token` of the last answer.")
 
 
 class Login(BaseModel):
     """A token to send with every request, and how to get the next one."""
+
+    model_config = _with_example(
+        {
+            "access_token": "eyJhbGciOiJIUzI1NiJ9.e30.signature",
+            "token_type": "Bearer",
+            "expires_in": 600,
+            "refresh_token": "0123456789abcdef0123456789abcdef.for-once",
+            "role": "user",
+        }
+    )
 
     access_token: str = Field(description="For `Authorization: Bearer`.")
     token_type: Literal["Bearer"]
@@ -262,6 +324,8 @@ class Login(BaseModel):
 
 class KeyBody(_Body):
     """What a new key is for."""
+
+    model_config = _with_example({"label": "Ann's phone"}, extra="forbid")
 
     label: Name | None = Field(default=None, description="What the key is for.", examples=["Ann's phone"])
 

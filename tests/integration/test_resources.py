@@ -16,10 +16,14 @@ from typing import Any
 import httpx
 import pytest
 
+from bento import resources_schemas as bodies
 from bento.build import build
 from bento.client import serving
 from bento.front import MAX_BODY
-from bento.store.tables import FIRST_APP_USER_ID
+from bento.store import people
+from bento.store.database import Store
+from bento.store.people import Who
+from bento.store.tables import APP, FIRST_APP_USER_ID
 from models.bundle import write_pointer
 from settings import Settings
 from tests.postgresql import running_postgresql
@@ -210,6 +214,26 @@ def test_ratings_are_added_read_changed_listed_and_deleted(http: httpx.Client, u
     assert http.delete(f"{ratings}/100").status_code == 204
     for answer in (http.get(f"{ratings}/100"), http.delete(f"{ratings}/100")):
         _is_problem(answer, 404)
+
+
+def test_a_rating_of_a_film_that_the_served_model_no_longer_has_is_listed_under_the_id_it_was_given_by(
+    http: httpx.Client, user: int, settings: Settings
+) -> None:
+    _rate(http, user, 101, 4.0)
+    store, now = Store(settings.app_store), datetime.now(UTC)
+    with store.writing() as session:
+        row = people.find_user(session, Who(APP, user))
+        assert row is not None
+        people.rate(session, row, movie_key=987, edition="unnamed", movie_id=321, rating=5.0, rated_at=now, now=now)
+    store.close()
+    listed = http.get(f"/v1/users/{user}/ratings").json()["items"]
+    assert [(one["movie_id"], one["movie_key"], one["title"]) for one in listed] == [
+        (321, 987, None), (101, 901, "Beta")
+    ]  # fmt: skip
+    assert [film["movie_id"] for film in http.get(f"/v1/users/{user}/films").json()["items"]] == [101]
+    assert http.post("/recommend", json={"user_id": user}).json()["provenance"]["app_ratings"] == 1
+    for path in ("/v1/films/321", f"/v1/users/{user}/ratings/321"):
+        _is_problem(http.get(path), 404)
 
 
 @pytest.mark.parametrize(
@@ -412,6 +436,27 @@ def _unresolved(document: dict[str, Any]) -> set[str]:
 
     walk(document)
     return {ref for ref in wanted if ref.rpartition("/")[2] not in document["components"]["schemas"]}
+
+
+def test_every_body_that_can_be_sent_has_an_example_which_its_own_schema_takes(http: httpx.Client) -> None:
+    asked = 0
+    for document in ("/docs.json", "/v1/openapi.json"):
+        told = http.get(document).json()
+        for path, methods in told["paths"].items():
+            for method, operation in methods.items():
+                content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+                if content is None:
+                    continue
+                schema = content["schema"]
+                while "$ref" in schema:
+                    schema = told["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+                assert schema.get("example"), (method, path)
+                assert set(schema.get("required", ())) <= set(schema["example"]) <= set(schema["properties"])
+                asked += 1
+    assert asked >= 14
+    # Sent as they are they are of the right form.
+    for path, body in (("/v1/users", bodies.UserBody), ("/v1/users/1/ratings", bodies.NewRating)):
+        assert http.post(path, json=body.model_config["json_schema_extra"]["example"]).status_code in (201, 404, 409)
 
 
 def test_what_serving_does_not_need_is_not_imported() -> None:
