@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One request; ``began`` in seconds of ``time.perf_counter``. ``afterwards`` is called after the answer."""
+    """One request; ``began`` in seconds of ``time.perf_counter``. ``afterwards`` is called after the answer.
+
+    ``stages`` are the seconds that parts of the answer took so far: ``store``, ``features``, ``model``, ``body``.
+    """
 
     request_id: str
     began: float
     afterwards: list[Callable[[], None]] = field(default_factory=list)
+    stages: dict[str, float] = field(default_factory=dict)
 
 
 _ARRIVAL: ContextVar[Arrival] = ContextVar("arrival")
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Add the time of a block to a stage of the request; outside of a request nobody counts. Less what is inside it."""
+    came = _ARRIVAL.get(None)
+    if came is None:
+        yield
+        return
+    stages, before, start = came.stages, sum(came.stages.values()), time.perf_counter()
+    try:
+        yield
+    finally:
+        inside = sum(stages.values()) - before
+        stages[name] = stages.get(name, 0.0) + time.perf_counter() - start - inside
 
 
 def arrival() -> Arrival:

@@ -37,12 +37,16 @@ IfMatch = Annotated[str | None, Header(description="Only if the ETag is still th
 IfNoneMatch = Annotated[str | None, Header(description="Only if the ETag is not this one; `*`: only if there is none.")]
 
 
+def _nobody_is_told(user_id: int) -> None:
+    """Where no online features are kept fresh."""
+
+
 @dataclass(frozen=True, slots=True)
 class Backing:
     """What the routes stand on: the app's store, the bundle of this moment (or why there is none), and the time.
 
     ``tokens`` makes the tokens of a login; None where nobody has to log in. ``beside`` is another version that answers,
-    too, in an experiment.
+    too, in an experiment. ``rated`` is told whose ratings have changed.
     """
 
     store: Store
@@ -50,6 +54,7 @@ class Backing:
     now: Callable[[], datetime]
     tokens: Tokens | None = None
     beside: Served | None = None
+    rated: Callable[[int], None] = _nobody_is_told
 
 
 def utc_now() -> datetime:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+from bento.arrival import stage
 from bento.errors import FeatureStoreUnavailable
 from bento.features import UserFeatures
 
@@ -28,6 +29,8 @@ Result = TypeVar("Result")
 
 class _Reader(Protocol):
     def read_many(self, user_keys: Sequence[int]) -> list[UserFeatures]: ...
+
+    def push(self, user_key: int, values: Mapping[str, float | int | None], now: datetime) -> None: ...
 
     def forget(self, user_key: int, now: datetime) -> None: ...
 
@@ -47,6 +50,10 @@ class WithDeadline:
         """The features of several users, in their order."""
         return self._waited(lambda: self._reader.read_many(user_keys))
 
+    def push(self, user_key: int, values: Mapping[str, float | int | None], now: datetime) -> None:
+        """Have the store hold these features of a user."""
+        self._waited(lambda: self._reader.push(user_key, values, now))
+
     def forget(self, user_key: int, now: datetime) -> None:
         """Have no features of a user any more."""
         self._waited(lambda: self._reader.forget(user_key, now))
@@ -54,8 +61,10 @@ class WithDeadline:
     async def read_ahead(self, user_keys: Sequence[int]) -> ReadAhead:
         """What ``read_many`` says of these users, or that it cannot, while other requests are answered."""
         try:
-            begun = asyncio.wrap_future(self._begun(lambda: self._reader.read_many(user_keys)))
-            found = await asyncio.wait_for(begun, self._deadline_s)
+            # The thread that reads is of no request, so that the waiting counts.
+            with stage("features"):
+                begun = asyncio.wrap_future(self._begun(lambda: self._reader.read_many(user_keys)))
+                found = await asyncio.wait_for(begun, self._deadline_s)
         except (TimeoutError, FeatureStoreUnavailable) as error:
             return ReadAhead(_unavailable(error))
         return ReadAhead(dict(zip(user_keys, found, strict=True)))
@@ -102,6 +111,10 @@ class ReadAhead:
         if isinstance(self.found, FeatureStoreUnavailable):
             raise self.found
         return [self.found[key] for key in user_keys]
+
+    def push(self, user_key: int, values: Mapping[str, float | int | None], now: datetime) -> None:
+        """Refused: what was read cannot be written."""
+        raise FeatureStoreUnavailable("features that were read ahead cannot be written")
 
     def forget(self, user_key: int, now: datetime) -> None:
         """Refused: what was read cannot be written."""

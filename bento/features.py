@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bento.arrival import stage
 from bento.errors import FeatureStoreUnavailable, NotServable
 from models.bundle import FeatureSet
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 logger = logging.getLogger("marquee.features")
+
+#: What ``feature_repo.features`` calls the way into the view of the users.
+PUSH_SOURCE = "user_features_push"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class OnlineUserFeatures:
         self._store = self._open()
         self._online_file = self._online_path()
         self._identity = self._online_identity()
+        self._pushing: tuple[tuple[int, int] | None, FeatureStore] | None = None
 
     @property
     def is_server(self) -> bool:
@@ -74,6 +79,10 @@ class OnlineUserFeatures:
 
     def read_many(self, user_keys: Sequence[int]) -> list[UserFeatures]:
         """The features of several users, in their order: one reading. Raises ``FeatureStoreUnavailable``."""
+        with stage("features"):
+            return self._read(user_keys)
+
+    def _read(self, user_keys: Sequence[int]) -> list[UserFeatures]:
         try:
             self._follow_replaced_file()
             answer = self._store.get_online_features(
@@ -114,6 +123,24 @@ class OnlineUserFeatures:
                 view = self._store.get_feature_view(name)
                 nothing = {feature.name: Value() for feature in view.features}
                 provider.online_write_batch(self._store.config, view, [(key, nothing, now, None)], None)
+        except Exception as error:
+            raise FeatureStoreUnavailable(f"the online feature store cannot be written: {error}") from error
+
+    def push(self, user_key: int, values: Mapping[str, float | int | None], now: datetime) -> None:
+        """Have the store hold these features of a user, by name, from now on; a run that materializes replaces them.
+
+        Raises ``FeatureStoreUnavailable`` when the store cannot be written.
+        """
+        import pandas as pd
+        from feast.data_source import PushMode
+
+        try:
+            identity = self._online_identity()
+            if self._pushing is None or self._pushing[0] != identity:
+                # A connection of its own: what is written is seen by the readers when it is whole.
+                self._pushing = (identity, _feature_store_class()(repo_path=str(self._feast_dir)))
+            row = pd.DataFrame({"user_key": [user_key], "feature_timestamp": [pd.Timestamp(now)], **_columns(values)})
+            self._pushing[1].push(PUSH_SOURCE, row, to=PushMode.ONLINE)
         except Exception as error:
             raise FeatureStoreUnavailable(f"the online feature store cannot be written: {error}") from error
 
@@ -165,6 +192,11 @@ class OnlineUserFeatures:
             logger.info("the online store's file was replaced; reading the new one")
             self._store = _feature_store_class()(repo_path=str(self._feast_dir))
             self._identity = identity
+
+
+def _columns(values: Mapping[str, float | int | None]) -> dict[str, list[float | int]]:
+    """What is unknown as the number that says so, for a column without any value has no type."""
+    return {name: [float("nan") if value is None else value] for name, value in values.items()}
 
 
 def _feature_store_class() -> type[FeatureStore]:

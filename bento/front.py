@@ -1,8 +1,8 @@
 """The one ASGI layer around every route, BentoML's and those under ``/v1``.
 
 It has the guard judge each request before any route sees it, gives each answer a request id and security headers,
-refuses bodies that are too large before they are read, makes every error an RFC 9457 problem, and completes BentoML's
-OpenAPI document with what is really answered.
+refuses bodies that are too large before they are read, makes every error an RFC 9457 problem, completes BentoML's
+OpenAPI document with what is really answered, and notes what came of each request.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from http import HTTPStatus
 from typing import Any
 
 from bento.arrival import Arrival, note_arrival
+from bento.backing import utc_now
 from bento.callers import note_caller
 from bento.guard import Guard, Verdict
 from bento.openapi import complete
 from bento.problems import MEDIA_TYPE, problem
+from bento.request_log import RequestLog
 
 logger = logging.getLogger("marquee.front")
 
@@ -52,7 +54,10 @@ _SHORT = {"/login": "/v1/login", "/refresh": "/v1/refresh"}
 
 
 class Front:
-    """Wraps an ASGI app; ``state.guard`` is the guard once the service has started, ``max_body`` in bytes."""
+    """Wraps an ASGI app; ``max_body`` in bytes.
+
+    ``state.guard`` judges and ``state.requests`` takes note once the service has started.
+    """
 
     def __init__(self, app: App, state: Any, max_body: int = MAX_BODY) -> None:
         self._app = app
@@ -74,6 +79,24 @@ class Front:
         guard: Guard | None = getattr(self._state, "guard", None)
         verdict = _NOT_STARTED if guard is None else guard.judge(scope, headers)
         answer = _Answer(scope, send, _request_id(scope), verdict, guard)
+        came, at = Arrival(answer.request_id, began), utc_now()
+        try:
+            await self._answer(scope, receive, headers, verdict, answer, came)
+        finally:
+            log: RequestLog | None = getattr(self._state, "requests", None)
+            if log is not None:
+                role = None if verdict.caller is None else verdict.caller.role
+                log.note(scope, came, at, time.perf_counter() - began, answer.status, role)
+
+    async def _answer(
+        self,
+        scope: Scope,
+        receive: Receive,
+        headers: dict[bytes, bytes],
+        verdict: Verdict,
+        answer: _Answer,
+        came: Arrival,
+    ) -> None:
         if verdict.status is not None:
             await answer.refuse(verdict.status, verdict.detail, verdict.headers)
             return
@@ -93,7 +116,6 @@ class Front:
             receive = _replay(body, receive)
         if verdict.caller is not None:
             note_caller(verdict.caller)
-        came = Arrival(answer.request_id, began)
         note_arrival(came)
         if scope["path"] in _SHORT:
             path = _SHORT[scope["path"]]
@@ -121,6 +143,8 @@ class _Answer:
 
     def __init__(self, scope: Scope, send: Send, request_id: str, verdict: Verdict, guard: Guard | None) -> None:
         self.request_id = request_id
+        #: As nginx says of a caller who is gone before there is an answer.
+        self.status = 499
         self._verdict, self._guard = verdict, guard
         self.started = False
         self._path = str(scope["path"])
@@ -131,7 +155,7 @@ class _Answer:
     async def send(self, message: Message) -> None:
         """Take a message of the app."""
         if message["type"] == "http.response.start":
-            self.started = True
+            self.started, self.status = True, int(message["status"])
             if self._guard is not None:
                 self._guard.answered(self._verdict, message["status"])
             is_problem = (_header(message["headers"], b"content-type") or b"").startswith(MEDIA_TYPE.encode())

@@ -34,6 +34,8 @@ _STATUSES = {
     "/explain": _OF_ANSWERS,
     "/readyz": ("503",),
 }
+#: BentoML's own routes that answer.
+ANSWERING = tuple(path for path in _STATUSES if path != "/readyz")
 
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:

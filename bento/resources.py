@@ -278,7 +278,9 @@ def delete_rating(
         people.delete_rating(session, user, rating, now)
         return Answer(HTTPStatus.NO_CONTENT, user_ref=user.id)
 
-    return _write(here, key, f"DELETE /users/{user_id}/ratings/{movie_id}", None, act)
+    answer = _write(here, key, f"DELETE /users/{user_id}/ratings/{movie_id}", None, act)
+    here.rated(user_id)
+    return answer
 
 
 def list_rated_films(here: Here, user_id: UserId, cursor: Cursor = None, limit: Limit = 50) -> Response:
@@ -385,7 +387,9 @@ def _rate(
         )  # fmt: skip
         return _rating_answer(served, user_id, rating, HTTPStatus.CREATED if there is None else HTTPStatus.OK)
 
-    return _write(here, key, what, body, act)
+    answer = _write(here, key, what, body, act)
+    here.rated(user_id)
+    return answer
 
 
 def _write(

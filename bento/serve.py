@@ -45,10 +45,13 @@ def serve_command(bento: BuiltBento, *, host: str, port: int) -> list[str]:
 def serve_environment(settings: Settings, port: int) -> dict[str, str]:
     """The environment of a server on a port."""
     variables = bentoml_environment(settings, bentoml_home=server_home(settings, port))
+    # The layer around all routes writes a line a request itself, without whose user it was.
+    options = ["api_server.logging.access.enabled=false"]
     if settings.traces_url:
         # BentoML makes the spans, of none of the requests unless it is told a share.
-        others = variables.get("BENTOML_CONFIG_OPTIONS", "")
-        variables["BENTOML_CONFIG_OPTIONS"] = f"{others} tracing.sample_rate={settings.traces_share}".strip()
+        options.append(f"tracing.sample_rate={settings.traces_share}")
+    others = variables.get("BENTOML_CONFIG_OPTIONS", "")
+    variables["BENTOML_CONFIG_OPTIONS"] = " ".join([others, *options]).strip()
     return variables
 
 

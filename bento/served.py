@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -23,6 +23,10 @@ class FeatureReader(Protocol):
 
     def read_many(self, user_keys: Sequence[int]) -> list[UserFeatures]:
         """The features of each, or ``FeatureStoreUnavailable``."""
+        ...
+
+    def push(self, user_key: int, values: Mapping[str, float | int | None], now: datetime) -> None:
+        """Have these features of a user from now on, or ``FeatureStoreUnavailable``."""
         ...
 
     def forget(self, user_key: int, now: datetime) -> None:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from bento import answers, one_film
 from bento.answer_log import AnswerLog, Noted, answers_of
 from bento.answers import Asked
-from bento.arrival import Arrival, arrival
+from bento.arrival import Arrival, arrival, note_arrival, stage
 from bento.backing import Backing, utc_now
 from bento.callers import Caller, caller
 from bento.catalogues import Catalogues
@@ -28,8 +28,11 @@ from bento.deadline import WithDeadline
 from bento.errors import RequestRefused
 from bento.experiment import Choice, Experiment, Shadows, overlap
 from bento.following import ServedBundle
+from bento.fresh_features import FreshFeatures
 from bento.front import Front
 from bento.guard import Guard
+from bento.openapi import ANSWERING
+from bento.request_log import RequestLog, write_lines
 from bento.resources import make_app
 from bento.schemas import (
     BatchRequest,
@@ -115,13 +118,16 @@ class Marquee:
         self._experiment = Experiment.of(settings)
         self._together = Together(self._recommend_all)
         beside = self._experiment.challenger
-        _RESOURCES.state.backing = Backing(self._store, self._served, utc_now, guard.tokens, beside)
+        self._fresh = FreshFeatures(self._store, self._both, utc_now)
+        _RESOURCES.state.backing = Backing(self._store, self._served, utc_now, guard.tokens, beside, self._fresh.note)
         _RESOURCES.state.catalogues = Catalogues(settings.published)
         self._bundle.start()
+        self._fresh.start()
         if self._log is not None:
             self._log.start()
         if self._experiment.mode == "shadow":
             self._shadows.start()
+        _RESOURCES.state.requests = RequestLog(ANSWERING, _RESOURCES.routes)
         _RESOURCES.state.guard = guard
 
     @bentoml.api(route="/recommend")
@@ -234,6 +240,10 @@ class Marquee:
             raise self._not_ready()
         return served
 
+    def _both(self) -> list[Served]:
+        """The bundle of this moment and the one beside it, where there are any."""
+        return [one for one in (self._bundle.current, self._experiment.challenger) if one is not None]
+
     def _not_ready(self) -> RequestRefused:
         problem = self._bundle.problem
         assert problem is not None
@@ -268,6 +278,9 @@ class Marquee:
 
     async def _recommend_all(self, queries: Sequence[Query]) -> list[Response]:
         """The answers to requests for films that came at the same time: one question to each store, one scoring."""
+        # What several share takes its time for each of them.
+        shared = Arrival("", time.perf_counter())
+        note_arrival(shared)
         promoted = self._bundle.current
         users = sorted({query.request.user_id for query in queries if query.request.user_id is not None})
         told = await self._app_histories(promoted, users) if users else []
@@ -292,7 +305,8 @@ class Marquee:
             asked = [Asked(one, NOBODY if one.user_id is None else apps[one.user_id]) for one in requests]
             served = await _with_features_of(group[0][1].served, asked)
             start = time.perf_counter()
-            made = answers.recommend_each(served, asked)
+            with stage("model"):
+                made = answers.recommend_each(served, asked)
             seconds = time.perf_counter() - start
             for (place, choice), one, answer in zip(group, asked, made, strict=True):
                 if isinstance(answer, RequestRefused):
@@ -300,7 +314,10 @@ class Marquee:
                     continue
                 part = _part_of_one(choice.over(served), one)
                 self._told("recommend", part, answer, seconds, queries[place].came)
-                responses[place] = _json(answer)
+                with stage("body"):
+                    responses[place] = _json(answer)
+        for query in queries:
+            query.came.stages.update(shared.stages)
         return [responses[place] for place in range(len(queries))]
 
     def _answer(self, endpoint: str, *parts: Part, join: Callable[[list[Any]], Any] | None = None) -> Any:
@@ -317,13 +334,15 @@ class Marquee:
                     raise self._not_ready()
                 for user_id in part.users:
                     caller().must_be(user_id, served.catalogue.edition)
-                made.append(part.make(served))
+                with stage("model"):
+                    made.append(part.make(served))
         except RequestRefused as refused:
             return _problem(refused)
         seconds = time.perf_counter() - start
         for part, answer in zip(parts, made, strict=True):
             self._told(endpoint, part, answer, seconds, arrival())
-        return _json(made[0] if join is None else join(made))
+        with stage("body"):
+            return _json(made[0] if join is None else join(made))
 
     def _told(self, endpoint: str, part: Part, answer: Any, seconds: float, came: Arrival) -> None:
         """Name the experiment in an answer, count it, and have it logged.
@@ -338,12 +357,15 @@ class Marquee:
         if self._log is None or not listed:
             return
         names = part.names() or [None] * len(listed)
+        assert choice.served is not None
+        # Who chose the model himself says nothing of the versions that others are dealt to.
+        dealt = listed[0].provenance.recommender == choice.served.bundle.recommender.name
         noted = Noted(
-            utc_now(), came.request_id, endpoint, listed, names,
-            time.perf_counter() - came.began, choice.experiment, choice.arm,
+            utc_now(), came.request_id, endpoint, listed, names, time.perf_counter() - came.began,
+            choice.experiment if dealt else None, choice.arm if dealt else None,
         )  # fmt: skip
         self._log.note(noted)
-        if choice.shadow is not None:
+        if choice.shadow is not None and dealt:
             came.afterwards.append(lambda: self._shadows.add(lambda: self._cast_shadow(part, noted)))
 
     def _cast_shadow(self, part: Part, served: Noted) -> None:
@@ -378,6 +400,7 @@ class Marquee:
     def close(self) -> None:
         """Stop following the pointer, write what is to be logged, and close the store."""
         self._bundle.stop()
+        self._fresh.stop()
         self._shadows.stop()
         if self._log is not None:
             self._log.stop()
@@ -509,6 +532,14 @@ class ServiceMetrics:
             ["model_version"],
             multiprocess_mode="livemax",
         )
+        self._age = Gauge(
+            "marquee_feature_age_seconds",
+            "Age of the online features that the last answer with any was made of.",
+            multiprocess_mode="livemostrecent",
+        )
+        self._errors = Counter(
+            "marquee_online_store_errors", "Answers that had to do without the online feature store.", ["endpoint"]
+        )
         self._logged = Counter(
             "marquee_served_answers_logged", "Answers for the log, by what became of them.", ["outcome"]
         )
@@ -526,6 +557,10 @@ class ServiceMetrics:
         for one in _each(answer):
             cause = "none" if one.fallback is None else one.fallback.cause
             self._answers.labels(endpoint, one.provenance.model_version, cause).inc()
+            if cause == "feature_store_unavailable":
+                self._errors.labels(endpoint).inc()
+        if (told := one.provenance.feature_timestamp) is not None:
+            self._age.set((utc_now() - datetime.fromisoformat(told)).total_seconds())
         self._seconds.labels(endpoint).observe(seconds)
 
     def logged(self, outcome: str, count: int) -> None:
@@ -565,6 +600,7 @@ class _CallersMistakes(logging.Filter):
 
 
 def _set_up_logging() -> None:
+    write_lines()
     logging.getLogger("marquee").setLevel(logging.INFO)
     logging.getLogger("bentoml._internal.server.http_app").addFilter(_CallersMistakes())
 

@@ -17,6 +17,7 @@ from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from bento.arrival import stage
 from bento.errors import ServingError
 
 logger = logging.getLogger("marquee.store")
@@ -78,17 +79,17 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session that sees one state of the store."""
-        with self._session(self._engine) as session:
+        with stage("store"), self._session(self._engine) as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A session whose changes are kept together at the end of the block, or not at all."""
         if self._turn is None:
-            with self._session(self._writing_engine) as session:
+            with stage("store"), self._session(self._writing_engine) as session:
                 yield session
             return
-        with self._turn, self._session(self._writing_engine) as session:
+        with stage("store"), self._turn, self._session(self._writing_engine) as session:
             yield session
 
     def forget_traces(self) -> None:

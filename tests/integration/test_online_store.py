@@ -61,9 +61,16 @@ def test_an_online_store_that_hangs_or_is_gone_costs_the_features_and_nobodys_an
         predicted = http.post("/predict_rating", json={"user_id": 1, "movie_id": 1})
         hanging.close()
         gone = cause(1)
+        metrics = http.get("/metrics").text
     assert said == {(200, "feature_store_unavailable")}
     assert {answer["fallback"]["cause"] for answer in (*batch, *others)} == {"feature_store_unavailable"}
     assert stranger == "unknown_user"
     # Made of ratings alone.
     assert (predicted.status_code, predicted.json()["fallback"]) == (200, None)
     assert gone == (200, "feature_store_unavailable")
+    (errors,) = [
+        line
+        for line in metrics.splitlines()
+        if line.startswith('marquee_online_store_errors_total{endpoint="recommend"}')
+    ]
+    assert float(errors.split()[-1]) == 2 * MOST + 1

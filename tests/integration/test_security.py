@@ -352,6 +352,33 @@ def test_nothing_secret_is_in_the_log(server: Server, app: str, ann: Person) -> 
         assert secret not in log
 
 
+def test_the_log_has_a_line_of_json_a_request_with_its_id_and_status_and_names_no_user(
+    server: Server, app: str, ann: Person
+) -> None:
+    asked = [
+        ("POST", "/recommend", app, {"user_id": 11, "k": 2}, 200, "/recommend", "app"),
+        ("GET", f"/v1/users/{ann.user_id}/ratings", ann.token, None, 200, "/v1/users/{user_id}/ratings", "user"),
+        ("GET", f"/v1/users/{ann.user_id}", None, None, 401, "/v1/users/{user_id}", None),
+        ("GET", "/v1/films/999999", app, None, 404, "/v1/films/{movie_id}", "app"),
+        ("POST", "/recommend", app, {"k": "many"}, 400, "/recommend", "app"),
+        ("GET", "/nowhere", app, None, 403, "other", None),
+    ]
+    ids = []
+    for method, path, token, body, status, _, _ in asked:
+        answer = server.ask(method, path, token, **({} if body is None else {"json": body}))
+        assert answer.status_code == status, answer.text
+        ids.append(answer.headers["x-request-id"])
+    lines = [line for line in server.log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
+    told = {said["request_id"]: said for said in map(json.loads, lines)}
+    for request_id, (method, _, _, _, status, route, role) in zip(ids, asked, strict=True):
+        said = told[request_id]
+        assert (said["method"], said["route"], said["status"]) == (method, route, status)
+        assert role is None or said["role"] == role
+        assert said["ms"] > 0
+    assert set(told[ids[0]]["stages_ms"]) == {"store", "model", "body"}
+    assert not [line for line in lines if str(ann.user_id) in line]
+
+
 def test_the_curl_examples_of_logging_in_work(server: Server) -> None:
     blocks = re.findall(r"^```bash\n(.*?)^```", (PROJECT_ROOT / "docs" / "api.md").read_text(), re.S | re.M)
     script = "\n".join(["set -eo pipefail", *blocks])

@@ -144,6 +144,10 @@ def test_each_user_stays_with_his_version_and_a_batch_has_everybody_in_the_order
     rows = _logged(settings, "batch", len(users))
     assert sorted(str(row.arm) for row in rows) == sorted(arms)
     assert len({row.subject for row in rows if row.subject is not None}) == len(USERS)
+    # Who chooses the model himself is logged, and says nothing of the two versions.
+    _ask(http, "recommend", "chosen", user_id=users[0], model="popularity")
+    [chosen] = _logged(settings, "chosen", 1)
+    assert (chosen.experiment, chosen.arm) == (None, None)
 
 
 def test_an_experiment_rests_while_its_version_is_the_promoted_one(

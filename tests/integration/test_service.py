@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import polars as pl
 import pytest
@@ -171,6 +172,25 @@ def test_a_rating_in_the_app_takes_the_film_away_and_moves_the_others_of_a_model
     assert any(abs(item.score - old[item.movie_id]) > 1e-4 for item in after.items)
 
 
+def test_a_rating_in_the_app_makes_the_online_features_fresh_without_a_run(
+    client: MarqueeClient, home: ServedHome, wanted: FeatureSet
+) -> None:
+    reader, began = OnlineUserFeatures(home.settings.feast, wanted), datetime.now(UTC).replace(microsecond=0)
+    count = wanted.user_names.index("user_features__rating_count")
+    film = client.recommend(8, 1).items[0].movie_id
+    assert client.post("/v1/users/8/ratings", {"movie_id": film, "rating": 5.0}).status_code == 201
+    # Of his ratings in the edition and the one in the app, whatever the histories of this home have made up.
+    expected = len(home.seen[7]) + 1
+    assert _eventually(lambda: reader.read(FIRST_USER_KEY + 7).values[count] == expected)
+    told = client.recommend(8, 1).provenance
+    assert told.missing_features == []
+    assert told.feature_timestamp is not None
+    assert datetime.fromisoformat(told.feature_timestamp) >= began
+    with httpx.Client(base_url=client.url, trust_env=False) as http:
+        assert http.delete(f"/v1/users/8/ratings/{film}").status_code == 204
+    assert _eventually(lambda: reader.read(FIRST_USER_KEY + 7).values[count] == expected - 1)
+
+
 def test_a_user_of_the_app_gets_films_like_those_he_rated_until_the_next_training(client: MarqueeClient) -> None:
     user_id = client.post("/v1/users", {}).json()["user_id"]
     assert client.post(f"/v1/users/{user_id}/ratings", {"movie_id": 2, "rating": 5.0}).status_code == 201
@@ -291,6 +311,8 @@ def test_a_pointer_to_a_damaged_bundle_leaves_the_served_one(client: MarqueeClie
 
 def test_health_readiness_and_the_service_s_own_metrics(client: MarqueeClient, home: ServedHome) -> None:
     client.recommend(123_456, 1)
+    client.recommend(1, 1)
+    assert client.get("/v1/users/1").status_code == 200
     for path in ("/healthz", "/livez", "/readyz"):
         assert client.get(path).status_code == 200
     metrics = client.get("/metrics").text
@@ -299,6 +321,14 @@ def test_health_readiness_and_the_service_s_own_metrics(client: MarqueeClient, h
     assert f'marquee_model_served{{model_version="{version}"}} 1.0' in metrics
     assert 'marquee_answer_seconds_count{endpoint="recommend"}' in metrics
     assert "bentoml_service_request_total" in metrics
+    # Requests and their time by route, as the documents name it, and by stage.
+    assert 'marquee_requests_total{method="GET",route="/v1/users/{user_id}",status="200"}' in metrics
+    assert 'marquee_request_seconds_count{route="/recommend"}' in metrics
+    for stage in ("store", "features", "model", "body"):
+        assert f'marquee_stage_seconds_count{{route="/recommend",stage="{stage}"}}' in metrics
+    (age,) = [line for line in metrics.splitlines() if line.startswith("marquee_feature_age_seconds")]
+    # The histories of this home end in 2020.
+    assert float(age.split()[-1]) > timedelta(days=365).total_seconds()
 
 
 def test_openapi_describes_both_routes_with_examples_and_the_version(
@@ -336,6 +366,8 @@ def test_the_bento_ships_its_bundle_and_no_other_part_of_the_project(home: Serve
 
 
 def test_the_served_features_equal_the_latest_offline_row(home: ServedHome, wanted: FeatureSet) -> None:
+    # A fill replaces what was pushed for those who rated in the app since the last one.
+    feature_store.materialize(feature_store.open_store(home.settings.feast))
     reader = OnlineUserFeatures(home.settings.feast, wanted)
     latest = (
         pl.read_parquet(home.settings.features / "user_features.parquet")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,6 +44,7 @@ class RecordingReader:
         self.asked: list[int] = []
         self.readings = 0
         self.forgotten: list[int] = []
+        self.pushed: list[tuple[int, dict[str, float | int | None]]] = []
 
     def read_many(self, user_keys: Sequence[int]) -> list[UserFeatures]:
         self.asked += user_keys
@@ -51,6 +52,9 @@ class RecordingReader:
         if isinstance(self.answer, FeatureStoreUnavailable):
             raise self.answer
         return [self.answer for _ in user_keys]
+
+    def push(self, user_key: int, values: Mapping[str, float | int | None], now: datetime) -> None:
+        self.pushed.append((user_key, dict(values)))
 
     def forget(self, user_key: int, now: datetime) -> None:
         self.forgotten.append(user_key)

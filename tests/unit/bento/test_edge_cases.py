@@ -8,9 +8,10 @@ from http import HTTPStatus
 import polars as pl
 import pytest
 
-from bento.answers import Served, recommend, recommend_for_movie, similar
+from bento.answers import recommend, recommend_for_movie, similar
 from bento.errors import RequestRefused
 from bento.schemas import ForMovieRequest, RecommendRequest, SimilarRequest
+from bento.served import Served
 from bento.store.history import AppHistory
 from models.bundle import Bundle
 

@@ -1,0 +1,149 @@
+"""Keeps a user's online features fresh between two runs: after a rating in the app they are made anew and pushed.
+
+In the background, so that no write waits for it; a run replaces what was pushed by what it finds in the marts.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bento.arrival import stage
+from bento.errors import FeatureStoreUnavailable
+from bento.served import Served
+from bento.store import people
+from bento.store.database import Store, StoreUnavailable
+from bento.store.people import Who
+from bento.taste import taste_of
+
+logger = logging.getLogger("marquee.features")
+
+#: Users who may wait; beyond that they are left to the next run.
+ROOM = 10_000
+_DAY_S = 86_400
+_YEAR, _GENRE = "movie_content__release_year", "movie_content__is_"
+
+
+def features_now(
+    item_names: Sequence[str],
+    item_features: NDArray[np.float32],
+    items: NDArray[np.int64],
+    stars: NDArray[np.float32],
+    times: NDArray[np.int64],
+) -> dict[str, float | int | None]:
+    """The mart ``user_features`` over these ratings: items int64[n], stars float32[n], epoch seconds int64[n], n > 0.
+
+    Each film once, with the rating that counts. None where the films say nothing.
+
+    >>> names = ["movie_content__release_year", "movie_content__is_war"]
+    >>> films = np.array([[1990, 1], [2000, 0]], dtype=np.float32)
+    >>> both = np.array([0, 1]), np.array([5.0, 2.0], dtype=np.float32), np.array([0, 3 * 86_400])
+    >>> found = features_now(names, films, *both)
+    >>> found["rating_mean"], found["active_days"], found["days_since_first"], found["genre_share_war"]
+    (3.5, 2, 4, 0.5)
+    """
+    place = {name: column for column, name in enumerate(item_names)}
+    given, days = stars.astype(np.float64), times // _DAY_S
+    years = item_features[items, place[_YEAR]].astype(np.float64)
+    dated = years[~np.isnan(years)]
+    shares = {
+        f"genre_share_{name.removeprefix(_GENRE)}": round(float(np.nan_to_num(item_features[items, column]).mean()), 6)
+        for name, column in place.items()
+        if name.startswith(_GENRE)
+    }
+    return {
+        "rating_count": len(items),
+        "rating_mean": round(float(given.mean()), 6),
+        "rating_stddev": round(float(given.std()), 6),
+        "positive_share": round(float((given >= 4).mean()), 6),
+        "active_days": len(np.unique(days)),
+        "days_since_first": int(days.max() + 1 - days.min()),
+        "mean_release_year": round(float(dated.mean()), 6) if len(dated) else None,
+        **shares,
+    }
+
+
+class FreshFeatures:
+    """Pushes the features of users who have rated; ``note`` may be called from any thread, also before ``start``."""
+
+    def __init__(
+        self, store: Store, served: Callable[[], Sequence[Served]], now: Callable[[], datetime], room: int = ROOM
+    ) -> None:
+        self._store, self._served, self._now = store, served, now
+        self._waiting: queue.Queue[int | None] = queue.Queue(room)
+        self._thread: threading.Thread | None = None
+
+    def note(self, user_id: int) -> None:
+        """Have the features of a user made anew soon."""
+        try:
+            self._waiting.put_nowait(user_id)
+        except queue.Full:
+            logger.warning("too many have rated at once: the online features of some wait for the next run")
+
+    def start(self) -> None:
+        """Push in the background from now on."""
+        self._thread = threading.Thread(target=self._push_on, name="fresh-features", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Push what waits, and end."""
+        if self._thread is not None:
+            self._waiting.put(None)
+            self._thread.join()
+
+    def _push_on(self) -> None:
+        while (user_id := self._waiting.get()) is not None:
+            try:
+                self.push(user_id)
+            except (FeatureStoreUnavailable, StoreUnavailable) as error:
+                logger.warning("online features stay as they are until the next run: %s", error)
+            except Exception:
+                # A thread that died would let all features grow old without a word.
+                logger.exception("the features of a user could not be pushed")
+
+    def push(self, user_id: int) -> None:
+        """Make a user's features of this moment and push them where the served model reads any.
+
+        Raises ``StoreUnavailable`` or ``FeatureStoreUnavailable``.
+        """
+        for served in self._served():
+            index = served.bundle.user_index.get(user_id)
+            if index is None or served.features is None or served.bundle.item_features is None:
+                continue
+            key, who = int(served.user_keys[index]), Who.of(user_id, served.catalogue.edition)
+            found = self._features(served, user_id, who)
+            if found is None:
+                continue
+            with stage("features"):
+                served.features.push(key, found, self._now())
+            # Who has left in between is not to be found again.
+            with self._store.reading() as session:
+                gone = people.is_forgotten(session, who)
+            if gone:
+                served.features.forget(key, self._now())
+
+    def _features(self, served: Served, user_id: int, who: Who) -> dict[str, float | int | None] | None:
+        """The features of this moment; None for somebody without a rating, or who has left."""
+        with self._store.reading() as session:
+            app = people.app_history(session, who)
+            user = people.find_user(session, who)
+            rated = [] if user is None else people.list_ratings(session, user, before=None, limit=len(app.ratings))
+            moments = {row.movie_key: int(row.rated_at.astimezone(UTC).timestamp()) for row in rated}
+        taste = taste_of(served, user_id, app)
+        if taste.user < 0 or taste.history.nnz == 0:
+            return None
+        items, times = np.asarray(taste.history.indices, dtype=np.int64), taste.times.copy()
+        place = served.catalogue.by_key
+        told = {place[key]: moment for key, moment in moments.items() if key in place}
+        in_app = np.isin(items, taste.fresh)
+        times[in_app] = [told[item] for item in items[in_app].tolist()]
+        assert served.bundle.item_features is not None
+        return features_now(
+            served.bundle.features.item_names, served.bundle.item_features, items, taste.history.data, times
+        )
