@@ -23,7 +23,7 @@ import httpx
 from pydantic import BaseModel
 
 from bento.errors import ServingError
-from bento.resources_schemas import FilmMap
+from bento.resources_schemas import Event, FilmMap, FoundFilms, ListedFilms, Login, Rating, RatingPage, User
 from bento.schemas import (
     DEFAULT_K,
     BatchResponse,
@@ -117,6 +117,60 @@ class MarqueeClient:
         """What speaks for a film, for one user."""
         return self.ask(ExplainResponse, "/explain", {"user_id": user_id, "movie_id": movie_id})
 
+    def log_in(self, key: str, user_id: int | None = None) -> Login:
+        """Log in with a key (a user with his id too), and send the token from now on; ten minutes."""
+        login = self._call(Login, "POST", "/login", {"key": key, **given(user_id=user_id)})
+        self._http.headers["Authorization"] = f"Bearer {login.access_token}"
+        return login
+
+    def refresh(self, refresh_token: str) -> Login:
+        """The next token for the refresh token of the last, which holds once; it is sent from now on."""
+        login = self._call(Login, "POST", "/refresh", {"refresh_token": refresh_token})
+        self._http.headers["Authorization"] = f"Bearer {login.access_token}"
+        return login
+
+    def create_user(self, name: str | None = None, *, idempotency_key: str | None = None) -> User:
+        """Make a user of the app."""
+        return self._call(User, "POST", "/v1/users", given(name=name), idempotency_key)
+
+    def read_user(self, user_id: int) -> User:
+        """One user."""
+        return self._call(User, "GET", f"/v1/users/{user_id}")
+
+    def delete_user(self, user_id: int) -> None:
+        """Forget a user."""
+        self._call(None, "DELETE", f"/v1/users/{user_id}")
+
+    def rate(self, user_id: int, movie_id: int, rating: float, *, idempotency_key: str | None = None) -> Rating:
+        """Set the rating that a user gives a film; it counts in the next recommendation."""
+        return self._call(Rating, "PUT", f"/v1/users/{user_id}/ratings/{movie_id}", {"rating": rating}, idempotency_key)
+
+    def delete_rating(self, user_id: int, movie_id: int) -> None:
+        """Take a rating back."""
+        self._call(None, "DELETE", f"/v1/users/{user_id}/ratings/{movie_id}")
+
+    def list_ratings(self, user_id: int, cursor: str | None = None, limit: int = 50) -> RatingPage:
+        """A user's ratings in the app, the last written first; then those after ``next_cursor``."""
+        return self._call(RatingPage, "GET", f"/v1/users/{user_id}/ratings", given(cursor=cursor, limit=limit))
+
+    def send_event(self, user_id: int, movie_id: int, kind: str, *, idempotency_key: str | None = None) -> Event:
+        """Say that something happened: shown, viewed, clicked, dismissed or watchlisted."""
+        return self._call(
+            Event, "POST", "/v1/events", {"user_id": user_id, "movie_id": movie_id, "kind": kind}, idempotency_key
+        )
+
+    def search_films(self, title: str, limit: int = 10) -> FoundFilms:
+        """Films by title, as people type it."""
+        return self._call(FoundFilms, "GET", "/v1/films/search", {"q": title, "limit": limit})
+
+    def list_popular(self, **query: Any) -> ListedFilms:
+        """What most people rated; ``query`` as of ``/v1/popular``."""
+        return self._call(ListedFilms, "GET", "/v1/popular", given(**query))
+
+    def list_new(self, **query: Any) -> ListedFilms:
+        """New films, the best liked first; ``query`` as of ``/v1/new``."""
+        return self._call(ListedFilms, "GET", "/v1/new", given(**query))
+
     def ask(self, kind: type[Answer], path: str, body: Mapping[str, Any]) -> Answer:
         """The answer of a route to a body, as what it must be."""
         return read_answer(kind, path, self.post(path, body))
@@ -153,6 +207,18 @@ class MarqueeClient:
                     raise ClientError(str(said), status=answer.status_code)
             time.sleep(0.1)
         raise ClientError(f"{self.url} was not ready within {waited:.0f} s")
+
+    def _call(
+        self,
+        kind: type[Answer] | None,
+        method: str,
+        path: str,
+        told: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Any:
+        """The answer of a route under ``/v1``, as what it must be; ``told`` is the query of a GET, else the body."""
+        answer = self._send(method, path, **options_of(method, told, idempotency_key))
+        return read_answer(kind, path, answer)
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
@@ -222,9 +288,77 @@ class AsyncMarqueeClient:
         """What speaks for a film, for one user."""
         return await self.ask(ExplainResponse, "/explain", {"user_id": user_id, "movie_id": movie_id})
 
+    async def log_in(self, key: str, user_id: int | None = None) -> Login:
+        """Log in with a key (a user with his id too), and send the token from now on; ten minutes."""
+        login = await self._call(Login, "POST", "/login", {"key": key, **given(user_id=user_id)})
+        self._http.headers["Authorization"] = f"Bearer {login.access_token}"
+        return login
+
+    async def refresh(self, refresh_token: str) -> Login:
+        """The next token for the refresh token of the last, which holds once; it is sent from now on."""
+        login = await self._call(Login, "POST", "/refresh", {"refresh_token": refresh_token})
+        self._http.headers["Authorization"] = f"Bearer {login.access_token}"
+        return login
+
+    async def create_user(self, name: str | None = None, *, idempotency_key: str | None = None) -> User:
+        """Make a user of the app."""
+        return await self._call(User, "POST", "/v1/users", given(name=name), idempotency_key)
+
+    async def read_user(self, user_id: int) -> User:
+        """One user."""
+        return await self._call(User, "GET", f"/v1/users/{user_id}")
+
+    async def delete_user(self, user_id: int) -> None:
+        """Forget a user."""
+        await self._call(None, "DELETE", f"/v1/users/{user_id}")
+
+    async def rate(self, user_id: int, movie_id: int, rating: float, *, idempotency_key: str | None = None) -> Rating:
+        """Set the rating that a user gives a film; it counts in the next recommendation."""
+        return await self._call(
+            Rating, "PUT", f"/v1/users/{user_id}/ratings/{movie_id}", {"rating": rating}, idempotency_key
+        )
+
+    async def delete_rating(self, user_id: int, movie_id: int) -> None:
+        """Take a rating back."""
+        await self._call(None, "DELETE", f"/v1/users/{user_id}/ratings/{movie_id}")
+
+    async def list_ratings(self, user_id: int, cursor: str | None = None, limit: int = 50) -> RatingPage:
+        """A user's ratings in the app, the last written first; then those after ``next_cursor``."""
+        return await self._call(RatingPage, "GET", f"/v1/users/{user_id}/ratings", given(cursor=cursor, limit=limit))
+
+    async def send_event(self, user_id: int, movie_id: int, kind: str, *, idempotency_key: str | None = None) -> Event:
+        """Say that something happened: shown, viewed, clicked, dismissed or watchlisted."""
+        return await self._call(
+            Event, "POST", "/v1/events", {"user_id": user_id, "movie_id": movie_id, "kind": kind}, idempotency_key
+        )
+
+    async def search_films(self, title: str, limit: int = 10) -> FoundFilms:
+        """Films by title, as people type it."""
+        return await self._call(FoundFilms, "GET", "/v1/films/search", {"q": title, "limit": limit})
+
+    async def list_popular(self, **query: Any) -> ListedFilms:
+        """What most people rated; ``query`` as of ``/v1/popular``."""
+        return await self._call(ListedFilms, "GET", "/v1/popular", given(**query))
+
+    async def list_new(self, **query: Any) -> ListedFilms:
+        """New films, the best liked first; ``query`` as of ``/v1/new``."""
+        return await self._call(ListedFilms, "GET", "/v1/new", given(**query))
+
     async def ask(self, kind: type[Answer], path: str, body: Mapping[str, Any]) -> Answer:
         """The answer of a route to a body, as what it must be."""
         return read_answer(kind, path, await self.send("POST", path, json=body))
+
+    async def _call(
+        self,
+        kind: type[Answer] | None,
+        method: str,
+        path: str,
+        told: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Any:
+        """The answer of a route under ``/v1``, as what it must be; ``told`` is the query of a GET, else the body."""
+        answer = await self.send(method, path, **options_of(method, told, idempotency_key))
+        return read_answer(kind, path, answer)
 
     async def send(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Any request, whatever the answer's status."""
@@ -244,15 +378,26 @@ def like_movie(movie_id: int, k: int, index: IndexKind, by: Likeness, model: str
     return {"movie_id": movie_id, "k": k, "index": index, "by": by, "model": model}
 
 
+def given(**values: Any) -> dict[str, Any]:
+    """What is not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def options_of(method: str, told: Mapping[str, Any] | None, idempotency_key: str | None) -> dict[str, Any]:
+    """What httpx is told of a request: a query for a GET, else a body, and the key of a write."""
+    options: dict[str, Any] = {} if told is None else {"params" if method == "GET" else "json": told}
+    return options if idempotency_key is None else {**options, "headers": {"Idempotency-Key": idempotency_key}}
+
+
 def query_of(movie_id: int | None, wishes: Mapping[str, Any]) -> dict[str, Any]:
     """The query of ``/v1/map``: what is None is left out."""
     return {name: value for name, value in {"movie_id": movie_id, **wishes}.items() if value is not None}
 
 
-def read_answer(kind: type[Answer], path: str, answer: httpx.Response) -> Answer:
-    """A good answer as what it must be; ``ClientError`` with the service's own words for any other."""
+def read_answer(kind: type[Answer] | None, path: str, answer: httpx.Response) -> Any:
+    """A good answer as what it must be (None: it has no body); ``ClientError`` with the service's words for others."""
     if answer.is_success:
-        return kind.model_validate(answer.json())
+        return None if kind is None else kind.model_validate(answer.json())
     problem = _problem(answer)
     message = problem.get("error") or answer.reason_phrase
     detail = problem.get("detail")

@@ -22,6 +22,8 @@ _OWN = frozenset({"/", "/healthz", "/livez", "/readyz", "/metrics", "/docs.json"
 _WATCHED = frozenset({"/healthz", "/livez", "/readyz", "/metrics"})
 _SECONDS = (0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02, 0.035, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 _MOUNTED = "/v1"
+#: Anybody may send any other, each of which would be a metric of its own.
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 
 class RequestLog:
@@ -35,6 +37,7 @@ class RequestLog:
 
         self._known = _OWN | set(answering)
         self._mounted = [route for route in mounted if hasattr(route, "path_regex")]
+        self._labelled: dict[tuple[Any, ...], Any] = {}
         self._requests = Counter(
             "marquee_requests",
             "Requests by route, as the documents name it, and status.",
@@ -55,10 +58,11 @@ class RequestLog:
     ) -> None:
         """One request: when it came, how long its answer took, its status (499: nobody waited), and who asked."""
         route, method = self.route_of(scope), str(scope["method"])
-        self._requests.labels(method, route, status).inc()
-        self._seconds.labels(route).observe(seconds)
+        method = method if method in _METHODS else "other"
+        self._of(self._requests, method, route, str(status)).inc()
+        self._of(self._seconds, route).observe(seconds)
         for name, of_stage in came.stages.items():
-            self._stages.labels(route, name).observe(of_stage)
+            self._of(self._stages, route, name).observe(of_stage)
         if route in _WATCHED:
             return
         line = {
@@ -72,6 +76,13 @@ class RequestLog:
             "stages_ms": {name: round(of_stage * 1000, 2) for name, of_stage in came.stages.items()},
         }
         logger.info("%s", json.dumps(line))
+
+    def _of(self, metric: Any, *labels: str) -> Any:
+        """The metric with these labels, kept: to look it up takes as long as to count."""
+        place = (metric, *labels)
+        if (found := self._labelled.get(place)) is None:
+            found = self._labelled[place] = metric.labels(*labels)
+        return found
 
     def route_of(self, scope: Mapping[str, Any]) -> str:
         """The route as the documents name it; ``other`` for a path that there is not."""

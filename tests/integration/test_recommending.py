@@ -245,6 +245,50 @@ def test_both_clients_speak_to_every_route_that_answers(http: httpx.Client) -> N
     assert asyncio.run(at_once()) == one_by_one
 
 
+def test_both_clients_make_users_rate_and_forget(http: httpx.Client) -> None:
+    url = str(http.base_url)
+
+    async def at_once() -> list[Any]:
+        async with AsyncMarqueeClient(url) as client:
+            user = (await client.create_user("Ann", idempotency_key="client-async")).user_id
+            assert (await client.create_user("Ann", idempotency_key="client-async")).user_id == user
+            rated = await client.rate(user, 100, 4.5)
+            event = await client.send_event(user, 103, "dismissed", idempotency_key="client-async-event")
+            told: list[Any] = [
+                rated.rating, event.kind, [item.title for item in (await client.recommend(user)).items],
+                [one.movie_id for one in (await client.list_ratings(user)).items], (await client.read_user(user)).name,
+                (await client.search_films("gama")).items[0].title,
+                [film.title for film in (await client.list_popular(genre="War")).items],
+                [film.title for film in (await client.list_new(years=1, decade=1990)).items],
+            ]  # fmt: skip
+            await client.delete_rating(user, 100)
+            told.append((await client.list_ratings(user)).items)
+            await client.delete_user(user)
+            with pytest.raises(ClientError, match="404"):
+                await client.read_user(user)
+            return told
+
+    with MarqueeClient(url) as client:
+        user = client.create_user("Ann").user_id
+        rated = client.rate(user, 100, 4.5, idempotency_key="client-rates")
+        event = client.send_event(user, 103, "dismissed")
+        told: list[Any] = [
+            rated.rating, event.kind, [item.title for item in client.recommend(user).items],
+            [one.movie_id for one in client.list_ratings(user).items], client.read_user(user).name,
+            client.search_films("gama").items[0].title, [film.title for film in client.list_popular(genre="War").items],
+            [film.title for film in client.list_new(years=1, decade=1990).items],
+        ]  # fmt: skip
+        client.delete_rating(user, 100)
+        told.append(client.list_ratings(user).items)
+        client.delete_user(user)
+        with pytest.raises(ClientError, match="404"):
+            client.read_user(user)
+    assert told[0] == 4.5
+    assert told[3] == [100]
+    assert "Delta" not in told[2]
+    assert asyncio.run(at_once()) == told
+
+
 def test_films_like_one_are_found_by_id_and_by_title_for_a_user(http: httpx.Client) -> None:
     by_id = _ask(http, "/recommend_for_movie", user_id=12, movie_id=102)
     by_title = _ask(http, "/recommend_for_movie", user_id=12, title="the gama")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -19,7 +20,7 @@ import jwt
 import pytest
 
 from bento.build import build
-from bento.client import ClientError, MarqueeClient, serving
+from bento.client import AsyncMarqueeClient, ClientError, MarqueeClient, serving
 from bento.serve import main as serve_main
 from bento.tokens import AUDIENCE, ISSUER
 from models.bundle import write_pointer
@@ -397,6 +398,24 @@ def test_the_client_sends_its_token(server: Server, app: str) -> None:
     with MarqueeClient(server.url) as client, pytest.raises(ClientError) as refused:
         client.recommend(11)
     assert refused.value.status == 401
+
+
+def test_both_clients_log_in_and_go_on_with_the_token(server: Server, ann: Person) -> None:
+    async def elsewhere() -> int | None:
+        async with AsyncMarqueeClient(server.url) as client:
+            login = await client.log_in(ann.key, ann.user_id)
+            await client.refresh(login.refresh_token)
+            return (await client.recommend(ann.user_id)).user_id
+
+    with MarqueeClient(server.url) as client:
+        login = client.log_in(ann.key, ann.user_id)
+        assert login.role == "user"
+        assert client.recommend(ann.user_id).user_id == ann.user_id
+        assert client.refresh(login.refresh_token).access_token != login.access_token
+        assert client.rate(ann.user_id, 100, 4.0).rating == 4.0
+        with pytest.raises(ClientError, match="401"):
+            client.log_in("mq_0123456789abcdef_wrong", ann.user_id)
+    assert asyncio.run(elsewhere()) == ann.user_id
 
 
 @pytest.mark.parametrize(
