@@ -32,11 +32,12 @@ def stage(name: str) -> Iterator[None]:
     if came is None:
         yield
         return
-    stages, before, start = came.stages, sum(came.stages.values()), time.perf_counter()
+    # Copied in one step: a thread that was not waited for may still be counting.
+    stages, before, start = came.stages, sum(list(came.stages.values())), time.perf_counter()
     try:
         yield
     finally:
-        inside = sum(stages.values()) - before
+        inside = sum(list(stages.values())) - before
         stages[name] = stages.get(name, 0.0) + time.perf_counter() - start - inside
 
 

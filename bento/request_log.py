@@ -57,11 +57,11 @@ class RequestLog:
         self, scope: Mapping[str, Any], came: Arrival, at: datetime, seconds: float, status: int, role: str | None
     ) -> None:
         """One request: when it came, how long its answer took, its status (499: nobody waited), and who asked."""
-        route, method = self.route_of(scope), str(scope["method"])
+        route, method, stages = self.route_of(scope), str(scope["method"]), dict(came.stages)
         method = method if method in _METHODS else "other"
         self._of(self._requests, method, route, str(status)).inc()
         self._of(self._seconds, route).observe(seconds)
-        for name, of_stage in came.stages.items():
+        for name, of_stage in stages.items():
             self._of(self._stages, route, name).observe(of_stage)
         if route in _WATCHED:
             return
@@ -73,7 +73,7 @@ class RequestLog:
             "status": status,
             "ms": round(seconds * 1000, 2),
             "role": role,
-            "stages_ms": {name: round(of_stage * 1000, 2) for name, of_stage in came.stages.items()},
+            "stages_ms": {name: round(of_stage * 1000, 2) for name, of_stage in stages.items()},
         }
         logger.info("%s", json.dumps(line))
 
