@@ -358,8 +358,9 @@ class Marquee:
             return
         names = part.names() or [None] * len(listed)
         assert choice.served is not None
-        # Who chose the model himself says nothing of the versions that others are dealt to.
-        dealt = listed[0].provenance.recommender == choice.served.bundle.recommender.name
+        # Who chose a model or a blend himself says nothing of the versions that others are dealt to.
+        told = listed[0].provenance
+        dealt = told.blend is None and told.recommender == choice.served.bundle.recommender.name
         noted = Noted(
             utc_now(), came.request_id, endpoint, listed, names, time.perf_counter() - came.began,
             choice.experiment if dealt else None, choice.arm if dealt else None,

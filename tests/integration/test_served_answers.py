@@ -145,9 +145,10 @@ def test_each_user_stays_with_his_version_and_a_batch_has_everybody_in_the_order
     assert sorted(str(row.arm) for row in rows) == sorted(arms)
     assert len({row.subject for row in rows if row.subject is not None}) == len(USERS)
     # Who chooses the model himself is logged, and says nothing of the two versions.
-    _ask(http, "recommend", "chosen", user_id=users[0], model="popularity")
-    [chosen] = _logged(settings, "chosen", 1)
-    assert (chosen.experiment, chosen.arm) == (None, None)
+    for request_id, wish in (("chosen", {"model": "popularity"}), ("blended", {"blend": 0.5})):
+        _ask(http, "recommend", request_id, user_id=users[0], **wish)
+        [chosen] = _logged(settings, request_id, 1)
+        assert (chosen.experiment, chosen.arm) == (None, None)
 
 
 def test_an_experiment_rests_while_its_version_is_the_promoted_one(
