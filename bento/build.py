@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from bento.errors import ServingError
 from models.bundle import BundleError, read_bundle_manifest, read_pointer

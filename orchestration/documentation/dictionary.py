@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from orchestration.analysts.tables import MADE_MARTS, MadeMart
 from orchestration.quality.suites import SUITES
