@@ -52,6 +52,8 @@ def _rehearse(served: Served) -> None:
     try:
         for user_id in bundle.users["user_id"].head(1).to_list():
             recommend(served, RecommendRequest(user_id=user_id, k=1))
+            if bundle.content is not None:
+                recommend(served, RecommendRequest(user_id=user_id, k=1, blend=0.5))
         for movie_id in bundle.items["movie_id"].head(1).to_list():
             similar(served, SimilarRequest(movie_id=movie_id, k=1))
             if bundle.rating is not None:
