@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +26,7 @@ from models.item_content import ItemContent, film_words
 from models.neumf import NeuMF
 from models.neumf_network import NeuMFConfig
 from models.recommender import UserBatch
-from tests.unit.bento.conftest import MET, TITLES, RecordingReader, features_of
+from tests.unit.bento.conftest import MET, TITLES, RecordingReader, features_of, write_tiny_bundle
 
 #: Somebody of the app, of whom no model knows anything but what he rated there.
 STRANGER = 1_000_000_001
@@ -231,6 +234,19 @@ def test_films_like_one_for_a_user_are_by_the_model_and_blend_that_are_asked_for
     assert whole[0].title == "Epsilon"
     assert {item.source for item in half} == {"content", "collaborative"}
     assert len({tuple(item.score for item in items) for items in (plain, half, whole)}) == 3
+
+
+def test_blending_needs_neither_sklearn_nor_torch_in_the_worker(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / write_tiny_bundle(tmp_path / "models")
+    code = (
+        "import sys; from pathlib import Path; from bento.following import load_served;"
+        " from bento.answers import recommend; from bento.schemas import RecommendRequest;"
+        " served = load_served(Path(sys.argv[1]), Path('none'));"
+        " told = recommend(served, RecommendRequest(user_id=12, blend=0.5));"
+        " print(told.provenance.blend, {'sklearn', 'torch'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0.5 set()"
 
 
 @pytest.mark.parametrize("wishes", [{"model": "content", "blend": 0.5}, {"blend": 1.1}, {"blend": -0.1}, {"model": 3}])
