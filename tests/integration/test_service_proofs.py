@@ -9,6 +9,7 @@ import pytest
 from bento.client import serving
 from tests.integration.served_home import ServedHome
 from tests.prove.fuzzing import fuzz, inject
+from tests.prove.loading import ask_under_load
 from tests.prove.served import make_served_home
 from tests.prove.swapping import swap_under_load
 from tests.prove.writing import write_and_kill
@@ -25,6 +26,13 @@ def test_three_swaps_under_load_fail_no_request_and_mix_no_answer(home: ServedHo
     done = swap_under_load(home, tmp_path / "service.log", swaps=3, callers=4)
     assert (done.swaps, done.failed, done.mixed) == (3, [], [])
     assert set(done.answers) == set(home.versions.values())
+
+
+def test_16_callers_at_once_each_get_their_own_answers(home: ServedHome, tmp_path: Path) -> None:
+    done = ask_under_load(home.settings, tmp_path / "service.log", requests=640, callers=16)
+    assert not done.wrong
+    assert sum(done.answers.values()) == 640
+    assert min(done.answers[name] for name in ("rate", "recommend", "similar", "batch", "films")) > 10
 
 
 def test_of_300_writes_a_kill_of_the_service_loses_and_doubles_none(home: ServedHome, tmp_path: Path) -> None:

@@ -52,6 +52,12 @@ class KilledService:
         with MarqueeClient(self.url) as client:
             client.wait_until_ready(process=self._process)
 
+    @property
+    def pid(self) -> int:
+        """The process id of the server, whose children are the workers."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """SIGKILL for the server and its workers, at once.
 
