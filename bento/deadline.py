@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 class _Reader(Protocol):
     def read_many(self, user_keys: Sequence[int]) -> list[UserFeatures]: ...
 
-    def push(self, user_key: int, values: Mapping[str, float | int | None], now: datetime) -> None: ...
+    def push(self, rows: Mapping[int, Mapping[str, float | int | None]], now: datetime) -> None: ...
 
     def forget(self, user_key: int, now: datetime) -> None: ...
 
@@ -50,9 +50,9 @@ class WithDeadline:
         """The features of several users, in their order."""
         return self._waited(lambda: self._reader.read_many(user_keys))
 
-    def push(self, user_key: int, values: Mapping[str, float | int | None], now: datetime) -> None:
-        """Have the store hold these features of a user."""
-        self._waited(lambda: self._reader.push(user_key, values, now))
+    def push(self, rows: Mapping[int, Mapping[str, float | int | None]], now: datetime) -> None:
+        """Have the store hold these features of users by key."""
+        self._waited(lambda: self._reader.push(rows, now))
 
     def forget(self, user_key: int, now: datetime) -> None:
         """Have no features of a user any more."""
@@ -112,7 +112,7 @@ class ReadAhead:
             raise self.found
         return [self.found[key] for key in user_keys]
 
-    def push(self, user_key: int, values: Mapping[str, float | int | None], now: datetime) -> None:
+    def push(self, rows: Mapping[int, Mapping[str, float | int | None]], now: datetime) -> None:
         """Refused: what was read cannot be written."""
         raise FeatureStoreUnavailable("features that were read ahead cannot be written")
 

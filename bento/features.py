@@ -126,8 +126,8 @@ class OnlineUserFeatures:
         except Exception as error:
             raise FeatureStoreUnavailable(f"the online feature store cannot be written: {error}") from error
 
-    def push(self, user_key: int, values: Mapping[str, float | int | None], now: datetime) -> None:
-        """Have the store hold these features of a user, by name, from now on; a run that materializes replaces them.
+    def push(self, rows: Mapping[int, Mapping[str, float | int | None]], now: datetime) -> None:
+        """Have the store hold these features by name of users by key from now on, until a run materializes others.
 
         Raises ``FeatureStoreUnavailable`` when the store cannot be written.
         """
@@ -139,8 +139,9 @@ class OnlineUserFeatures:
             if self._pushing is None or self._pushing[0] != identity:
                 # A connection of its own: what is written is seen by the readers when it is whole.
                 self._pushing = (identity, _feature_store_class()(repo_path=str(self._feast_dir)))
-            row = pd.DataFrame({"user_key": [user_key], "feature_timestamp": [pd.Timestamp(now)], **_columns(values)})
-            self._pushing[1].push(PUSH_SOURCE, row, to=PushMode.ONLINE)
+            about = pd.DataFrame({"user_key": list(rows), "feature_timestamp": pd.Timestamp(now)})
+            frame = about.assign(**_columns(list(rows.values())))
+            self._pushing[1].push(PUSH_SOURCE, frame, to=PushMode.ONLINE)
         except Exception as error:
             raise FeatureStoreUnavailable(f"the online feature store cannot be written: {error}") from error
 
@@ -194,9 +195,9 @@ class OnlineUserFeatures:
             self._identity = identity
 
 
-def _columns(values: Mapping[str, float | int | None]) -> dict[str, list[float | int]]:
-    """What is unknown as the number that says so, for a column without any value has no type."""
-    return {name: [float("nan") if value is None else value] for name, value in values.items()}
+def _columns(rows: Sequence[Mapping[str, float | int | None]]) -> dict[str, list[float | int | None]]:
+    """The rows by columns; what is unknown as the number that says so, for a column without any value has no type."""
+    return {name: [float("nan") if row[name] is None else row[name] for row in rows] for name in rows[0]}
 
 
 def _feature_store_class() -> type[FeatureStore]:

@@ -25,8 +25,8 @@ class FeatureReader(Protocol):
         """The features of each, or ``FeatureStoreUnavailable``."""
         ...
 
-    def push(self, user_key: int, values: Mapping[str, float | int | None], now: datetime) -> None:
-        """Have these features of a user from now on, or ``FeatureStoreUnavailable``."""
+    def push(self, rows: Mapping[int, Mapping[str, float | int | None]], now: datetime) -> None:
+        """Have these features of users by key from now on, or ``FeatureStoreUnavailable``."""
         ...
 
     def forget(self, user_key: int, now: datetime) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -93,6 +94,8 @@ class Marquee:
     def __init__(self) -> None:
         settings = Settings()
         _set_up_logging()
+        # Threads in the background give way to answers after so many seconds, not after five times as many.
+        sys.setswitchinterval(0.001)
         guard = Guard(settings)
         self._metrics = ServiceMetrics()
         self._bundle = ServedBundle(

@@ -43,6 +43,7 @@ class RecordingReader:
         self.answer = answer
         self.asked: list[int] = []
         self.readings = 0
+        self.pushes = 0
         self.forgotten: list[int] = []
         self.pushed: list[tuple[int, dict[str, float | int | None]]] = []
 
@@ -53,8 +54,9 @@ class RecordingReader:
             raise self.answer
         return [self.answer for _ in user_keys]
 
-    def push(self, user_key: int, values: Mapping[str, float | int | None], now: datetime) -> None:
-        self.pushed.append((user_key, dict(values)))
+    def push(self, rows: Mapping[int, Mapping[str, float | int | None]], now: datetime) -> None:
+        self.pushed += [(user_key, dict(values)) for user_key, values in rows.items()]
+        self.pushes += 1
 
     def forget(self, user_key: int, now: datetime) -> None:
         self.forgotten.append(user_key)

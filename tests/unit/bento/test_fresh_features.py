@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from bento.errors import FeatureStoreUnavailable
 from bento.fresh_features import FreshFeatures, features_now
 from bento.served import Served
 from bento.store import people
@@ -100,8 +102,7 @@ def test_who_is_no_user_of_the_model_or_has_left_is_not_pushed(
         stranger = people.create_user(session, None, NOW).source_id
         people.forget_user(session, Who.of(13, served.catalogue.edition), NOW)
     fresh = FreshFeatures(store, lambda: [served], lambda: NOW)
-    for user_id in (stranger, 13, 99):
-        fresh.push(user_id)
+    fresh.push([stranger, 13, 99])
     assert reader.pushed == []
 
 
@@ -110,12 +111,12 @@ def test_who_leaves_while_his_features_are_pushed_is_not_left_behind(
 ) -> None:
     who = Who.of(12, served.catalogue.edition)
 
-    def leave(user_key: int, values: object, now: datetime) -> None:
+    def leave(rows: object, now: datetime) -> None:
         with store.writing() as session:
             people.forget_user(session, who, NOW)
 
     monkeypatch.setattr(reader, "push", leave)
-    FreshFeatures(store, lambda: [served], lambda: NOW).push(12)
+    FreshFeatures(store, lambda: [served], lambda: NOW).push([12])
     assert reader.forgotten == [502]
 
 
@@ -123,8 +124,41 @@ def test_beyond_the_room_there_is_users_wait_for_the_next_run_and_nobody_is_held
     store: Store, served: Served, reader: RecordingReader
 ) -> None:
     fresh = FreshFeatures(store, lambda: [served], lambda: NOW, room=2)
-    for _ in range(5):
-        fresh.note(12)
+    for user_id in (12, 13, 12, 11):
+        fresh.note(user_id)
     fresh.start()
     fresh.stop()
-    assert len(reader.pushed) == 2
+    assert [key for key, _ in reader.pushed] == [502, 503]
+
+
+def test_those_who_rate_at_the_same_time_are_pushed_together(
+    store: Store, served: Served, reader: RecordingReader
+) -> None:
+    fresh = FreshFeatures(store, lambda: [served], lambda: NOW)
+    for user_id in (11, 12, 13):
+        fresh.note(user_id)
+    fresh.start()
+    fresh.stop()
+    assert [key for key, _ in reader.pushed] == [501, 502, 503]
+    assert reader.pushes == 1
+
+
+def test_a_push_that_fails_does_not_end_the_pushing(
+    store: Store, served: Served, reader: RecordingReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, failed = reader.push, threading.Event()
+
+    def push(rows: Mapping[int, Mapping[str, float | int | None]], now: datetime) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise FeatureStoreUnavailable("away")
+        real(rows, now)
+
+    monkeypatch.setattr(reader, "push", push)
+    fresh = FreshFeatures(store, lambda: [served], lambda: NOW, every_s=0.01)
+    fresh.note(11)
+    fresh.start()
+    assert failed.wait(60)
+    fresh.note(12)
+    fresh.stop()
+    assert [key for key, _ in reader.pushed] == [502]
