@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -353,6 +354,12 @@ def test_nothing_secret_is_in_the_log(server: Server, app: str, ann: Person) -> 
         assert secret not in log
 
 
+def _lines(log: Path) -> list[str]:
+    """The whole lines of JSON in a log that is still written."""
+    whole, _, _ = log.read_text(encoding="utf-8").rpartition("\n")
+    return [line for line in whole.splitlines() if line.startswith("{")]
+
+
 def test_the_log_has_a_line_of_json_a_request_with_its_id_and_status_and_names_no_user(
     server: Server, app: str, ann: Person
 ) -> None:
@@ -369,7 +376,12 @@ def test_the_log_has_a_line_of_json_a_request_with_its_id_and_status_and_names_n
         answer = server.ask(method, path, token, **({} if body is None else {"json": body}))
         assert answer.status_code == status, answer.text
         ids.append(answer.headers["x-request-id"])
-    lines = [line for line in server.log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
+    # A line is written once its answer is sent, which the caller may have before.
+    deadline = time.monotonic() + 30
+    lines = _lines(server.log)
+    while not all(any(request_id in line for line in lines) for request_id in ids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+        lines = _lines(server.log)
     told = {said["request_id"]: said for said in map(json.loads, lines)}
     for request_id, (method, _, _, _, status, route, role) in zip(ids, asked, strict=True):
         said = told[request_id]
