@@ -7,53 +7,56 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bento.blend import blended
+from bento.blend import Blend, blended
 from bento.schemas import ItemSource, Likeness
+from bento.served import Served
 from bento.shipped import CONTENT, shipped_model
+from bento.ways import Way
 from models.bundle import Bundle
+from models.recommender import Recommender
 
 #: What the content weighs in hybrid likeness.
 HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Alike:
-    """How like one film all are: ``scores`` float32[n_items], -inf for itself and for what is not like it at all.
-
-    ``by`` says what they come from, ``model`` whose likeness it is, with the weight ``blend`` of the content beside it
-    (None: without). ``from_content`` bool[n_items]: whether the content gave the larger part of the score.
-    """
+class LikeOne:
+    """Likeness to one film: ``scores`` float32[n_items] by ``model``, ``blend`` where the content counts beside it."""
 
     scores: NDArray[np.float32]
-    by: Likeness
-    model: str
-    blend: float | None
-    from_content: NDArray[np.bool_]
+    model: Recommender
+    blend: Blend | None = None
+
+    def source(self, from_content: bool) -> ItemSource:
+        """What gave a film its score, where it is known whether the larger part was the content's beside the model."""
+        if from_content or self.model.name == CONTENT:
+            return CONTENT
+        return "popular" if self.model.name == "popularity" else "collaborative"
 
     def sources(self, items: NDArray[np.int64]) -> list[ItemSource]:
         """What gave each of the items its score, or the larger part of it."""
-        rest: ItemSource = "popular" if self.model == "popularity" else "collaborative"
-        return [CONTENT if given else rest for given in self.from_content[items].tolist()]
+        given = np.zeros(len(self.scores), dtype=bool) if self.blend is None else self.blend.from_content()
+        return [self.source(one) for one in given[items].tolist()]
 
 
-def alike(bundle: Bundle, item: int, by: Likeness, model: str | None) -> Alike:
-    """The likeness of all films to one; ``model`` is whose, the promoted one's for None.
+def way_of_likeness(bundle: Bundle, by: Likeness, model: str | None) -> Way:
+    """The way in which films are to be alike; ``model`` is whose, the promoted one's for None.
 
     ``RequestRefused`` (400) for a model that the bundle does not ship.
     """
-    chosen = shipped_model(bundle, CONTENT if by == "content" else model)
-    if chosen.name == CONTENT and by == "behaviour":
-        by = "content"
-    likeness = np.array(chosen.similarities(np.array([item]))[0], dtype=np.float32)
-    given = np.full(len(likeness), chosen.name == CONTENT)
-    if by == "hybrid":
-        words = shipped_model(bundle, CONTENT)
-        # Likeness to itself is no likeness to others: it would only narrow the scale.
-        others = np.arange(len(likeness)) != item
-        blend = blended(likeness, words.similarities(np.array([item]))[0], HALF, words, among=others)
-        likeness, given = blend.scores, blend.from_content()
-    elif by == "content":
-        # A film that shares no word is not alike, wherever it stands in the catalogue.
-        likeness[likeness <= 0] = -np.inf
-    likeness[item] = -np.inf
-    return Alike(likeness, by, chosen.name, HALF if by == "hybrid" else None, given)
+    if by == "content":
+        return Way(shipped_model(bundle, CONTENT))
+    chosen = shipped_model(bundle, model)
+    return Way(chosen, shipped_model(bundle, CONTENT), HALF) if by == "hybrid" else Way(chosen)
+
+
+def likeness_by(served: Served, way: Way, item: int) -> LikeOne:
+    """How like one film all are, itself too, in the way that is asked for."""
+    asked = np.array([item])
+    own = np.array(way.model.similarities(asked)[0], dtype=np.float32)
+    if way.content is None or way.weight is None:
+        return LikeOne(own, way.model)
+    # Likeness to itself is no likeness to others: it would only narrow the scale.
+    others, content = np.arange(len(own)) != item, way.content.similarities(asked)[0]
+    blend = blended(own, content, way.weight, way.content, known=served.facts.votes > 0, among=others)
+    return LikeOne(blend.scores, way.model, blend)

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bento.alike import alike
+from bento.alike import likeness_by, way_of_likeness
 from bento.blend import Blend
 from bento.choosing import allowed_films, best_of, choose, genre_columns
 from bento.errors import RequestRefused
@@ -23,6 +23,7 @@ from bento.schemas import (
     ForMovieRequest,
     ForMovieResponse,
     ItemSource,
+    Likeness,
     Met,
     Named,
     Provenance,
@@ -34,9 +35,10 @@ from bento.schemas import (
 )
 from bento.scoring import Person, Scored, scored_for
 from bento.served import Served
+from bento.shipped import CONTENT
 from bento.store.history import NOBODY, AppHistory
 from bento.telling import reasons_told
-from bento.ways import Way, likeness_by, scored_by, way_of
+from bento.ways import Way, scored_by, way_of
 from models.bundle import Bundle
 from models.item_index import IndexMissing
 from models.recommender import mask_seen, top_k
@@ -89,11 +91,12 @@ def _best_of(served: Served, asked: Asked, scored: Scored, with_reasons: bool) -
     scores = scored.scores.copy() if request.include_seen else mask_seen(scored.scores, scored.taste.history)
     scores[0, scored.taste.dismissed] = -np.inf
     found, best, empty = _narrowed(served, scores, request)
-    reasons = reasons_told(served, scored, found[found >= 0]) if with_reasons else None
+    shown = found[found >= 0]
+    reasons = reasons_told(served, scored, shown) if with_reasons else None
     return RecommendResponse.model_validate(
         {
             "user_id": request.user_id,
-            "items": _items(served, found, best, scored.sources(found[found >= 0]), reasons),
+            "items": _items(served, found, best, scored.sources(shown), reasons),
             "empty": empty,
             "fallback": scored.fallback,
             "provenance": provenance_of(
@@ -133,10 +136,15 @@ def similar(served: Served, request: SimilarRequest) -> SimilarResponse:
             "Use a movieId of the edition the model was trained on; a film without ratings at that time is not in it.",
         )
     if request.index == "exact":
-        like = alike(bundle, item, request.by, request.model)
-        rows, likeness = best_of(like.scores[None], request.k)
-        found, scores = rows[0], likeness[0]
-        by, model, blend, sources = like.by, like.model, like.blend, like.sources(found[found >= 0])
+        way = way_of_likeness(bundle, request.by, request.model)
+        like = likeness_by(served, way, item)
+        by: Likeness = CONTENT if way.model.name == CONTENT else request.by
+        # A film that shares no word is not alike, wherever it stands in the catalogue.
+        likeness = np.where(like.scores > 0, like.scores, -np.inf) if by == CONTENT else like.scores.copy()
+        likeness[item] = -np.inf
+        rows, best = best_of(likeness[None].astype(np.float32), request.k)
+        found, scores = rows[0], best[0]
+        model, blend, sources = way.model.name, way.weight, like.sources(found[found >= 0])
     else:
         try:
             if request.by != "behaviour" or request.model not in (None, bundle.recommender.name):
@@ -148,7 +156,8 @@ def similar(served: Served, request: SimilarRequest) -> SimilarResponse:
                 f"There is no index {request.index} over the served films: {missing}.",
                 "Ask with `index` exact, which is always there.",
             ) from missing
-        by, model, blend, sources = "behaviour", bundle.recommender.name, None, ["collaborative"] * len(found)
+        by, model, blend = "behaviour", bundle.recommender.name, None
+        sources = ["collaborative"] * len(found)
     return SimilarResponse.model_validate(
         {
             "movie_id": request.movie_id,

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bento.blend import Blend, blended
-from bento.schemas import Fallback, ItemSource
+from bento.blend import blended
+from bento.schemas import Fallback
 from bento.scoring import Person, Scored, batch_of, popular_instead, scored_each, taste_of_person
 from bento.served import Served
 from bento.shipped import CONTENT, shipped_model
@@ -82,30 +81,3 @@ def _blended(served: Served, scored: Scored, way: Way) -> Scored:
     if fallback is not None:
         fallback = fallback.model_copy(update={"reason": f"{fallback.reason} The films' words count beside that."})
     return replace(scored, scores=blend.scores[None], blend=blend, weight=way.weight, fallback=fallback)
-
-
-@dataclass(frozen=True, slots=True)
-class LikeOne:
-    """Likeness to one film: ``scores`` float32[n_items] by ``model``, ``blend`` where the content counts beside it."""
-
-    scores: NDArray[np.float32]
-    model: Recommender
-    blend: Blend | None = None
-
-    def source(self, from_content: bool) -> ItemSource:
-        """What gave a film its score, where it is known whether the larger part was the content's beside the model."""
-        if from_content or self.model.name == CONTENT:
-            return CONTENT
-        return "popular" if self.model.name == "popularity" else "collaborative"
-
-
-def likeness_by(served: Served, way: Way, item: int) -> LikeOne:
-    """How like one film all are, itself too, in the way that is asked for."""
-    asked = np.array([item])
-    own = np.array(way.model.similarities(asked)[0], dtype=np.float32)
-    if way.content is None or way.weight is None:
-        return LikeOne(own, way.model)
-    # Likeness to itself is no likeness to others: it would only narrow the scale.
-    others, content = np.arange(len(own)) != item, way.content.similarities(asked)[0]
-    blend = blended(own, content, way.weight, way.content, known=served.facts.votes > 0, among=others)
-    return LikeOne(blend.scores, way.model, blend)
