@@ -42,10 +42,6 @@ class WithDeadline:
         self._reader, self._deadline_s = reader, deadline_s
         self._free = threading.BoundedSemaphore(most)
 
-    def read(self, user_key: int) -> UserFeatures:
-        """One user's features."""
-        return self.read_many([user_key])[0]
-
     def read_many(self, user_keys: Sequence[int]) -> list[UserFeatures]:
         """The features of several users, in their order."""
         return self._waited(lambda: self._reader.read_many(user_keys))
@@ -101,10 +97,6 @@ class ReadAhead:
     """A reader of what was read already: features by key, or why there are none."""
 
     found: Mapping[int, UserFeatures] | FeatureStoreUnavailable
-
-    def read(self, user_key: int) -> UserFeatures:
-        """One user's features."""
-        return self.read_many([user_key])[0]
 
     def read_many(self, user_keys: Sequence[int]) -> list[UserFeatures]:
         """The features of several users, in their order."""

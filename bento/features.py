@@ -70,13 +70,6 @@ class OnlineUserFeatures:
         """Whether the store is a server, which may hang, and not a file."""
         return self._online_file is None
 
-    def read(self, user_key: int) -> UserFeatures:
-        """The features that the online store holds for a user at this moment.
-
-        Raises ``FeatureStoreUnavailable`` when it cannot be read.
-        """
-        return self.read_many([user_key])[0]
-
     def read_many(self, user_keys: Sequence[int]) -> list[UserFeatures]:
         """The features of several users, in their order: one reading. Raises ``FeatureStoreUnavailable``."""
         with stage("features"):

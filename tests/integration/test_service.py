@@ -181,14 +181,14 @@ def test_a_rating_in_the_app_makes_the_online_features_fresh_without_a_run(
     assert client.post("/v1/users/8/ratings", {"movie_id": film, "rating": 5.0}).status_code == 201
     # Of his ratings in the edition and the one in the app, whatever the histories of this home have made up.
     expected = len(home.seen[7]) + 1
-    assert _eventually(lambda: reader.read(FIRST_USER_KEY + 7).values[count] == expected)
+    assert _eventually(lambda: reader.read_many([FIRST_USER_KEY + 7])[0].values[count] == expected)
     told = client.recommend(8, 1).provenance
     assert told.missing_features == []
     assert told.feature_timestamp is not None
     assert datetime.fromisoformat(told.feature_timestamp) >= began
     with httpx.Client(base_url=client.url, trust_env=False) as http:
         assert http.delete(f"/v1/users/8/ratings/{film}").status_code == 204
-    assert _eventually(lambda: reader.read(FIRST_USER_KEY + 7).values[count] == expected - 1)
+    assert _eventually(lambda: reader.read_many([FIRST_USER_KEY + 7])[0].values[count] == expected - 1)
 
 
 def test_a_user_of_the_app_gets_films_like_those_he_rated_until_the_next_training(client: MarqueeClient) -> None:
@@ -378,7 +378,7 @@ def test_the_served_features_equal_the_latest_offline_row(home: ServedHome, want
     )
     columns = [name.removeprefix("user_features__") for name in wanted.user_names]
     offline = latest.select(pl.col(columns).cast(pl.Float32)).to_numpy()
-    served = np.stack([reader.read(key).values for key in latest["user_key"].to_list()])
+    served = np.stack([reader.read_many([key])[0].values for key in latest["user_key"].to_list()])
     np.testing.assert_array_equal(served, offline)
 
 
@@ -388,11 +388,11 @@ def test_the_online_features_of_a_forgotten_user_are_gone_at_once(
     feast = tmp_path / "feast"
     shutil.copytree(home.settings.feast, feast)
     reader = OnlineUserFeatures(feast, wanted)
-    before = reader.read(FIRST_USER_KEY + 1)
-    assert reader.read(FIRST_USER_KEY).found
+    before = reader.read_many([FIRST_USER_KEY + 1])[0]
+    assert reader.read_many([FIRST_USER_KEY])[0].found
     reader.forget(FIRST_USER_KEY, datetime(2020, 6, 1, tzinfo=UTC))
-    assert not reader.read(FIRST_USER_KEY).found
-    np.testing.assert_array_equal(reader.read(FIRST_USER_KEY + 1).values, before.values)
+    assert not reader.read_many([FIRST_USER_KEY])[0].found
+    np.testing.assert_array_equal(reader.read_many([FIRST_USER_KEY + 1])[0].values, before.values)
 
 
 def test_serving_and_the_feature_repository_hash_a_service_alike(home: ServedHome) -> None:
@@ -446,8 +446,8 @@ def test_an_online_store_that_is_replaced_or_taken_away_is_noticed(
     shutil.copytree(home.settings.feast, feast)
     reader = OnlineUserFeatures(feast, wanted)
     column = wanted.user_names.index("user_features__rating_mean")
-    other_user = reader.read(FIRST_USER_KEY + 1).values[column]
-    assert reader.read(FIRST_USER_KEY).values[column] != other_user
+    other_user = reader.read_many([FIRST_USER_KEY + 1])[0].values[column]
+    assert reader.read_many([FIRST_USER_KEY])[0].values[column] != other_user
 
     aside = feast / "aside.db"
     shutil.copyfile(feast / "online_store.db", aside)
@@ -459,10 +459,12 @@ def test_an_online_store_that_is_replaced_or_taken_away_is_noticed(
             rows[1],
         )
     aside.replace(feast / "online_store.db")
-    assert reader.read(FIRST_USER_KEY).values[column] == reader.read(FIRST_USER_KEY + 1).values[column]
+    assert (
+        reader.read_many([FIRST_USER_KEY])[0].values[column] == reader.read_many([FIRST_USER_KEY + 1])[0].values[column]
+    )
 
     (feast / "online_store.db").unlink()
     with pytest.raises(FeatureStoreUnavailable):
-        reader.read(FIRST_USER_KEY)
+        reader.read_many([FIRST_USER_KEY])[0]
     # Feast would have made an empty file here, and found nobody in it.
     assert not os.path.lexists(feast / "online_store.db")

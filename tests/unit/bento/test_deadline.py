@@ -39,11 +39,11 @@ def hanging() -> Iterator[_Hanging]:
 
 def test_what_answers_in_time_is_passed_on_as_it_is() -> None:
     reader = WithDeadline(RecordingReader(KNOWN), deadline_s=60)
-    assert reader.read(5) is KNOWN
+    assert reader.read_many([5])[0] is KNOWN
     ahead = asyncio.run(reader.read_ahead([5, 6]))
-    assert ahead.read(6) is KNOWN
+    assert ahead.read_many([6])[0] is KNOWN
     broken = WithDeadline(RecordingReader(FeatureStoreUnavailable("gone")), deadline_s=60)
-    for ask in (lambda: broken.read(5), lambda: asyncio.run(broken.read_ahead([5])).read(5)):
+    for ask in (lambda: broken.read_many([5])[0], lambda: asyncio.run(broken.read_ahead([5])).read_many([5])[0]):
         with pytest.raises(FeatureStoreUnavailable, match="gone"):
             ask()
 
@@ -51,18 +51,18 @@ def test_what_answers_in_time_is_passed_on_as_it_is() -> None:
 def test_a_store_that_hangs_is_given_up_and_further_readings_are_refused_until_it_answers(hanging: _Hanging) -> None:
     reader = WithDeadline(hanging, deadline_s=0.01, most=2)
     with pytest.raises(FeatureStoreUnavailable, match="in time"):
-        reader.read(5)
+        reader.read_many([5])[0]
     with pytest.raises(FeatureStoreUnavailable, match="in time"):
-        asyncio.run(reader.read_ahead([6])).read(6)
+        asyncio.run(reader.read_ahead([6])).read_many([6])[0]
     for _ in range(3):
         with pytest.raises(FeatureStoreUnavailable, match="hangs"):
-            reader.read(7)
+            reader.read_many([7])[0]
     begun = [thread for thread in threading.enumerate() if thread.name == "online-features"]
     assert len(begun) == 2
     hanging.go.set()
     for thread in begun:
         thread.join()
-    assert WithDeadline(hanging, deadline_s=60).read(7) is KNOWN
+    assert WithDeadline(hanging, deadline_s=60).read_many([7])[0] is KNOWN
     assert 7 in hanging.asked
 
 
@@ -79,6 +79,6 @@ def test_other_requests_are_answered_while_one_waits(hanging: _Hanging) -> None:
         # The loop is free, or this line would not be reached before the deadline.
         await asyncio.sleep(0)
         hanging.go.set()
-        return (await waiting).read(5)
+        return (await waiting).read_many([5])[0]
 
     assert asyncio.run(both()) is KNOWN
