@@ -1,34 +1,44 @@
 """The flagship: an inductive recommender of two stages, whose user is the history and nothing else.
 
-First stage, one pass over all items by some parts: what goes with the history, with its newer entries, what comes next
-after them (all linear, in closed form), a neural encoder over items, stars and time, and what many watch, lifted by the
-entries that there are: it stands for the others while these are few. A history without an order has other parts for
-those that look at it. Second stage: a small network that ranks by what the parts, the items' popularity and the
-features say. ADR 20 says what was tried.
+First stage (:mod:`models.first_stage`), one pass over all items by some parts: what goes with the history, with its
+newer entries, what comes next after them (all linear, in closed form), a neural encoder over items, stars and time, and
+what many watch, lifted by the entries that there are: it stands for the others while these are few
+(:mod:`models.short_histories`). A history without an order has other parts for those that look at it. Second stage: a
+small network (:mod:`models.ranker`) that ranks by what the parts, the items' popularity and the features say, and
+learns from what the first stage did not see (:mod:`models.ranking_lists`). ADR 20 says what was tried.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 
-from models.als import Ials, IalsConfig
-from models.company import Company, company
 from models.ease import ease_memory
 from models.features import ItemsAsOf, Standardizer, TrainingFeatures
-from models.history_encoder import EncoderConfig, HistoryEncoder, Words, train
+from models.first_stage import FirstStage, Moments, fit_first_stage
+from models.flagship_config import FlagshipConfig
 from models.interactions import Interactions
 from models.item_content import DECADE, GENRE, TAG, ItemContent
-from models.linear_parts import ItemWeights, comes_near, comes_next, goes_with
 from models.metrics import list_hits, list_ndcg
 from models.neumf import torch_threads
-from models.ranker import Ranker, RankerConfig, ranker_arrays, restored_ranker, train_ranker
+from models.ranker import Ranker, ranker_arrays, restored_ranker, train_ranker
+from models.ranking_lists import (
+    LIST_SIZE,
+    LISTS,
+    NEW_LISTS,
+    Asked,
+    candidates,
+    held_at_random,
+    held_rows,
+    newcomers,
+    some,
+    told,
+)
 from models.recommender import (
     LEFT_OUT,
     Progress,
@@ -37,180 +47,27 @@ from models.recommender import (
     RecommenderError,
     UserBatch,
     newest_entries,
+    top_k,
     without_each,
 )
-from models.spectral import Spectral, spectral
+from models.short_histories import BOLD, SAFE, TOLD, Shortness, best_shortness
 from models.timelines import Pasts, Timelines
+
+__all__ = ["Flagship", "FlagshipConfig"]
 
 #: Words of the items that the encoder reads: what a title's words say of taste is noise.
 _KINDS = (GENRE, DECADE, TAG)
-#: Lists that the ranker learns from at most, and what is in each: the best by the plain blend, and some of the others.
-_LISTS, _BEST, _OTHERS = 20_000, 200, 200
-#: Share of the users that the first stage does not know while the ranker learns, and the entries that it is then told
-#: of them: how far each part can be believed of somebody who is new.
-_NEWCOMERS, _TOLD = 0.1, (1, 2, 4, 8)
-#: So many entries beside the first, and a history is a third as short; 0: none is short. The newcomers decide, as many
-#: of their lists as this.
-_WIDTHS, _WIDTH_LISTS = (0.0, 2.0, 4.0, 8.0, 16.0), 2_000
+#: Lists of newcomers that decide how short a history is.
+_SHORT_LISTS = 2_000
 #: Weight of each part in the plain blend: the sum of five is then about as sharp as what is learnt in the end. And of
 #: the last one where nothing is known of a user: as much as of the others together.
 _PART, _COMPANY = 0.3, 1.5
-#: The same for the parts of histories without an order, on which more depends: they are nearly all that ranks there.
-_WITHOUT_ORDER = {"together": 0.15, "near": 0.15, "latent": 0.4, "spectral": 0.1, "words": 0.1, "encoder": 0.4}
-#: Users whose scores are held at a time while the ranker's lists are made.
-_USERS = 128
-#: A deviation below this is rounding.
-_FLAT = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class FlagshipConfig:
-    """The recipe; defaults are for data of some hundred thousand ratings, ``chosen.toml`` has those of other sizes."""
-
-    #: What is to be found: the ``next`` item of a history in time, or ``any`` other item of one without an order.
-    task: str = "next"
-    #: Weight of the ridge regression of what goes with what.
-    l2: float = 300.0
-    #: Entries after which one counts a third, for the part that looks at the newer ones.
-    recent: float = 20.0
-    #: Ridge weight, decay and window of the regression of what comes next.
-    next_l2: float = 300.0
-    next_decay: float = 5.0
-    next_window: int = 30
-    #: Rows that it is made of at most: a million determine the weights of twelve thousand items.
-    next_rows: int = 1_000_000
-    #: Items with linear weights, the most rated ones: 12,000 take 3 GB while they are fitted. The encoder has all.
-    max_items: int = 12_000
-    #: ``any``, which asks a history for no order, has other parts instead. iALS: its weights.
-    latent_regularization: float = 0.03
-    latent_unobserved: float = 0.1
-    #: The regression of an item on what stood close to it when others met it: its ridge weight and decay.
-    near_l2: float = 1_000.0
-    near_decay: float = 5.0
-    #: Dimensions of what histories have in common at large.
-    spectral_rank: int = 32
-    #: How much each part counts in the blend that the ranker starts from.
-    shares: Mapping[str, float] = field(default_factory=lambda: dict(_WITHOUT_ORDER))
-    #: Of what people who met an item also met: users that the shares stand for at first, and the weight of the lifts.
-    company_shrink: float = 200.0
-    company_strength: float = 0.5
-    factors: int = 64
-    hidden: int = 256
-    dropout: float = 0.3
-    epochs: int = 30
-    cuts: int = 8
-    batch_size: int = 256
-    learning_rate: float = 3e-3
-    weight_decay: float = 1e-2
-    word_share: float = 0.1
-    #: A word of fewer items is not read.
-    min_items: int = 5
-    #: Encoders that are trained with seeds of their own; the ranker sees the mean of their scores.
-    encoders: int = 1
-    #: Rows of each user that the ranker learns from; for ``any`` it is a fifth of them.
-    held_rows: int = 3
-    ranker_hidden: int = 16
-    ranker_epochs: int = 40
-    ranker_weight_decay: float = 0.5
-    #: Rank by the features too, where there are some.
-    use_features: bool = True
-    threads: int = 1
-
-    @property
-    def encoder(self) -> EncoderConfig:
-        """The part of it that the encoder takes."""
-        return EncoderConfig(**{f.name: getattr(self, f.name) for f in fields(EncoderConfig) if hasattr(self, f.name)})
-
-    @property
-    def latent(self) -> IalsConfig:
-        """The part of it that iALS takes."""
-        return IalsConfig(
-            regularization=self.latent_regularization, unobserved=self.latent_unobserved, threads=self.threads
-        )
-
-    @property
-    def ranker(self) -> RankerConfig:
-        """The part of it that the ranker takes."""
-        return RankerConfig(hidden=self.ranker_hidden, epochs=self.ranker_epochs, weight_decay=self.ranker_weight_decay)
-
-
-@dataclass(frozen=True, slots=True)
-class FirstStage:
-    """The fitted parts. ``popularity`` float32[n_items, 2]: how much items are met, in all time and of late."""
-
-    together: ItemWeights
-    following: ItemWeights | None
-    company: Company | None
-    latent: Ials | None
-    near: ItemWeights | None
-    spectral: Spectral | None
-    words: csr_array | None
-    encoders: tuple[HistoryEncoder, ...]
-    vectors: tuple[tuple[torch.Tensor, torch.Tensor], ...]
-    popularity: NDArray[np.float32]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What the columns of :meth:`scores` are."""
-        ordered = ("recent", "next", "newest") if self.following else ()
-        unordered = ("near", "latent", "spectral") if self.latent else ()
-        words = ("words",) if self.words is not None else ()
-        return ("together", *ordered, *unordered, *words, "encoder", *(("company",) if self.company else ()))
-
-    def scores(
-        self, pasts: Pasts, config: FlagshipConfig, wanted: NDArray[np.int64] | None = None
-    ) -> NDArray[np.float32]:
-        """float32[B, n_items, parts]: the parts' own scores of all items, or of the ``wanted`` ones alone."""
-        n_items = self.together.n_items
-        parts: list[NDArray[np.float32]] = [self.together.score(pasts.matrix(n_items), wanted)]
-        if self.following is not None:
-            parts.append(self.together.score(pasts.matrix(n_items, decay=config.recent), wanted))
-            window = config.next_window
-            # The second one looks at hardly more than the last entry: what is watched in one evening.
-            parts += [
-                self.following.score(pasts.matrix(n_items, decay=decay, longest=window), wanted)
-                for decay in (config.next_decay, config.next_decay / 3)
-            ]
-        if self.latent is not None and self.near is not None and self.spectral is not None:
-            whole = pasts.matrix(n_items)
-            every = self.latent.score(UserBatch(np.full(len(pasts), -1, dtype=np.int64), whole))
-            parts += [
-                self.near.score(whole, wanted),
-                every if wanted is None else every[:, wanted],
-                self.spectral.score(whole, wanted),
-            ]
-        if self.words is not None:
-            said = csr_array(pasts.matrix(n_items) @ self.words)
-            asked_words = self.words if wanted is None else self.words[wanted]
-            parts.append((said @ asked_words.T).toarray().astype(np.float32))
-        short = pasts.newest(config.encoder.longest)
-        places = slice(None) if wanted is None else torch.from_numpy(wanted)
-        logits = [
-            encoder.score(short, given, asked[places])
-            for encoder, (given, asked) in zip(self.encoders, self.vectors, strict=True)
-        ]
-        parts.append(np.asarray(np.mean(logits, axis=0), dtype=np.float32))
-        if self.company is not None:
-            parts.append(self.company.score(pasts, wanted))
-        return np.stack(parts, axis=-1)
-
-
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """Mean and deviation of each part's scores over all items, float32[B, 1, parts]: what puts them on one scale."""
-
-    mean: NDArray[np.float32]
-    deviation: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, scores: NDArray[np.float32]) -> Moments:
-        """Of float32[B, n_items, parts]; a part that tells no item from another has deviation 1."""
-        spread = scores.std(axis=1, keepdims=True)
-        return cls(scores.mean(axis=1, keepdims=True), np.where(spread > _FLAT, spread, np.float32(1.0)))
-
-    def scaled(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The scores less the mean, by the deviation."""
-        return np.asarray((scores - self.mean) / self.deviation, dtype=np.float32)
+#: Scores that are held at a time while the ranker's lists are made, of each part.
+_SCORES = 1_000_000
+#: Rows whose features say how these are scaled, at most.
+_SCALED_ROWS = 250_000
+#: Inputs of the ranker, with as many features as the feature service has; for the statement of memory.
+_INPUTS = 64
 
 
 class Flagship(Recommender):
@@ -225,7 +82,7 @@ class Flagship(Recommender):
         self._stage: FirstStage | None = None
         self._ranker: Ranker | None = None
         self._words: csr_array | None = None
-        self._width = 0.0
+        self._shortness = Shortness()
         self._scaling: tuple[Standardizer, Standardizer] | None = None
 
     @property
@@ -235,17 +92,23 @@ class Flagship(Recommender):
 
     @property
     def _in_order(self) -> bool:
-        return bool(self.config.task == "next")
+        config: FlagshipConfig = self.config
+        return config.in_order
 
     def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """The larger of the closed forms' matrices and the ranker's lists, beside encoders and sorted rows."""
+        """The largest of the closed forms' matrices, the encoder's step and the ranker's lists, beside what is kept.
+
+        Kept are the weights of two linear parts, the encoders, and the rows in their order; of the lists' inputs there
+        are as many as the feature service makes of it.
+        """
         config: FlagshipConfig = self.config
         size = min(n_items, config.max_items)
-        kept = 2 * 4 * size * size
-        linear = max(ease_memory(n_users, size), 3 * 4 * size * size)
-        encoder = 5 * 4 * n_items * (2 * config.factors + 1) + 4 * config.batch_size * n_items * 6
-        lists = min(_LISTS, n_users * config.held_rows) * (_BEST + _OTHERS) * 4 * 10 * 2
-        return max(linear, lists) + kept + config.encoders * encoder + 80 * n_interactions + 200 * 2**20
+        square = 4 * size * size
+        linear = max(ease_memory(n_users, size), 4 * square)
+        step = 6 * 4 * config.batch_size * n_items
+        lists = min(LISTS, n_users * (config.held_rows + len(TOLD))) * min(n_items, LIST_SIZE) * _INPUTS * 4
+        encoders = 5 * 4 * n_items * (2 * config.factors + 1) * config.encoders
+        return max(linear, step, lists) + 2 * square + encoders + 150 * n_interactions + 250 * 2**20
 
     def _fit(
         self, interactions: Interactions, features: TrainingFeatures | None, seed: int, progress: ProgressCallback
@@ -255,160 +118,104 @@ class Flagship(Recommender):
             raise RecommenderError(f"flagship: task {config.task!r} is neither 'next' nor 'any'")
         self._words = _words_of(features, config.min_items)
         useful = features if config.use_features and self._in_order else None
-        self._scaling = None if useful is None else _scaling(interactions, useful)
+        self._scaling = None if useful is None else _scaling(interactions, useful, seed)
+        self._ranker, self._shortness = None, Shortness()
         total = 2 * config.epochs * config.encoders
 
-        def watcher(first: int) -> Callable[[int, float], None]:
-            return lambda epoch, loss: progress(Progress(first + epoch, total, {"loss": loss}))
+        def fitted(name: str, rows: Interactions, done: int) -> FirstStage:
+            stage, losses = fit_first_stage(
+                rows,
+                config,
+                self._words,
+                seed=seed,
+                tell=lambda epoch, loss: progress(Progress(done + epoch, total, {"loss": loss})),
+                checkpoint=self.checkpoint,
+                name=name,
+            )
+            self.learning_curve = [{"epoch": float(epoch), "loss": loss} for epoch, loss in enumerate(losses, start=1)]
+            return stage
 
         with torch_threads(config.threads):
-            timelines = Timelines(interactions, seed=seed)
-            held, newcomers = self._held(timelines, seed), self._newcomers(timelines, seed)
-            held = held[~newcomers[timelines.users[held]]]
-            kept = ~newcomers[interactions.users]
-            kept[timelines.order[held]] = False
-            inner = interactions.take(kept) if kept.any() else interactions
-            self._ranker, self._width = None, 0.0
-            if len(held):
-                self._stage = self._first_stage("held", inner, seed, watcher)
-                if self._in_order:
-                    self._width = self._best_width(timelines, newcomers, seed)
-                lists = self._lists(timelines, held, newcomers, useful, seed)
-                self._ranker, self.ranker_curve = train_ranker(
-                    *lists, config.ranker, start=self._plain(lists[0].shape[-1]), damped=self._in_order, seed=seed
-                )
-            self._stage = self._first_stage("whole", interactions, seed, watcher)
+            self._fit_ranker(interactions, useful, seed, lambda inner: fitted("held", inner, 0))
+            # The parts that the ranker saw are done with: two first stages at once would be the most that is held.
+            self._stage = None
+            self._stage = fitted("whole", interactions, total // 2)
 
-    def _first_stage(
-        self, name: str, interactions: Interactions, seed: int, watcher: Callable[[int], Callable[[int, float], None]]
-    ) -> FirstStage:
-        """The parts fitted on all of the interactions; what the learning curve shows are the last ones fitted so."""
+    def _fit_ranker(
+        self,
+        interactions: Interactions,
+        features: TrainingFeatures | None,
+        seed: int,
+        first_stage: Callable[[Interactions], FirstStage],
+    ) -> None:
+        """The ranker and what it stands on, from rows that a first stage of the others does not know."""
         config: FlagshipConfig = self.config
-        together = goes_with(interactions, l2=config.l2, max_items=config.max_items)
-        following = None
+        timelines = Timelines(interactions, seed=seed)
         if self._in_order:
-            following = comes_next(
-                Timelines(interactions, seed=seed),
-                interactions,
-                l2=config.next_l2,
-                decay=config.next_decay,
-                window=config.next_window,
-                max_items=config.max_items,
-                max_rows=config.next_rows,
-                seed=seed,
-            )
-        beside = latent = near = low = words = None
-        if self._in_order:
-            beside = company(
-                interactions,
-                shrink=config.company_shrink,
-                strength=config.company_strength,
-                max_items=config.max_items,
-                seed=seed,
-            )
+            new = newcomers(timelines, seed)
+            held = held_rows(timelines, config.held_rows)
+            held = held[~new[timelines.users[held]]]
+            kept = ~new[interactions.users]
         else:
-            latent = Ials(self.config.latent).fit(interactions, seed=seed)
-            near = comes_near(
-                Timelines(interactions, seed=seed),
-                interactions,
-                l2=config.near_l2,
-                decay=config.near_decay,
-                max_items=config.max_items,
-                max_rows=config.next_rows,
-                seed=seed,
-            )
-            low = spectral(interactions, rank=config.spectral_rank, seed=seed)
-            words = self._words
-        trained = [
-            train(
-                interactions,
-                config.encoder,
-                self._words,
-                in_order=self._in_order,
-                seed=seed + 1_000 * number,
-                tell=watcher(config.epochs * (number + (config.encoders if name == "whole" else 0))),
-                checkpoint=self.checkpoint,
-                stage=f"{name}-{number}",
-            )
-            for number in range(config.encoders)
-        ]
-        encoders = tuple(encoder for encoder, _ in trained)
-        self.learning_curve = [
-            {"epoch": float(epoch), "loss": float(np.mean(losses))}
-            for epoch, losses in enumerate(zip(*(losses for _, losses in trained), strict=True), start=1)
-        ]
-        return FirstStage(
-            together,
-            following,
-            beside,
-            latent,
-            near,
-            low,
-            words,
-            encoders,
-            _vectors(encoders),
-            _popularity(interactions),
+            new = np.zeros(interactions.n_users, dtype=bool)
+            held = held_at_random(timelines, seed)
+            kept = np.ones(len(interactions), dtype=bool)
+        kept[timelines.order[held]] = False
+        if not len(held):
+            return
+        self._stage = first_stage(interactions.take(kept) if kept.any() else interactions)
+        if self._in_order:
+            self._shortness = self._best_shortness(timelines, new, seed)
+        inputs, relevant, offsets = self._lists(timelines, held, new, features, seed)
+        self._ranker, self.ranker_curve = train_ranker(
+            inputs,
+            relevant,
+            offsets,
+            config.ranker,
+            start=self._plain(inputs.shape[-1]),
+            damped=self._in_order,
+            seed=seed,
         )
 
-    def _held(self, timelines: Timelines, seed: int) -> NDArray[np.int64]:
-        """The rows, in the timelines' order, that the ranker learns from: the last of each user, or a random fifth."""
-        if not self._in_order:
-            lots = np.random.default_rng(seed).random(len(timelines))
-            return np.flatnonzero(lots < 0.2)
-        rows = timelines.with_past()
-        users = timelines.users[rows]
-        after = np.append(np.flatnonzero(np.diff(users)) + 1, len(users))
-        left = np.repeat(after, np.diff(np.concatenate([[0], after]))) - np.arange(len(users))
-        # A quarter of what a user has at most, so that a short history is not all held out.
-        most = np.maximum(1, np.diff(timelines.starts)[users] // 4)
-        held: NDArray[np.int64] = rows[left <= np.minimum(self.config.held_rows, most)]
-        return held
+    def _best_shortness(self, timelines: Timelines, new: NDArray[np.bool_], seed: int) -> Shortness:
+        """How short histories are: what gives the plain blend's newcomers the best NDCG@10.
 
-    def _newcomers(self, timelines: Timelines, seed: int) -> NDArray[np.bool_]:
-        """bool[n_users]: whom the first stage does not know at all while the ranker learns; none without an order."""
-        lots = np.random.default_rng([seed, 1]).random(len(timelines.starts) - 1)
-        return (lots < _NEWCOMERS) & self._in_order
-
-    def _told(
-        self, timelines: Timelines, newcomers: NDArray[np.bool_], at_most: int, generator: np.random.Generator
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Of newcomers of whom little is told, int64[Q] twice: the row before which to look, and where they end.
-
-        All that follows is to be found.
+        To be found is what follows the most that is told of anybody, so that the lengths differ by that alone: what
+        comes at once is the rest of the page that somebody was on.
         """
-        told = np.array(_TOLD)[:, None]
-        users = np.flatnonzero(newcomers)
-        first, stop = timelines.starts[users], timelines.starts[users + 1]
-        long_enough = stop - first >= 2 * told
-        rows, stops = (first + told)[long_enough], np.broadcast_to(stop, long_enough.shape)[long_enough]
-        if len(rows) > at_most:
-            chosen = np.sort(generator.choice(len(rows), at_most, replace=False))
-            rows, stops = rows[chosen], stops[chosen]
-        return rows, stops
-
-    def _best_width(self, timelines: Timelines, newcomers: NDArray[np.bool_], seed: int) -> float:
-        """How long a history is short, of ``_WIDTHS``: what gives the plain blend's newcomers the best NDCG@10."""
-        asked, stops = self._told(timelines, newcomers, _WIDTH_LISTS, np.random.default_rng(seed))
-        found = np.zeros(len(_WIDTHS))
+        asked = told(timelines, new, _SHORT_LISTS, np.random.default_rng(seed))
+        asked = asked.take(np.flatnonzero(asked.stops > _after_told(timelines, asked)))
+        found = []
         k = min(10, self.n_items)
-        for start in range(0, len(asked), _USERS):
-            block = asked[start : start + _USERS]
-            pasts = timelines.before(block)
-            of, targets = _targets(timelines, block, stops[start : start + _USERS])
+        for block in self._blocks(asked):
+            pasts, begun = timelines.before(block.rows), _after_told(timelines, block)
+            hidden = timelines.before(begun)
+            of, targets = Asked(begun, block.stops).targets(timelines)
             wanted = csr_array((np.ones(len(of)), (of, targets)), shape=(len(block), self.n_items))
             scaled = self._scaled_scores(pasts)
-            for place, width in enumerate(_WIDTHS):
-                order = self._blend(scaled, pasts, width)
-                order[pasts.rows, pasts.items] = -np.inf
-                lists = np.argsort(-order, axis=1, kind="stable")[:, :k]
-                found[place] += list_ndcg(list_hits(lists, wanted), np.diff(wanted.indptr), k).sum()
-        return _WIDTHS[int(found.argmax())]
+            ndcg = np.empty((len(block), len(SAFE + BOLD)))
+            for place, shortness in enumerate(SAFE + BOLD):
+                order = self._blend(scaled, shortness.of(pasts.lengths)[..., 0])
+                order[hidden.rows, hidden.items] = -np.inf
+                lists, _ = top_k(order, k)
+                ndcg[:, place] = list_ndcg(list_hits(lists, wanted), np.diff(wanted.indptr), k)
+            found.append(ndcg)
+        # The lists of one newcomer are alike: his mean is one figure.
+        users, lists_of = np.unique(timelines.users[asked.rows], return_inverse=True)
+        figures = np.zeros((len(users), len(SAFE + BOLD)))
+        np.add.at(figures, lists_of, np.concatenate([figures[:0], *found]))
+        return best_shortness(figures / np.bincount(lists_of, minlength=len(users))[:, None])
+
+    def _blocks(self, asked: Asked) -> list[Asked]:
+        """The moments in parts whose scores of all items are not too many."""
+        size = max(1, _SCORES // self.n_items)
+        return [asked.take(slice(start, start + size)) for start in range(0, len(asked), size)]
 
     def _lists(
         self,
         timelines: Timelines,
         held: NDArray[np.int64],
-        newcomers: NDArray[np.bool_],
+        new: NDArray[np.bool_],
         features: TrainingFeatures | None,
         seed: int,
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
@@ -417,75 +224,55 @@ class Flagship(Recommender):
         kept = np.ones(len(timelines), dtype=bool)
         kept[held] = False
         if self._in_order:
-            if len(held) > _LISTS:
-                held = np.sort(generator.choice(held, _LISTS, replace=False))
-            rows, ends = self._told(timelines, newcomers, _LISTS, generator)
+            fresh = told(timelines, new, NEW_LISTS, generator)
             # Of a held row only itself is to be found.
-            asked, stops = np.concatenate([held, rows]), np.concatenate([held + 1, ends])
+            warm = some(Asked(held, held + 1), LISTS - len(fresh), generator)
+            asked = Asked(np.concatenate([warm.rows, fresh.rows]), np.concatenate([warm.stops, fresh.stops]))
         else:
-            asked = np.unique(timelines.users[held])
-            if len(asked) > _LISTS:
-                asked = np.sort(generator.choice(asked, _LISTS, replace=False))
-        parts = []
-        for start in range(0, len(asked), _USERS):
-            block = asked[start : start + _USERS]
+            # Of these the rows are the users: what was kept is known, what was held is to be found.
+            users = np.unique(timelines.users[held])
+            asked = some(Asked(users, users), LISTS, generator)
+        size = min(self.n_items, LIST_SIZE)
+        # Written where they stay: put together in the end they would be there twice, and they are gigabytes.
+        inputs = np.empty((0, 0, 0), dtype=np.float32)
+        relevant = np.empty((len(asked), size), dtype=bool)
+        offsets = np.empty((len(asked), size), dtype=np.float32)
+        done = 0
+        for block in self._blocks(asked):
             if self._in_order:
-                pasts = timelines.before(block)
-                of, targets = _targets(timelines, block, stops[start : start + _USERS])
+                pasts = timelines.before(block.rows)
+                of, targets = block.targets(timelines)
             else:
-                pasts, rest = timelines.subsets(block, kept)
+                pasts, rest = timelines.subsets(block.rows, kept)
                 of, targets = rest.rows, rest.items
             scaled = self._scaled_scores(pasts)
-            chosen, relevant, offsets = self._candidates(scaled, pasts, of, targets, generator)
+            here = slice(done, done + len(block))
+            blend = self._blend(scaled, self._short(pasts))
+            chosen, relevant[here], offsets[here] = candidates(blend, pasts, of, targets, generator)
             values = None
             if features is not None:
                 # Looked up for the chosen alone: for all items it took longer than everything else together.
-                items = ItemsAsOf(features.item_histories, timelines.times[block], self.n_items)
-                values = (features.user_values[timelines.order[block]], items)
-            of_chosen = np.take_along_axis(scaled, chosen[..., None], axis=1)
-            parts.append((self._beside(of_chosen, pasts, values, chosen), relevant, offsets))
-        inputs, relevant, offsets = (np.concatenate(column) for column in zip(*parts, strict=True))
+                items = ItemsAsOf(features.item_histories, timelines.times[block.rows], self.n_items)
+                values = (features.user_values[timelines.order[block.rows]], items)
+            found = self._beside(np.take_along_axis(scaled, chosen[None], axis=2), pasts, values, chosen)
+            if not done:
+                inputs = np.empty((len(asked), *found.shape[1:]), dtype=np.float32)
+            inputs[here] = found
+            done += len(block)
         return inputs, relevant, offsets
-
-    def _candidates(
-        self,
-        scaled: NDArray[np.float32],
-        pasts: Pasts,
-        of: NDArray[np.int64],
-        targets: NDArray[np.int64],
-        generator: np.random.Generator,
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.float32]]:
-        """The targets, the best others by the plain blend, and some drawn from the rest, of each list.
-
-        Items int64[Q, C], which are targets bool[Q, C], and offsets float32[Q, C] as of :func:`train_ranker`.
-        """
-        size = min(self.n_items, _BEST + _OTHERS)
-        best = min(size, _BEST)
-        order = self._blend(scaled, pasts)
-        order[pasts.rows, pasts.items] = -np.inf
-        wanted = np.zeros(order.shape, dtype=bool)
-        wanted[of, targets] = True
-        order[wanted] = np.inf
-        first = np.argpartition(-order, best - 1, axis=1)[:, :best]
-        lots = generator.random(order.shape, dtype=np.float32)
-        lots[np.isneginf(order)] = -1.0
-        np.put_along_axis(lots, first, np.float32(2.0), axis=1)
-        chosen = np.argpartition(-lots, size - 1, axis=1)[:, :size]
-        rows = np.arange(len(chosen))[:, None]
-        rest = np.maximum((~np.isneginf(order)).sum(axis=1, keepdims=True) - best, 0)
-        drawn = lots[rows, chosen] <= 1.0
-        shares = np.log(np.maximum(rest, 1) / np.maximum(np.minimum(rest, size - best), 1))
-        offsets = np.where(drawn, shares, 0.0) + np.where(np.isneginf(order[rows, chosen]), -np.inf, 0.0)
-        return chosen, wanted[rows, chosen], offsets.astype(np.float32)
 
     def _inputs(self, pasts: Pasts, values: tuple[NDArray[np.float32] | None, Any] | None) -> NDArray[np.float32]:
         """float32[B, n_items, F]: parts, popularity, length of the history, and the scaled features of both sides."""
         return self._beside(self._scaled_scores(pasts), pasts, values)
 
     def _scaled_scores(self, pasts: Pasts) -> NDArray[np.float32]:
-        """float32[B, n_items, parts]: the parts' scores, each with mean 0 and deviation 1 over a user's items."""
+        """float32[parts, B, n_items]: the parts' scores, each with mean 0 and deviation 1 over a user's items."""
         scores = self._fitted().scores(pasts, self.config)
         return Moments.of(scores).scaled(scores)
+
+    def _short(self, pasts: Pasts) -> NDArray[np.float32]:
+        """float32[B, 1]: how short each history is, from 0 to 1."""
+        return self._shortness.of(pasts.lengths)[..., 0]
 
     def _beside(
         self,
@@ -494,19 +281,20 @@ class Flagship(Recommender):
         values: tuple[NDArray[np.float32] | None, Any] | None,
         wanted: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
-        """The scaled parts float32[B, C, parts] with the other inputs.
+        """The scaled parts float32[parts, B, C] with the other inputs, float32[B, C, F].
 
         They are those of all items, or of the ``wanted`` ones: int64[C], or int64[B, C] where each user has others.
         """
-        shape = scaled.shape[:2]
+        shape = scaled.shape[1:]
+        last = np.moveaxis(scaled, 0, -1)
         popularity = self._fitted().popularity
         crowd = np.broadcast_to(popularity if wanted is None else popularity[wanted], (*shape, popularity.shape[1]))
         length = (np.log1p(pasts.lengths) - 4.0).astype(np.float32)
-        columns = [scaled, crowd, np.broadcast_to(length[:, None, None], (*shape, 1))]
+        columns = [last, crowd, np.broadcast_to(length[:, None, None], (*shape, 1))]
+        short = self._shortness.of(pasts.lengths)
         if self._in_order:
             # Of a short history another part is worth believing, and the more so the shorter it is.
-            short = _shortness(pasts, self._width)
-            columns = [(1 - short) * scaled, (1 - short) * crowd, columns[2], short * scaled]
+            columns = [(1 - short) * last, (1 - short) * crowd, columns[2], short * last]
         if self._scaling is not None:
             users, items = values if values is not None else (None, None)
             columns += self._scaled(shape, users, items, np.arange(self.n_items) if wanted is None else wanted)
@@ -583,12 +371,14 @@ class Flagship(Recommender):
         names = self._fitted().names
         return np.array([_PART if self._in_order else self.config.shares[name] for name in names], dtype=np.float32)
 
-    def _blend(self, scaled: NDArray[np.float32], pasts: Pasts, width: float | None = None) -> NDArray[np.float32]:
-        """float32[B, n_items]: all parts alike, giving way to what many watch the less is known of a user."""
+    def _blend(self, scaled: NDArray[np.float32], short: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32[B, n_items]: all parts alike, giving way to what many watch as far as a history is ``short``.
+
+        ``scaled`` float32[parts, B, n_items], ``short`` float32[B, 1].
+        """
         if not self._in_order:
-            return np.asarray(scaled @ self._shares(), dtype=np.float32)
-        short = _shortness(pasts, self._width if width is None else width)[..., 0]
-        both = (1 - short) * _PART * scaled[..., :-1].sum(axis=-1) + short * _COMPANY * scaled[..., -1]
+            return np.asarray(np.tensordot(self._shares(), scaled, axes=1), dtype=np.float32)
+        both = (1 - short) * _PART * scaled[:-1].sum(axis=0) + short * _COMPANY * scaled[-1]
         return np.asarray(both, dtype=np.float32)
 
     def score(self, batch: UserBatch) -> NDArray[np.float32]:
@@ -605,8 +395,8 @@ class Flagship(Recommender):
         vectors = np.mean([asked[:, :-1].numpy() for _, asked in stage.vectors], axis=0)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         units = vectors / np.where(lengths > 0, lengths, 1.0)
-        both = np.stack([stage.together.score(one), (units[items] @ units.T).astype(np.float32)], axis=-1)
-        return np.asarray(Moments.of(both).scaled(both).sum(axis=-1), dtype=np.float32)
+        both = np.stack([stage.together.score(one), (units[items] @ units.T).astype(np.float32)])
+        return np.asarray(Moments.of(both).scaled(both).sum(axis=0), dtype=np.float32)
 
     def _fitted(self) -> FirstStage:
         if self._stage is None:
@@ -614,73 +404,29 @@ class Flagship(Recommender):
         return self._stage
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        stage = self._fitted()
-        arrays: dict[str, NDArray[Any]] = {
-            "popularity": stage.popularity,
-            "together.items": stage.together.items,
-            "together.weights": stage.together.weights,
-        }
-        if stage.following is not None:
-            arrays |= {"following.items": stage.following.items, "following.weights": stage.following.weights}
-        if stage.company is not None:
-            arrays |= stage.company.arrays()
-        if stage.latent is not None and stage.near is not None and stage.spectral is not None:
-            arrays |= {
-                "latent.items": stage.latent.item_factors,
-                "near.items": stage.near.items,
-                "near.weights": stage.near.weights,
-                "spectral.given": stage.spectral.given,
-                "spectral.asked": stage.spectral.asked,
-            }
-        for number, encoder in enumerate(stage.encoders):
-            arrays |= {f"encoder.{number}.{name}": value.numpy() for name, value in encoder.state_dict().items()}
-        arrays["rated"] = stage.encoders[0].rated.numpy()[:, 0] > 0
+        arrays = self._fitted().arrays()
         if self._words is not None:
             arrays |= {f"words.{name}": getattr(self._words, name) for name in ("data", "indices", "indptr")}
         if self._ranker is not None:
             arrays |= ranker_arrays(self._ranker)
         for side, scale in zip(("user", "item"), self._scaling or (), strict=False):
             arrays |= {f"scaling.{side}.{f.name}": getattr(scale, f.name) for f in fields(Standardizer)}
-        return {"words": None if self._words is None else int(self._words.shape[1]), "width": self._width}, arrays
+        words = None if self._words is None else int(self._words.shape[1])
+        return {"words": words, "short": [self._shortness.width, self._shortness.most]}, arrays
 
     def _restore(self, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
         config: FlagshipConfig = self.config
         if len(arrays["rated"]) != self.n_items:
             raise RecommenderError(f"flagship: weights of {len(arrays['rated'])} items, not of {self.n_items}")
+        if "short" not in facts:
+            raise RecommenderError("flagship: was saved by an earlier version of Marquee; fit it again")
         if facts["words"] is not None:
             self._words = csr_array(
                 tuple(arrays[f"words.{name}"] for name in ("data", "indices", "indptr")),
                 shape=(self.n_items, int(facts["words"])),
             )
-        words = None if self._words is None else Words.of(self._words)
-        encoders = []
-        for number in range(config.encoders):
-            encoder = HistoryEncoder(config.encoder, torch.from_numpy(arrays["rated"]), words, in_order=self._in_order)
-            start = f"encoder.{number}."
-            encoder.load_state_dict(
-                {name.removeprefix(start): torch.from_numpy(arrays[name]) for name in arrays if name.startswith(start)}
-            )
-            encoders.append(encoder.eval())
-        following = None
-        if "following.items" in arrays:
-            following = ItemWeights(arrays["following.items"], arrays["following.weights"], self.n_items)
-        latent = near = low = None
-        if "latent.items" in arrays:
-            latent = Ials.of_factors(arrays["latent.items"], config.latent)
-            near = ItemWeights(arrays["near.items"], arrays["near.weights"], self.n_items)
-            low = Spectral(arrays["spectral.given"], arrays["spectral.asked"])
-        self._stage = FirstStage(
-            ItemWeights(arrays["together.items"], arrays["together.weights"], self.n_items),
-            following,
-            Company.of_arrays(arrays) if self._in_order else None,
-            latent,
-            near,
-            low,
-            None if self._in_order else self._words,
-            tuple(encoders),
-            _vectors(tuple(encoders)),
-            arrays["popularity"],
-        )
+        self._shortness = Shortness(*facts["short"])
+        self._stage = FirstStage.of_arrays(arrays, config, self._words)
         self._ranker = (
             restored_ranker(arrays, config.ranker, damped=self._in_order) if "ranker.change" in arrays else None
         )
@@ -692,21 +438,9 @@ class Flagship(Recommender):
             self._scaling = (user, item)
 
 
-def _targets(
-    timelines: Timelines, rows: NDArray[np.int64], stops: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All items from each of the rows up to its stop, and before them which row they belong to, both int64[T]."""
-    counts = stops - rows
-    of = np.repeat(np.arange(len(rows)), counts)
-    return of, timelines.items[rows[of] + np.arange(len(of)) - (np.cumsum(counts) - counts)[of]]
-
-
-def _shortness(pasts: Pasts, width: float) -> NDArray[np.float32]:
-    """float32[B, 1, 1]: 1 for a history of one entry, and next to nothing for one of many more than ``width``."""
-    more = np.maximum(pasts.lengths - 1, 0)[:, None, None]
-    if not width:
-        return np.zeros(more.shape, dtype=np.float32)
-    return np.asarray(np.exp(-((more / width) ** 2)), dtype=np.float32)
+def _after_told(timelines: Timelines, asked: Asked) -> NDArray[np.int64]:
+    """int64[Q]: the row after the most that is told of anybody, of each moment's user."""
+    return timelines.starts[timelines.users[asked.rows]] + max(TOLD)
 
 
 def _words_of(features: TrainingFeatures | None, min_items: int) -> csr_array | None:
@@ -726,28 +460,16 @@ def _words_of(features: TrainingFeatures | None, min_items: int) -> csr_array | 
     return csr_array(diags_array(1.0 / np.where(lengths > 0, lengths, 1.0)) @ weighted).astype(np.float32)
 
 
-def _scaling(interactions: Interactions, features: TrainingFeatures) -> tuple[Standardizer, Standardizer] | None:
-    """The features' scaling as of the training's rows; None where there is no feature on either side."""
+def _scaling(
+    interactions: Interactions, features: TrainingFeatures, seed: int
+) -> tuple[Standardizer, Standardizer] | None:
+    """The features' scaling as of the training's rows, or some of many; None where there is no feature."""
     if not features.user_names and not features.item_names:
         return None
+    rows: slice | NDArray[np.int64] = slice(None)
+    if len(interactions) > _SCALED_ROWS:
+        rows = np.sort(np.random.default_rng(seed).choice(len(interactions), _SCALED_ROWS, replace=False))
     return (
-        Standardizer.fit(features.user_values),
-        Standardizer.fit(features.items_as_of(interactions.items, interactions.timestamps)),
+        Standardizer.fit(features.user_values[rows]),
+        Standardizer.fit(features.items_as_of(interactions.items[rows], interactions.timestamps[rows])),
     )
-
-
-def _popularity(interactions: Interactions) -> NDArray[np.float32]:
-    """float32[n_items, 2]: logarithms of the counts in all time and in the newest tenth of the rows, standardised."""
-    known = interactions.timestamps[interactions.timestamps > 0]
-    cut = np.quantile(known, 0.9) if len(known) else 0
-    recent = interactions.items[interactions.timestamps > cut]
-    counts = np.stack([interactions.item_counts(), np.bincount(recent, minlength=interactions.n_items)], axis=1)
-    logs = np.log1p(counts)
-    spread = logs.std(axis=0)
-    return np.asarray((logs - logs.mean(axis=0)) / np.where(spread > 0, spread, 1.0), dtype=np.float32)
-
-
-@torch.inference_mode()
-def _vectors(encoders: tuple[HistoryEncoder, ...]) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
-    """The vectors of all items, made once: [n_items, factors] as given and [n_items, factors + 1] as asked for."""
-    return tuple((encoder.given_vectors(), encoder.item_vectors()) for encoder in encoders)

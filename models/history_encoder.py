@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,15 +67,6 @@ class Words:
         )
 
 
-def _with_words(vectors: Tensor, words: Words | None, embedding: nn.Embedding | None) -> Tensor:
-    """[n_items, d]: the items' own vectors and the sums of their words'."""
-    if words is None or embedding is None:
-        return vectors
-    return vectors + functional.embedding_bag(
-        words.places, embedding.weight, words.bounds, mode="sum", per_sample_weights=words.weights
-    )
-
-
 class HistoryEncoder(nn.Module):
     """Pools the vectors of a history's items and stars at several scales, and makes of them one vector of ``factors``.
 
@@ -90,7 +82,9 @@ class HistoryEncoder(nn.Module):
         self.given = nn.Embedding(n_items, width)
         self.asked = nn.Embedding(n_items, width + 1)
         self.stars = nn.Embedding(_STARS, width)
-        self.words = words
+        if words is not None:
+            for name in ("places", "weights", "bounds"):
+                self.register_buffer(f"word_{name}", getattr(words, name), persistent=False)
         self.words_given = None if words is None else nn.Embedding(words.size, width)
         self.words_asked = None if words is None else nn.Embedding(words.size, width + 1)
         self.dropout = nn.Dropout(config.dropout)
@@ -101,7 +95,8 @@ class HistoryEncoder(nn.Module):
             nn.Dropout(config.dropout),
             nn.Linear(config.hidden, width),
         )
-        self.rated = rated.float()[:, None]
+        self.rated: Tensor
+        self.register_buffer("rated", rated.float()[:, None], persistent=False)
         for embedding, spread in ((self.given, 0.05), (self.asked, 0.05), (self.stars, 0.02)):
             nn.init.normal_(embedding.weight, std=spread)
         for words_of in (self.words_given, self.words_asked):
@@ -111,40 +106,55 @@ class HistoryEncoder(nn.Module):
     def item_vectors(self, own: Tensor | None = None) -> Tensor:
         """[n_items, factors + 1], the last one the bias; ``own`` [n_items, 1] of 0 and 1 leaves some out."""
         vectors = self.asked.weight * (self.rated if own is None else self.rated * own)
-        return _with_words(vectors, self.words, self.words_asked)
+        return self._with_words(vectors, self.words_asked)
 
     def given_vectors(self) -> Tensor:
         """[n_items, factors]: what an item of the history adds to its pools."""
-        vectors = self.given.weight * self.rated
-        return _with_words(vectors, self.words, self.words_given)
+        return self._with_words(self.given.weight * self.rated, self.words_given)
+
+    def _with_words(self, vectors: Tensor, embedding: nn.Embedding | None) -> Tensor:
+        """[n_items, d]: the items' own vectors and the sums of their words'."""
+        if embedding is None:
+            return vectors
+        return vectors + functional.embedding_bag(
+            self.get_buffer("word_places"),
+            embedding.weight,
+            self.get_buffer("word_bounds"),
+            mode="sum",
+            per_sample_weights=self.get_buffer("word_weights"),
+        )
 
     def encode(self, pasts: Pasts, given: Tensor) -> Tensor:
         """[B, factors] of B pasts; an empty one has zeros in its pools."""
-        items, bounds = torch.from_numpy(pasts.items), torch.from_numpy(pasts.bounds[:-1])
-        stars = torch.from_numpy(np.clip(np.rint(pasts.stars * 2), 0, _STARS - 1).astype(np.int64))
-        rows = torch.from_numpy(pasts.rows)
+        items, bounds = self._here(pasts.items), self._here(pasts.bounds[:-1])
+        stars = self._here(np.clip(np.rint(pasts.stars * 2), 0, _STARS - 1).astype(np.int64))
+        rows = self._here(pasts.rows)
         pools = []
-        for weight in self._weights(pasts):
+        for weight in map(self._here, self._weights(pasts)):
             pool = functional.embedding_bag(items, given, bounds, mode="sum", per_sample_weights=weight)
             pool = pool + functional.embedding_bag(
                 stars, self.stars.weight, bounds, mode="sum", per_sample_weights=weight
             )
-            mass = torch.zeros(len(pasts)).index_add_(0, rows, weight)
+            mass = weight.new_zeros(len(pasts)).index_add_(0, rows, weight)
             # The root, not the mass: that five films were met says more than that one was.
             pools.append(pool / (mass.sqrt() + 0.1)[:, None])
         pooled = self.dropout(torch.cat(pools, dim=1))
-        length = torch.from_numpy(np.log1p(pasts.lengths).astype(np.float32))[:, None]
+        length = self._here(np.log1p(pasts.lengths).astype(np.float32))[:, None]
         vector: Tensor = self.dropout(self.straight(pooled) + self.bent(torch.cat([pooled, length], dim=1)))
         return vector
 
-    def _weights(self, pasts: Pasts) -> Iterator[Tensor]:
+    def _here(self, values: NDArray[Any]) -> Tensor:
+        """An array where the encoder is."""
+        return torch.from_numpy(values).to(self.rated.device)
+
+    def _weights(self, pasts: Pasts) -> Iterator[NDArray[np.float32]]:
         if not self.in_order:
-            yield torch.ones(len(pasts.items))
+            yield np.ones(len(pasts.items), dtype=np.float32)
             return
         for scale in RANK_SCALES:
-            yield torch.from_numpy(np.exp(-pasts.ranks / np.float32(scale)).astype(np.float32))
+            yield np.exp(-pasts.ranks / np.float32(scale)).astype(np.float32)
         for scale in AGE_SCALES:
-            yield torch.from_numpy(np.exp(-pasts.ages / np.float32(scale)).astype(np.float32))
+            yield np.exp(-pasts.ages / np.float32(scale)).astype(np.float32)
 
     @torch.inference_mode()
     def score(self, pasts: Pasts, given: Tensor, asked: Tensor) -> NDArray[np.float32]:
@@ -164,39 +174,42 @@ class Examples:
 
 def train(
     interactions: Interactions,
+    timelines: Timelines,
     config: EncoderConfig,
     words: csr_array | None,
     *,
     in_order: bool,
     seed: int,
+    device: torch.device,
+    half: bool = False,
     tell: Callable[[int, float], None],
     checkpoint: Checkpoint,
     stage: str,
 ) -> tuple[HistoryEncoder, list[float]]:
-    """An encoder and its loss in each epoch, trained with the softmax over all rated items.
+    """An encoder, on the CPU again, and its loss in each epoch, trained with the softmax over all rated items.
 
-    What is to be found is what comes next, or what was held out at random. ``tell(epoch, loss)`` after each epoch, when
-    the state is kept under the name of the stage: where there is one, the training goes on from it and ends with the
-    same bits. The loss of an example with several targets is divided by the root of their number, so that long
-    histories count for more, but not in proportion.
+    ``half`` multiplies in bfloat16. What is to be found is what comes next, or what was held out at random.
+    ``tell(epoch, loss)`` after each epoch, when the state is kept under the name of the stage: where there is one, the
+    training goes on from it and ends with the same bits. The loss of an example with several targets is divided by the
+    root of their number, so that long histories count for more, but not in proportion.
     """
     generator = np.random.default_rng(seed)
     # The global generator of torch feeds initial weights and dropout; it is given back as it was.
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         counts = interactions.item_counts()
         rated = torch.from_numpy(counts > 0)
         encoder = HistoryEncoder(config, rated, None if words is None else Words.of(words), in_order=in_order)
         with torch.no_grad():
             encoder.asked.weight[:, -1] = torch.from_numpy(np.log((counts + 1.0) / (counts + 1.0).sum())).float()
-        timelines = Timelines(interactions, seed=seed)
+        encoder = encoder.to(device)
         source = _next_examples if in_order else _held_examples
         steps = source(timelines, config, np.random.default_rng(seed)).size
         optimizer = torch.optim.AdamW(encoder.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, config.learning_rate, total_steps=max(2, config.epochs * steps + 1), pct_start=0.1
         )
-        place = torch.from_numpy(np.cumsum(counts > 0) - 1)
+        place = torch.from_numpy(np.cumsum(counts > 0) - 1).to(device)
         losses: list[float] = []
         if (found := checkpoint.load(stage)) is not None:
             losses = found["losses"]
@@ -204,12 +217,14 @@ def train(
             optimizer.load_state_dict(tensors(found["optimizer"]))
             schedule.load_state_dict(found["schedule"])
             generator.bit_generator.state = found["generator"]
-            torch.set_rng_state(tensors(found["dropout"]))
         for epoch in range(len(losses) + 1, config.epochs + 1):
+            # Drop-out's draws follow from the epoch: there is no generator's state to keep, on whatever device.
+            torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
             encoder.train()
             total, seen = 0.0, 0
             for examples in source(timelines, config, generator):
-                loss = _loss(encoder, examples, config, rated, place)
+                with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                    loss = _loss(encoder, examples, config, place)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
@@ -226,22 +241,26 @@ def train(
                     "optimizer": optimizer.state_dict(),
                     "schedule": schedule.state_dict(),
                     "generator": generator.bit_generator.state,
-                    "dropout": torch.get_rng_state(),
                 },
             )
             tell(epoch, losses[-1])
-    return encoder.eval(), losses
+    return encoder.cpu().eval(), losses
 
 
-def _loss(encoder: HistoryEncoder, examples: Examples, config: EncoderConfig, rated: Tensor, place: Tensor) -> Tensor:
-    own = (torch.rand(len(rated), 1) >= config.word_share).float() if encoder.words_asked is not None else None
+def _loss(encoder: HistoryEncoder, examples: Examples, config: EncoderConfig, place: Tensor) -> Tensor:
+    """The mean loss of a step's examples; ``place`` int64[n_items] is each item's place among the rated ones."""
+    device, rated = place.device, encoder.rated[:, 0] > 0
+    own = None
+    if encoder.words_asked is not None:
+        own = (torch.rand(len(rated), 1, device=device) >= config.word_share).float()
     # What nobody rated is never a target: it would learn only that its words are unwanted.
     asked = encoder.item_vectors(own)[rated]
     logits = encoder.encode(examples.pasts, encoder.given_vectors()) @ asked[:, :-1].T + asked[:, -1]
-    of, targets = torch.from_numpy(examples.of), place[torch.from_numpy(examples.targets)]
+    of, targets = torch.from_numpy(examples.of).to(device), place[torch.from_numpy(examples.targets).to(device)]
     if not encoder.in_order:
-        known = torch.zeros(logits.shape, dtype=torch.bool)
-        known[torch.from_numpy(examples.pasts.rows), place[torch.from_numpy(examples.pasts.items)]] = True
+        known = torch.zeros(logits.shape, dtype=torch.bool, device=device)
+        met = place[torch.from_numpy(examples.pasts.items).to(device)]
+        known[torch.from_numpy(examples.pasts.rows).to(device), met] = True
         logits = logits.masked_fill(known, -1e9)
     chances = functional.log_softmax(logits, dim=1)[of, targets]
     root = torch.bincount(of, minlength=len(examples.pasts)).clamp(min=1).sqrt()

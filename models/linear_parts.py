@@ -128,7 +128,8 @@ def _regression(
 ) -> ItemWeights:
     """The ridge regression of the rows' items on what stands ``beside`` them, with weights ``exp(-rank / decay)``."""
     gram = np.zeros((len(items), len(items)), dtype=np.float32)
-    cross = np.zeros_like(gram)
+    # In the order of the library that solves it in its own memory: these are the largest matrices of a fit.
+    cross = np.zeros_like(gram, order="F")
     # In parts, for the windows of a million rows are tens of millions of entries.
     for start in range(0, len(rows), _ROWS):
         part = rows[start : start + _ROWS]
@@ -138,10 +139,12 @@ def _regression(
             shape=(len(part), timelines.n_items),
         )[:, items]
         gram += (met.T @ met).toarray()
-        cross += (met.T @ target).toarray()
+        cross += (met.T @ target).toarray(order="F")
     gram[np.diag_indices(len(items))] += np.float32(l2)
     factor, failed = lapack.spotrf(gram.T, lower=0, overwrite_a=1)
     if failed:
         raise RecommenderError(f"the Gram matrix of the histories has no inverse; l2 = {l2} is too small")
-    weights, _ = lapack.spotrs(factor, cross, lower=0)
+    del gram
+    weights, _ = lapack.spotrs(factor, cross, lower=0, overwrite_b=1)
+    del factor, cross
     return ItemWeights(items, np.ascontiguousarray(weights, dtype=np.float32), timelines.n_items)

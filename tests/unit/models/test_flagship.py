@@ -196,7 +196,7 @@ def test_the_shorter_a_history_the_more_counts_what_many_watch_where_that_is_bet
     chances = 1.0 / np.arange(1, n_items + 1)
     items = np.stack([rng.choice(n_items, each, replace=False, p=chances / chances.sum()) for _ in range(n_users)])
     rows = Interactions.of(
-        np.repeat(np.arange(n_users), each), items.ravel(), None, np.tile(np.arange(each), n_users), n_items=n_items
+        np.repeat(np.arange(n_users), each), items.ravel(), None, np.tile(1 + np.arange(each), n_users), n_items=n_items
     )
     by_chance = Flagship(_SMALL).fit(rows, seed=1)
     assert by_chance.recommend(histories([[20]], n_items), 3)[0][0].tolist() == [0, 1, 2]
