@@ -18,6 +18,7 @@ from models.cells import MEMORY_LIMIT, Recipe, cell_key, mean_rows, paired_rows,
 from models.chosen import chosen_settings
 from models.code_hash import code_hash
 from models.evaluate import announced
+from models.mean_pairs import mean_pairs
 from models.paper_files import read_given_problem
 from models.problems import FILES, RATING_PROTOCOLS, RankingProblem, RatingProblem
 from models.protocols.contract import ProtocolError
@@ -131,6 +132,7 @@ def tables(
                     "data": dict(problem.data),
                     "means": mean_rows(rows),
                     "paired": [pair for bar in table.bars for pair in paired_rows(rows, bar)],
+                    "best_less_each": mean_pairs(rows, table.protocol),
                     "rows": without_users(rows),
                     "refused": refused,
                 }
@@ -176,7 +178,10 @@ def _cell_name(problem: RankingProblem | RatingProblem, protocol: str, recipe: R
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The tables as Markdown: means over the seeds; intervals and differences over users are the first seed's."""
+    """The tables as Markdown: means over the seeds; intervals and differences in them are the first seed's, over users.
+
+    Under a table whose users are the same in all seeds, what the best has more than each of the others in all of them.
+    """
     parts = []
     for table in report["tables"]:
         data = table["data"]
@@ -185,6 +190,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         parts.append(f"## {table['title']} (`{table['protocol']}`)\n\n{facts}; seeds {seeds}. {table['note']}".rstrip())
         if table["rows"]:
             parts.append(_markdown_rows(table))
+            parts += _markdown_best(table)
         parts += [f"{name} is not in the table: {reason}" for name, reason in table["refused"].items()]
     parts += [f"{left['title']} is left out: no {', '.join(left['files'])}" for left in report["left_out"]]
     return "\n\n".join(parts) + "\n"
@@ -217,6 +223,20 @@ def _markdown_rows(table: Mapping[str, Any]) -> str:
         costs = f"{mean['fit_seconds']:.1f} | {mean['score_seconds']:.1f} | {mean['peak_memory_mb']}"
         lines.append(f"| {mean['recommender']} | {' | '.join(cells)} | {costs} |")
     return "\n".join(lines)
+
+
+def _markdown_best(table: Mapping[str, Any]) -> list[str]:
+    """Whether the best is better than each of the others, by users' means over the seeds; nothing if unknown."""
+    pairs = table["best_less_each"]
+    if not pairs:
+        return []
+    first = pairs[0]
+    said = f"{first['recommender']}, the best, less each other's {first['figure']}, users' means over the seeds:"
+    told = [
+        f"{pair['against']} {pair['difference']:+.4f} ({pair['interval'][0]:+.4f}–{pair['interval'][1]:+.4f})"
+        for pair in pairs
+    ]
+    return [f"{said} {', '.join(told)}."]
 
 
 def _write(path: Path, value: Mapping[str, Any]) -> None:

@@ -41,13 +41,14 @@ def test_the_tables_say_what_was_run_and_what_is_left_out(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reports = tmp_path / "reports"
-    arguments = ["--data", str(data), "--reports", str(reports), "--seeds", "1", "--model", "popularity", "als"]
+    arguments = ["--data", str(data), "--reports", str(reports), "--seeds", "1", "--model", "popularity", "als", "ease"]
     assert main(arguments) == 0
     said = capsys.readouterr().out
     assert "## 75/25, ML-100k (`random-75-25`)" in said
     assert "| popularity | " in said
     assert "| als | " in said
     assert "8:1:1, ML-1M, ratings of 3 and more is left out: no " in said
+    assert ", the best, less each other's ndcg_10, users' means over the seeds: " in said
     report = json.loads((reports / "evaluation.json").read_text())
     protocols = [table["protocol"] for table in report["tables"]]
     assert protocols == ["random-75-25", "rating-5-fold", "leave-last-out", "temporal", "cold-start"]
