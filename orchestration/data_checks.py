@@ -8,6 +8,9 @@ import dagster as dg
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+#: Ends the reason of an asset that only waits for a check.
+NOT_JUDGED = "has not judged this version"
+
 
 def blocking_checks(definitions: Iterable[object]) -> list[dg.AssetCheckKey]:
     """The blocking checks among the assets and checks of a graph."""
@@ -33,7 +36,7 @@ def unchecked(checks: Collection[dg.AssetCheckKey], instance: dg.DagsterInstance
         evaluation = None if record is None or record.event is None else record.event.asset_check_evaluation
         judged = evaluation.target_materialization_data if evaluation is not None else None
         if record is None or evaluation is None or judged is None or judged.timestamp < latest.timestamp:
-            found[asset] = f"its check {check.name} has not judged this version"
+            found[asset] = f"its check {check.name} {NOT_JUDGED}"
         elif record.status != AssetCheckExecutionRecordStatus.SUCCEEDED and (
             evaluation.severity == dg.AssetCheckSeverity.ERROR
         ):

@@ -17,7 +17,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.definitions.data_version import DATA_VERSION_TAG, CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from orchestration.data_checks import built_versions, unchecked
+from orchestration.data_checks import NOT_JUDGED, built_versions, unchecked
 from orchestration.defs.resources import VIEW_TAG
 
 PID_TAG = "marquee/pid"
@@ -152,13 +152,18 @@ def rebuild(
     missing_artifact: Callable[[dg.AssetKey], bool],
     tell: Tell,
 ) -> Result:
-    """Rebuild what is out of date, layer by layer, until nothing is or a step fails."""
+    """Rebuild what is out of date, layer by layer, until nothing is or a step fails.
+
+    Where a layer takes some of dbt's models in two steps, Dagster may put a test that reads two of them into the first
+    step and its model into the second: it judges the version before. Such a model is built once more, by itself.
+    """
     graph = defs.resolve_asset_graph()
     job = defs.resolve_implicit_global_asset_job_def()
     done: dict[dg.AssetKey, Rebuilt] = {}
+    twice: set[dg.AssetKey] = set()
     while True:
         stale = out_of_date(defs, instance, missing_artifact if not done else lambda _: False)
-        repeated = [key for key in stale if key in done]
+        repeated = [key for key in stale if key in twice or (key in done and not stale[key].endswith(NOT_JUDGED))]
         if repeated:
             return Result(done, failure=_still_stale(stale, repeated))
         if not stale:
@@ -166,6 +171,7 @@ def rebuild(
             _note_reasons(instance, result)
             return result
         chosen = layer(graph, stale)
+        twice |= chosen & done.keys()
         for line in _spoken(chosen, stale):
             tell(line)
         before = built_versions(instance, chosen)
@@ -179,7 +185,9 @@ def rebuild(
         after = built_versions(instance, chosen)
         for key in sorted(chosen):
             version = after.get(key)
-            done[key] = Rebuilt(stale.get(key, _WITH_SIBLINGS), version is None or version != before.get(key))
+            changed = version is None or version != before.get(key)
+            first = done.get(key, Rebuilt(stale.get(key, _WITH_SIBLINGS), changed))
+            done[key] = Rebuilt(first.reason, first.changed or changed)
         if not run.success:
             return Result(done, failure=_failure(run))
         failed = _failed_blocking_checks(run)

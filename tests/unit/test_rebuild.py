@@ -144,3 +144,35 @@ def test_a_failed_step_ends_the_wave_with_its_message(instance: dg.DagsterInstan
     result = rebuild(dg.Definitions(assets=[broken]), instance, missing_artifact=lambda _: False, tell=lambda _: None)
     assert result.failure == "the file ratings.csv is missing"
     assert result.spared == {}
+
+
+def judged_out_of_turn(times: int) -> tuple[dg.Definitions, list[str]]:
+    """A table whose blocking check comes before it for so many builds, and what was built."""
+    built: list[str] = []
+
+    @dg.multi_asset(
+        specs=[dg.AssetSpec(CLEAN, code_version="1")],
+        check_specs=[dg.AssetCheckSpec("fits", asset=CLEAN, blocking=True)],
+    )
+    def cleaned() -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+        built.append("clean")
+        check = dg.AssetCheckResult(asset_key=CLEAN, check_name="fits", passed=True)
+        table = dg.MaterializeResult(asset_key=CLEAN, data_version=dg.DataVersion("a"))
+        yield from (check, table) if len(built) <= times else (table, check)
+
+    return dg.Definitions(assets=[cleaned], executor=dg.in_process_executor), built
+
+
+def test_an_asset_whose_check_came_before_it_is_built_once_more(instance: dg.DagsterInstance) -> None:
+    defs, built = judged_out_of_turn(1)
+    result = rebuild(defs, instance, missing_artifact=lambda _: False, tell=lambda _: None)
+    assert result.failure is None
+    assert built == ["clean", "clean"]
+    assert result.rebuilt == {CLEAN: Rebuilt("never built", changed=True)}
+
+
+def test_but_not_for_ever(instance: dg.DagsterInstance) -> None:
+    defs, built = judged_out_of_turn(9)
+    result = rebuild(defs, instance, missing_artifact=lambda _: False, tell=lambda _: None)
+    assert result.failure == "still out of date after its rebuild: clean (its check fits has not judged this version)"
+    assert built == ["clean", "clean"]
