@@ -55,7 +55,9 @@ def most_rated(interactions: Interactions, at_most: int) -> NDArray[np.int64]:
 def goes_with(interactions: Interactions, *, l2: float, max_items: int) -> ItemWeights:
     """EASE (Steck 2019) over the most rated items."""
     items = most_rated(interactions, max_items)
-    return ItemWeights(items, ease_weights(interactions.matrix()[:, items], l2), interactions.n_items)
+    weights = ease_weights(interactions.matrix()[:, items], l2)
+    # Column by column, as they come, they would be copied for every product with some histories.
+    return ItemWeights(items, np.ascontiguousarray(weights), interactions.n_items)
 
 
 def comes_next(
