@@ -93,6 +93,14 @@ class Settings(BaseSettings):
     lock_timeout_s: float = Field(
         default=600.0, ge=0, description="How long a run waits for another writer of the warehouse."
     )
+    retry_cooldown_s: float = Field(
+        default=600.0,
+        ge=0,
+        description=(
+            "How long the daemon waits before it builds again what failed or was killed; doubles with each failure, up"
+            " to a day."
+        ),
+    )
     sample_users: int = Field(default=1_000, ge=10, description="Users of the embedded sample.")
     sample_movies: int = Field(default=1_500, ge=20, description="Movies of the embedded sample.")
     sample_ratings: int = Field(

@@ -7,7 +7,7 @@ import os
 
 import dagster as dg
 
-from orchestration.data_checks import blocking_checks
+from orchestration.data_checks import UpstreamChecks
 from orchestration.defs import (
     analysts,
     automation,
@@ -74,7 +74,7 @@ def marquee() -> dg.Definitions:
         *data,
         *recommender.candidates(settings),
         recommender.comparison(settings.candidates),
-        promotion.gate(settings, blocking_checks([*data, *data_checks])),
+        promotion.gate(settings),
         promotion.fitted_model,
         promotion.rating_model,
         serving.model_bundle,
@@ -85,13 +85,14 @@ def marquee() -> dg.Definitions:
         analysts.mart_profiles(warehouse.mart_keys(manifest)),
         erasures.erasures,
     ]
+    assets.append(analysts.trust(warehouse.mart_keys(manifest), assets, checks))
     return dg.Definitions(
-        assets=[*assets, analysts.trust(warehouse.mart_keys(manifest), assets, checks)],
+        assets=assets,
         asset_checks=checks,
         jobs=automation.JOBS,
         schedules=automation.SCHEDULES,
         sensors=automation.SENSORS,
-        resources={"settings": settings, "dbt": dbt},
+        resources={"settings": settings, "dbt": dbt, "upstream_checks": UpstreamChecks.of([*assets, *checks])},
         # One process may write the warehouse, so the steps of a run follow each other in one.
         executor=dg.in_process_executor,
     )

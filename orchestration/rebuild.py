@@ -17,7 +17,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.definitions.data_version import DATA_VERSION_TAG, CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from orchestration.data_checks import NOT_JUDGED, built_versions, unchecked
+from orchestration.data_checks import NOT_JUDGED, WAITS_FOR_JUDGMENT, built_versions, unchecked
 from orchestration.defs.resources import VIEW_TAG
 
 PID_TAG = "marquee/pid"
@@ -155,7 +155,8 @@ def rebuild(
     """Rebuild what is out of date, layer by layer, until nothing is or a step fails.
 
     Where a layer takes some of dbt's models in two steps, Dagster may put a test that reads two of them into the first
-    step and its model into the second: it judges the version before. Such a model is built once more, by itself.
+    step and its model into the second: it judges the version before. Such a model is built once more, by itself, and
+    what refused to be built on it follows.
     """
     graph = defs.resolve_asset_graph()
     job = defs.resolve_implicit_global_asset_job_def()
@@ -182,13 +183,16 @@ def rebuild(
             tags=_tags("; ".join(sorted({stale.get(key, _WITH_SIBLINGS) for key in chosen}))),
             raise_on_error=False,
         )
+        waiting = _refused_for_want_of_judgment(run)
+        if waiting:
+            chosen &= {event.asset_key for event in run.get_asset_materialization_events()}
         after = built_versions(instance, chosen)
         for key in sorted(chosen):
             version = after.get(key)
             changed = version is None or version != before.get(key)
             first = done.get(key, Rebuilt(stale.get(key, _WITH_SIBLINGS), changed))
             done[key] = Rebuilt(first.reason, first.changed or changed)
-        if not run.success:
+        if not run.success and not waiting:
             return Result(done, failure=_failure(run))
         failed = _failed_blocking_checks(run)
         if failed:
@@ -252,6 +256,17 @@ def _failed_blocking_checks(result: dg.ExecuteInProcessResult) -> str:
         if check.blocking and not check.passed and check.severity == dg.AssetCheckSeverity.ERROR
     ]
     return "" if not failed else "blocking checks failed: " + "; ".join(failed)
+
+
+def _refused_for_want_of_judgment(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether all that failed in a run is steps that wait for a check of what they are made from."""
+    failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    refusals = [one.user_failure_data.metadata for one in failures if one.user_failure_data is not None]
+    return (
+        bool(failures)
+        and len(refusals) == len(failures)
+        and all(WAITS_FOR_JUDGMENT in said and said[WAITS_FOR_JUDGMENT].value for said in refusals)
+    )
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str:

@@ -27,6 +27,7 @@ from orchestration.analysts.tables import (
     USER_SEGMENTS,
     MadeMart,
 )
+from orchestration.data_checks import UpstreamChecks
 from orchestration.defs.metadata import materialized, picture, table_metadata
 from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, OWNERS, source_digest
 from orchestration.defs.serving import PROMOTED_MODEL
@@ -91,10 +92,15 @@ def user_segments(context: dg.AssetExecutionContext, settings: dg.ResourceParam[
     automation_condition=ON_CHANGE,
     description=RECOMMENDATIONS.description,
 )
-def recommendations(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+def recommendations(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    upstream_checks: dg.ResourceParam[UpstreamChecks],
+) -> dg.MaterializeResult:
     """Score all users with the promoted bundle in parts, then put the lists into the warehouse at once."""
     from models.bundle import load_bundle, read_pointer
 
+    upstream_checks.require_passed(context)
     bundle = load_bundle(settings.models / read_pointer(settings.serving_pointer))
     with connect(settings, tell=context.log.info) as con:
         users = con.sql("SELECT user_key FROM marts.dim_users ORDER BY user_key").pl()["user_key"].to_numpy()

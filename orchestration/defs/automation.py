@@ -82,7 +82,12 @@ weekly_upstream = dg.ScheduleDefinition(
 rebuild_changed = dg.AutomationConditionSensorDefinition(
     "rebuild_changed",
     target=dg.AssetSelection.all(),
-    description="Rebuilds what depends on changed data, asset by asset, and stops where an output stayed equal.",
+    description=(
+        "Rebuilds what depends on changed data, asset by asset, and stops where an output stayed equal or a blocking"
+        " check failed. What failed or was killed is tried again after a cool-down."
+    ),
+    # The conditions of orchestration/automation_conditions.py are not known to the daemon's own process.
+    use_user_code_server=True,
 )
 
 

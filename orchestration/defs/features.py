@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 
 from orchestration import charts
+from orchestration.data_checks import UpstreamChecks
 from orchestration.defs.metadata import materialized, place, table_metadata
 from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
 from orchestration.warehouse import connect, export_parquet, table_version
@@ -68,7 +69,12 @@ def _history(mart: str, key: str) -> dg.AssetsDefinition:
             " what happened strictly before its timestamp. Feast never opens the warehouse."
         ),
     )
-    def history(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    def history(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        upstream_checks: dg.ResourceParam[UpstreamChecks],
+    ) -> dg.MaterializeResult:
+        upstream_checks.require_passed(context)
         path = history_file(settings, mart)
         with connect(settings, tell=context.log.info) as con:
             version, metadata = table_metadata(con, f"marts.{mart}")
@@ -94,10 +100,15 @@ feature_histories = [_history(mart, key) for mart, key in FEATURE_MARTS.items()]
         " point-in-time join): one row a user and film."
     ),
 )
-def training_set(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+def training_set(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    upstream_checks: dg.ResourceParam[UpstreamChecks],
+) -> dg.MaterializeResult:
     """Join the ratings with the feature histories, correct in time."""
     from feature_repo.store import apply, build_training_set, open_store
 
+    upstream_checks.require_passed(context)
     with connect(settings, tell=context.log.info) as con:
         version = table_version(con, "marts.fct_ratings")
         ratings = con.sql(
@@ -143,10 +154,15 @@ def training_set(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
         " which the bento reads at each request."
     ),
 )
-def online_store(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+def online_store(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    upstream_checks: dg.ResourceParam[UpstreamChecks],
+) -> dg.MaterializeResult:
     """Apply the definitions and make the online store hold each key's latest values."""
     from feature_repo.store import apply, materialize, open_store
 
+    upstream_checks.require_passed(context)
     store = open_store(settings.feast, settings.features, redis=settings.has_redis)
     service_hash = apply(store)
     counts = materialize(store)

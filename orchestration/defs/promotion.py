@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -14,7 +13,7 @@ import polars as pl
 from models.recommender import Recommender
 from models.trial import FIGURE, Figures, RecipeVersion, Trial
 from orchestration import charts
-from orchestration.data_checks import not_passed
+from orchestration.data_checks import UpstreamChecks
 from orchestration.defs.features import TRAINING_SET
 from orchestration.defs.metadata import picture, place
 from orchestration.defs.recommender import (
@@ -49,11 +48,8 @@ def gate_code(settings: Settings) -> str:
     return "-".join([_CODE, *map(str, read)])
 
 
-def gate(settings: Settings, checks: Sequence[dg.AssetCheckKey]) -> dg.AssetsDefinition:
-    """The gate over the candidates of a home; ``checks`` are the blocking ones of the whole graph.
-
-    A run that was asked for this asset alone knows no checks but its own, so that they are told here.
-    """
+def gate(settings: Settings) -> dg.AssetsDefinition:
+    """The gate over the candidates of a home."""
 
     @dg.asset(
         key=GATE,
@@ -71,7 +67,11 @@ def gate(settings: Settings, checks: Sequence[dg.AssetCheckKey]) -> dg.AssetsDef
             " refused before anything is fitted."
         ),
     )
-    def decided(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    def decided(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        upstream_checks: dg.ResourceParam[UpstreamChecks],
+    ) -> dg.MaterializeResult:
         from feature_repo.store import service_hash
         from orchestration.promotion import digest_of, gate_file, judge_candidates, read_decision, served_now
         from orchestration.promotion import write_decision as write
@@ -84,8 +84,8 @@ def gate(settings: Settings, checks: Sequence[dg.AssetCheckKey]) -> dg.AssetsDef
             "code": gate_code(settings),
             "features": {"service": "recommender_v1", "hash": service_hash()},
         }
-        ahead = context.job_def.asset_layer.asset_graph.get_ancestor_asset_keys(GATE)
-        refused = not_passed(checks, ahead, context.instance, snapshot)
+        # A refusal is a decision like any other, with its place in the record, so it is written and not raised.
+        refused = upstream_checks.faults(GATE, context.instance, trained_on=snapshot)
         outcome = None
         if not refused:
             data = load_training_data(settings.features)
@@ -222,11 +222,16 @@ def beats_popularity(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResul
         " alone costs no fit."
     ),
 )
-def fitted_model(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+def fitted_model(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    upstream_checks: dg.ResourceParam[UpstreamChecks],
+) -> dg.MaterializeResult:
     """Fit what the gate promoted on all interactions, or take over the weights that it keeps."""
     from models.bundle import load_bundle
     from orchestration.promotion import gate_file, read_decision, recipe_of, refuse_unchecked
 
+    upstream_checks.require_passed(context)
     decision = read_decision(gate_file(settings))
     refuse_unchecked(decision)
     folder = fitted_folder(settings)
@@ -273,10 +278,15 @@ def fitted_model(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
         " rating. It keeps the films' side only; a user is solved from his history when he asks."
     ),
 )
-def rating_model(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+def rating_model(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    upstream_checks: dg.ResourceParam[UpstreamChecks],
+) -> dg.MaterializeResult:
     """Fit the model of stars that goes into the bundle."""
     from models.rating_head import fit_rating_head
 
+    upstream_checks.require_passed(context)
     data = load_training_data(settings.features)
     started = time.monotonic()
     fitted = fit_rating_head(data.interactions, seed=settings.seed)

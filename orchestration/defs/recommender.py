@@ -13,6 +13,7 @@ import polars as pl
 
 from models.recommender import Progress, Recommender
 from orchestration import charts
+from orchestration.data_checks import UpstreamChecks
 from orchestration.defs.features import TRAINING_SET
 from orchestration.defs.metadata import picture, place
 from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
@@ -74,8 +75,13 @@ def candidate_key(name: str) -> dg.AssetKey:
         "The films and users that the recommenders know, in the order of their indices: what is rated, and who rates."
     ),
 )
-def catalogue(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+def catalogue(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    upstream_checks: dg.ResourceParam[UpstreamChecks],
+) -> dg.MaterializeResult:
     """Write the item and user index with what a served answer says of a film."""
+    upstream_checks.require_passed(context)
     with connect(settings, tell=context.log.info) as con:
         items = con.sql(
             """
@@ -126,8 +132,13 @@ def catalogue(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Sett
     automation_condition=ON_CHANGE,
     description="Who made the films that are served: what `/v1/people` shows. No recommender reads it.",
 )
-def film_credits(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+def film_credits(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    upstream_checks: dg.ResourceParam[UpstreamChecks],
+) -> dg.MaterializeResult:
     """Write a row for each person, film and category."""
+    upstream_checks.require_passed(context)
     with connect(settings, tell=context.log.info) as con:
         credits = con.sql(
             """
@@ -171,10 +182,15 @@ def film_credits(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
         " recommender reads it."
     ),
 )
-def film_map(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+def film_map(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    upstream_checks: dg.ResourceParam[UpstreamChecks],
+) -> dg.MaterializeResult:
     """Place the films, and draw the best known with their main genres."""
     from models import film_map as maps
 
+    upstream_checks.require_passed(context)
     data = load_training_data(settings.features)
     genres = data.items["genres"].fill_null([]).to_list()
     places = maps.film_map(data.interactions, genres, seed=settings.seed)
@@ -237,9 +253,14 @@ def _candidate(name: str, code: str) -> dg.AssetsDefinition:
         automation_condition=ON_CHANGE,
         description=f"{CANDIDATES[name]} Fitted on all but each user's last rating, for the comparison.",
     )
-    def candidate(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    def candidate(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        upstream_checks: dg.ResourceParam[UpstreamChecks],
+    ) -> dg.MaterializeResult:
         from models.evaluation import LeaveLastOutEvaluation
 
+        upstream_checks.require_passed(context)
         data = load_training_data(settings.features)
         protocol = LeaveLastOutEvaluation.prepare(data.interactions, data.features, seed=settings.seed)
         fitted = recipe(name, settings, len(data.interactions))
@@ -341,11 +362,16 @@ def comparison(names: Sequence[str]) -> dg.AssetsDefinition:
             " used."
         ),
     )
-    def compared(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    def compared(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        upstream_checks: dg.ResourceParam[UpstreamChecks],
+    ) -> dg.MaterializeResult:
         from models.evaluation import LeaveLastOutEvaluation
         from models.registry import load_recommender
         from orchestration.tracking import add_figures
 
+        upstream_checks.require_passed(context)
         data = load_training_data(settings.features)
         protocol = LeaveLastOutEvaluation.prepare(data.interactions, data.features, seed=settings.seed)
         rows, runs = [], {}

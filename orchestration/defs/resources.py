@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 
+from orchestration.automation_conditions import RetryDue, UpstreamChecksPassed
 from orchestration.defs.dbt import parse
 from settings import PROJECT_ROOT, Settings
 
@@ -28,12 +29,17 @@ VIEW_TAG = "marquee/view"
 #: The macros of dbt_project/macros/settings.sql and the variables that they read.
 SETTING_MACROS = {"macro.marquee.catalogue_min_votes": "MARQUEE_CATALOGUE_MIN_VOTES"}
 
-#: Rebuilds an asset when a direct upstream version really changed, and stops where an output came out the same.
+#: Rebuilds an asset when a direct upstream version really changed, and stops where an output came out the same; a build
+#: that failed or was killed is tried again. Both wait while a check upstream has failed or is still to come.
 ON_CHANGE = (
-    dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed()).since_last_handled()
+    (
+        dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed()).since_last_handled()
+        | RetryDue()
+    )
     & ~dg.AutomationCondition.any_deps_missing()
     & ~dg.AutomationCondition.any_deps_in_progress()
     & ~dg.AutomationCondition.in_progress()
+    & UpstreamChecksPassed()
 ).with_label("when upstream data changed")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from orchestration import charts
+from orchestration.data_checks import UpstreamChecks
 from orchestration.defs.features import ONLINE_STORE, TRAINING_SET
 from orchestration.defs.metadata import place
 from orchestration.defs.promotion import FITTED_MODEL, GATE, RATING_MODEL
@@ -37,13 +38,18 @@ BENTO = dg.AssetKey("bento")
         " what each user has seen, and where it all came from."
     ),
 )
-def model_bundle(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+def model_bundle(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    upstream_checks: dg.ResourceParam[UpstreamChecks],
+) -> dg.MaterializeResult:
     """Write the bundle around what the gate promoted, or around the weights that it keeps."""
     from feature_repo.store import service_hash, service_schema
     from models.bundle import FeatureSet, read_bundle_manifest, write_pointer
     from models.rating_head import load_rating_head
     from orchestration.promotion import gate_file, make_bundle, rating_folder, read_decision
 
+    upstream_checks.require_passed(context)
     decision = read_decision(gate_file(settings))
     data = load_training_data(settings.features)
     names = service_schema()
@@ -124,11 +130,16 @@ def bundle_answers(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
         " it is let go."
     ),
 )
-def promoted_model(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+def promoted_model(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    upstream_checks: dg.ResourceParam[UpstreamChecks],
+) -> dg.MaterializeResult:
     """Move the pointer, unless somebody holds it."""
     from models.bundle import BundleError, read_pointer
     from orchestration.promotion import promote
 
+    upstream_checks.require_passed(context)
     version = read_pointer(built_pointer(settings))
     try:
         before = read_pointer(settings.serving_pointer)
@@ -157,11 +168,16 @@ def promoted_model(context: dg.AssetExecutionContext, settings: dg.ResourceParam
     automation_condition=ON_CHANGE,
     description="The promoted bundle with its service in the bento store: what `make serve` starts.",
 )
-def bento(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+def bento(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    upstream_checks: dg.ResourceParam[UpstreamChecks],
+) -> dg.MaterializeResult:
     """Build the bento from the promoted bundle."""
     from bento.build import build
     from models.bundle import read_pointer
 
+    upstream_checks.require_passed(context)
     version = read_pointer(settings.serving_pointer)
     tag = build(settings, settings.models / version)
     return dg.MaterializeResult(

@@ -13,6 +13,7 @@ from sqlglot.schema import MappingSchema
 
 from orchestration import charts
 from orchestration.analysts.tables import MADE_MARTS
+from orchestration.data_checks import UpstreamChecks
 from orchestration.defs.analysts import MADE_KEYS
 from orchestration.defs.dbt import Dbt, DbtBuildFailed
 from orchestration.defs.metadata import column_schema, picture, place, table_metadata
@@ -187,7 +188,12 @@ def published_copy(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
             " meets a half-written file; the last few stay under their versions."
         ),
     )
-    def copy(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    def copy(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        upstream_checks: dg.ResourceParam[UpstreamChecks],
+    ) -> dg.MaterializeResult:
+        upstream_checks.require_passed(context)
         before = read_manifest(settings)
         with connect(settings, tell=context.log.info) as con:
             publication = publish(con, settings, comments=mart_comments(manifest), layouts=mart_layouts(manifest))

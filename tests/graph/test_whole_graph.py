@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
+import dagster as dg
 import duckdb
 import polars as pl
 import pytest
@@ -334,6 +337,67 @@ def test_a_changed_dump_rebuilds_its_cone_and_spares_the_rest(graph_home: GraphH
     assert "changed upstream: imdb_title_ratings; as before: 9 of 10 files" in update.story
     assert "candidates/neumf" in update.story.split("\nspared: ")[1]
     assert "Nothing has changed" in again.story
+
+
+#: What leaves the warehouse or leads to what is served.
+LEAVING = [
+    "published_copy",
+    *(f"feature_histories/{mart}" for mart in ("user_features", "movie_features", "movie_content", "movie_imdb")),
+    *("training_set", "online_store", "catalogue", "film_credits", "film_map"),
+    *("candidates/popularity", "candidates/ease", "candidates/ials", "candidates/neumf", "comparison", "gate"),
+    *("fitted_model", "rating_model", "model_bundle", "promoted_model", "bento", "marts/recommendations"),
+]
+
+
+@contextmanager
+def launched_by_hand(home: GraphHome) -> Iterator[Callable[..., dg.ExecuteInProcessResult]]:
+    """The real graph on the home's own Dagster: launches assets or checks alone, as a click in the UI does."""
+    from orchestration.definitions import marquee
+
+    with patch.dict(os.environ, home.environment()):
+        job = marquee().resolve_implicit_global_asset_job_def()
+        with dg.DagsterInstance.from_config(str(home.settings.dagster)) as instance:
+
+            def launch(*assets: str, check: dg.AssetCheckKey | None = None) -> dg.ExecuteInProcessResult:
+                part = job.get_subset(
+                    asset_selection={dg.AssetKey(name.split("/")) for name in assets},
+                    asset_check_selection=None if check is None else {check},
+                )
+                quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+                return part.execute_in_process(instance=instance, run_config=quiet, raise_on_error=False)
+
+            yield launch
+
+
+def said_of_failure(run: dg.ExecuteInProcessResult) -> str:
+    """Why the steps or the checks of a run failed, as the UI shows it."""
+    steps = [event.step_failure_data for event in run.all_events if event.is_step_failure]
+    described = [str(one.user_failure_data.description) for one in steps if one.user_failure_data is not None]
+    checks = [
+        f"{check.asset_key.to_user_string()}: {check.check_name} {check.metadata}"
+        for check in run.get_asset_check_evaluations()
+        if not check.passed
+    ]
+    return "; ".join([*described, *checks])
+
+
+def test_each_asset_that_leaves_the_warehouse_refuses_data_that_failed(graph_home: GraphHome, first_run: Run) -> None:
+    assert first_run.status == 0
+    settings = graph_home.settings
+    before = [path.read_bytes() for path in (settings.published, settings.serving_pointer)]
+    with duckdb.connect(str(settings.warehouse)) as con:
+        con.execute("UPDATE raw.ml_ratings SET rating = 7 WHERE userId = 1")
+    expectations = dg.AssetCheckKey(dg.AssetKey(["raw", "ml_ratings"]), "expectations")
+    with launched_by_hand(graph_home) as launch:
+        assert not launch(check=expectations).success
+        said = {name: said_of_failure(launch(name)) for name in LEAVING}
+    silent = [name for name, why in said.items() if "raw/ml_ratings: its check expectations failed" not in why]
+    assert silent == []
+    assert [path.read_bytes() for path in (settings.published, settings.serving_pointer)] == before
+
+    mended = graph_home.run("--no-recommend")
+    assert {"raw/ml_ratings", "gate"} <= rebuilt(mended)
+    assert "its check expectations failed" in mended.story
 
 
 def test_broken_input_stops_with_one_message_and_leaves_what_was_published(

@@ -7,20 +7,25 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from orchestration.data_checks import blocking_checks, not_passed
+from orchestration.data_checks import UpstreamChecks
 
 RATINGS, TRAINING, GATE, SERVED = (dg.AssetKey(key) for key in (["marts", "fct_ratings"], "training", "gate", "served"))
+HISTORY, ONLINE = dg.AssetKey("history"), dg.AssetKey("online")
 
 
 @dataclass
 class World:
-    """marts/fct_ratings (with a blocking check) -> training -> gate (with a blocking check) -> served."""
+    """marts/fct_ratings (with a blocking check) -> training -> gate (with a blocking check) -> served.
+
+    Beside it, marts/fct_ratings -> history -> online, which refuse what has not passed, and have no check of their own.
+    """
 
     good: bool = True
     version: str = "1"
     trained_on: str = "1"
     refused: list[str] = field(default_factory=list)
     promoted: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
 
     def definitions(self) -> dg.Definitions:
         @dg.asset(key=RATINGS)
@@ -39,12 +44,20 @@ class World:
         def training() -> None:
             self.trained_on = self.version
 
-        checks = blocking_checks([ratings, expectations, remarks, training])
-
         @dg.asset(deps=[TRAINING])
-        def gate(context: dg.AssetExecutionContext) -> None:
-            ahead = context.job_def.asset_layer.asset_graph.get_ancestor_asset_keys(GATE)
-            self.refused = not_passed(checks, ahead, context.instance, {"fct_ratings": self.trained_on})
+        def gate(context: dg.AssetExecutionContext, upstream_checks: dg.ResourceParam[UpstreamChecks]) -> None:
+            trained_on = {"fct_ratings": self.trained_on}
+            self.refused = upstream_checks.faults(GATE, context.instance, trained_on=trained_on)
+
+        @dg.asset(deps=[RATINGS])
+        def history(context: dg.AssetExecutionContext, upstream_checks: dg.ResourceParam[UpstreamChecks]) -> None:
+            upstream_checks.require_passed(context)
+            self.left.append(f"history {self.version}")
+
+        @dg.asset(deps=[HISTORY])
+        def online(context: dg.AssetExecutionContext, upstream_checks: dg.ResourceParam[UpstreamChecks]) -> None:
+            upstream_checks.require_passed(context)
+            self.left.append(f"online {self.version}")
 
         @dg.asset_check(asset=GATE, blocking=True)
         def trained_on_checked_data() -> dg.AssetCheckResult:
@@ -54,9 +67,12 @@ class World:
         def served() -> None:
             self.promoted.append(self.trained_on)
 
+        assets = [ratings, training, gate, served, history, online]
+        checks = [expectations, remarks, trained_on_checked_data]
         return dg.Definitions(
-            assets=[ratings, training, gate, served],
-            asset_checks=[expectations, remarks, trained_on_checked_data],
+            assets=assets,
+            asset_checks=checks,
+            resources={"upstream_checks": UpstreamChecks.of([*assets, *checks])},
             executor=dg.in_process_executor,
         )
 
@@ -117,3 +133,45 @@ def test_data_that_no_check_has_looked_at_yet_are_refused(instance: dg.DagsterIn
     instance.report_runless_asset_event(dg.AssetMaterialization(RATINGS, tags={"dagster/data_version": "1"}))
     world.run(instance, TRAINING, GATE, SERVED)
     assert world.refused == ["marts/fct_ratings: its check expectations has not judged this version"]
+
+
+def refusal(world: World, instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
+    """What one asset says that is launched alone and refuses; None where it is built."""
+    job = world.definitions().resolve_implicit_global_asset_job_def()
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    run = job.execute_in_process(instance=instance, run_config=quiet, raise_on_error=False, asset_selection=[key])
+    [*failures] = [event.step_failure_data for event in run.all_events if event.is_step_failure]
+    if not failures:
+        return None
+    assert failures[0].user_failure_data is not None
+    return failures[0].user_failure_data.description
+
+
+def test_an_asset_launched_alone_refuses_data_that_failed_however_far_ahead(instance: dg.DagsterInstance) -> None:
+    world = World()
+    world.run(instance)
+    world.good, world.version = False, "2"
+    world.run(instance, RATINGS)
+    remedy = "Mend the data or the rule and rebuild what failed (`make update`); this follows then."
+    said = f"is not built: marts/fct_ratings: its check expectations failed. {remedy}"
+    assert refusal(world, instance, HISTORY) == f"history {said}"
+    assert refusal(world, instance, ONLINE) == f"online {said}"
+    assert world.left == ["history 1", "online 1"]
+
+
+def test_an_asset_launched_alone_refuses_a_version_that_nothing_has_judged(instance: dg.DagsterInstance) -> None:
+    world = World()
+    world.run(instance)
+    instance.report_runless_asset_event(dg.AssetMaterialization(RATINGS, tags={"dagster/data_version": "2"}))
+    said = refusal(world, instance, ONLINE)
+    assert said is not None
+    assert "marts/fct_ratings: its check expectations has not judged this version" in said
+
+
+def test_after_the_repair_an_asset_launched_alone_is_built(instance: dg.DagsterInstance) -> None:
+    world = World(good=False)
+    world.run(instance, RATINGS)
+    world.good, world.version = True, "2"
+    world.run(instance, RATINGS)
+    assert refusal(world, instance, HISTORY) is None
+    assert world.left == ["history 2"]

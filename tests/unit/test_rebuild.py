@@ -1,13 +1,12 @@
 """The wave on a small graph of its own: real assets on a real Dagster instance in memory."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import dagster as dg
 import pytest
 
+from orchestration.data_checks import UpstreamChecks
 from orchestration.rebuild import Observed, Rebuilt, Result, observe, rebuild
 from orchestration.story import story
 
@@ -176,3 +175,36 @@ def test_but_not_for_ever(instance: dg.DagsterInstance) -> None:
     result = rebuild(defs, instance, missing_artifact=lambda _: False, tell=lambda _: None)
     assert result.failure == "still out of date after its rebuild: clean (its check fits has not judged this version)"
     assert built == ["clean", "clean"]
+
+
+def test_what_refused_for_want_of_a_judgment_follows_when_it_has_come(instance: dg.DagsterInstance) -> None:
+    defs, built = judged_out_of_turn(1)
+    checked = UpstreamChecks({CLEAN: frozenset(), MART: frozenset({CLEAN})}, (dg.AssetCheckKey(CLEAN, "fits"),))
+
+    @dg.asset(key=MART, deps=[CLEAN], code_version="1")
+    def mart(context: dg.AssetExecutionContext) -> None:
+        checked.require_passed(context)
+        built.append("mart")
+
+    both = dg.Definitions.merge(defs, dg.Definitions(assets=[mart]))
+    result = rebuild(both, instance, missing_artifact=lambda _: False, tell=lambda _: None)
+    assert result.failure is None
+    assert built == ["clean", "clean", "mart"]
+
+
+def test_what_refused_failed_data_ends_the_wave_with_the_name_of_the_check(instance: dg.DagsterInstance) -> None:
+    checked = UpstreamChecks({CLEAN: frozenset(), MART: frozenset({CLEAN})}, (dg.AssetCheckKey(CLEAN, "fits"),))
+
+    @dg.asset(key=CLEAN, code_version="1", check_specs=[dg.AssetCheckSpec("fits", asset=CLEAN)])
+    def clean() -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+        yield dg.MaterializeResult()
+        yield dg.AssetCheckResult(check_name="fits", passed=False)
+
+    @dg.asset(key=MART, deps=[CLEAN], code_version="1")
+    def mart(context: dg.AssetExecutionContext) -> None:
+        checked.require_passed(context)
+
+    defs = dg.Definitions(assets=[clean, mart], executor=dg.in_process_executor)
+    result = rebuild(defs, instance, missing_artifact=lambda _: False, tell=lambda _: None)
+    assert result.failure is not None
+    assert "mart is not built: clean: its check fits failed." in result.failure
