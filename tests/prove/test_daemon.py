@@ -1,4 +1,4 @@
-"""Long proof: the real daemon follows a changed dump by itself, to the end of its cone and no further."""
+"""Long proof: the real daemon follows a changed dump to the end of its cone, stops at failed data, survives a kill."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 import duckdb
+import pytest
 
 from orchestration.defs.resources import quiet_environment
 from settings import PROJECT_ROOT, Settings
 from tests.graph.conftest import GraphHome, make_graph_home
+from tests.prove.strict_definitions import MOST_VOTES
+
+DAGSTER = str(Path(sys.executable).with_name("dagster"))
 
 #: The wave is over when no run has been asked for in this many seconds: the daemon looks every thirty.
 QUIET_S = 100.0
@@ -38,42 +43,82 @@ SPARED = {
 }
 
 
+OURS = PROJECT_ROOT / "workspace.yaml"
+STRICT = PROJECT_ROOT / "tests" / "prove" / "strict_workspace.yaml"
+
+#: What failed data would do harm in.
+HARMED = {"published_copy", "feature_histories/movie_imdb", "online_store", "promoted_model"}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> GraphHome:
+    """A home on a tiny mirror, built once by the real command."""
+    made = make_graph_home(tmp_path_factory.mktemp("daemon"))
+    assert made.run("--no-recommend").status == 0
+    return made
+
+
 @contextmanager
-def daemon(home: GraphHome) -> Iterator[dict[str, str]]:
-    """`make ui` on the home: web page and daemon, with the sensor switched on. Yields the commands' environment."""
+def daemon(home: GraphHome, workspace: Path = OURS, **variables: str) -> Iterator[Commands]:
+    """`make ui` on the home, with the sensor switched on; on another workspace, the command that `make ui` starts."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = home.environment(MARQUEE_UI_PORT=str(port))
-    log = (home.folder.parent / "ui.log").open("wb")
-    page = subprocess.Popen(
-        [sys.executable, "-m", "orchestration.ui"],
+    environment = home.environment(MARQUEE_UI_PORT=str(port), **variables) | quiet_environment(home.settings)
+    by_hand = [DAGSTER, "dev", "-w", str(workspace), "--host", "127.0.0.1", "--port", str(port)]
+    log = (home.folder.parent / "ui.log").open("ab")
+    with subprocess.Popen(
+        [sys.executable, "-m", "orchestration.ui"] if workspace == OURS else by_hand,
         cwd=PROJECT_ROOT,
         env=environment,
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-    )
-    try:
-        environment |= quiet_environment(home.settings)
-        dagster(environment, "sensor", "start", "rebuild_changed")
-        yield environment
-    finally:
-        os.killpg(page.pid, signal.SIGTERM)
-        page.wait(60)
-        log.close()
+    ) as page:
+        commands = Commands(environment, workspace)
+        try:
+            commands("sensor", "start", "rebuild_changed")
+            # Its first look only takes note of what is there.
+            time.sleep(90)
+            yield commands
+        finally:
+            # `dagster dev` stops its servers on SIGINT alone.
+            page.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                page.wait(30)
+            with suppress(ProcessLookupError):
+                os.killpg(page.pid, signal.SIGKILL)
+            log.close()
 
 
-def dagster(environment: dict[str, str], *arguments: str) -> None:
-    """Dagster's own command line on the project's workspace."""
-    subprocess.run(
-        [Path(sys.executable).with_name("dagster"), *arguments, "-w", "workspace.yaml"],
-        cwd=PROJECT_ROOT,
-        env=environment,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+@dataclass(frozen=True)
+class Commands:
+    """Dagster's own command line on a home and a workspace."""
+
+    environment: dict[str, str]
+    workspace: Path
+
+    def __call__(self, *arguments: str) -> None:
+        subprocess.run(
+            [DAGSTER, *arguments, "-w", str(self.workspace)],
+            cwd=PROJECT_ROOT,
+            env=self.environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+
+    def click(self, asset: str) -> str:
+        """Materialize one asset alone in a process of its own; returns what it says where it fails, else nothing."""
+        done = subprocess.run(
+            [DAGSTER, "asset", "materialize", "--select", asset, "-m", "tests.prove.strict_definitions"],
+            cwd=PROJECT_ROOT,
+            env=self.environment,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
 def built_since(instance: dg.DagsterInstance, start: float) -> set[str]:
@@ -87,40 +132,117 @@ def built_since(instance: dg.DagsterInstance, start: float) -> set[str]:
     }
 
 
-def test_the_daemon_rebuilds_the_cone_of_a_changed_dump_and_stops(tmp_path: Path) -> None:
-    home = make_graph_home(tmp_path)
-    assert home.run("--no-recommend").status == 0
+def vote(home: GraphHome, tconst: str, votes: int) -> None:
+    """Publish a dump of ratings upstream that gives one movie other votes, a day younger than the last one."""
+    dump = home.mirror / "imdb" / "title.ratings.tsv.gz"
+    before = dump.read_bytes()
+    written_at = int.from_bytes(before[4:8], "little")
+    lines = gzip.decompress(before).decode().splitlines(keepends=True)
+    changed = [f"{tconst}\t9.9\t{votes}\n" if line.startswith(f"{tconst}\t") else line for line in lines]
+    dump.write_bytes(gzip.compress("".join(changed).encode(), mtime=written_at + 86_400))
+
+
+def known_movie(home: GraphHome) -> str:
+    """The tconst of a movie that we hold and IMDb rates."""
     with duckdb.connect(str(home.settings.published), read_only=True) as con:
         [(tconst,)] = con.execute(
             "SELECT tconst FROM marts.dim_movies WHERE imdb_votes > 0 ORDER BY 1 LIMIT 1"
         ).fetchall()
-    with daemon(home) as environment, dg.DagsterInstance.from_config(str(home.settings.dagster)) as instance:
-        # The daemon's first look only takes note of what is there.
-        time.sleep(90)
-        dump = home.mirror / "imdb" / "title.ratings.tsv.gz"
-        before = dump.read_bytes()
-        written_at = int.from_bytes(before[4:8], "little")
-        lines = gzip.decompress(before).decode().splitlines(keepends=True)
-        changed = [f"{tconst}\t9.9\t987654\n" if line.startswith(f"{tconst}\t") else line for line in lines]
-        dump.write_bytes(gzip.compress("".join(changed).encode(), mtime=written_at + 86_400))
+    return str(tconst)
+
+
+def votes_published(home: GraphHome, tconst: str) -> object:
+    with duckdb.connect(str(home.settings.published), read_only=True) as con:
+        [(votes,)] = con.execute("SELECT imdb_votes FROM marts.dim_movies WHERE tconst = ?", [tconst]).fetchall()
+    return votes
+
+
+def wait_for_quiet(instance: dg.DagsterInstance) -> float:
+    """Wait until no run has been asked for in a while; returns the moment of the last one."""
+    start = last_seen = time.time()
+    while time.time() - last_seen < QUIET_S and time.time() - start < LIMIT_S:
+        time.sleep(5)
+        [newest] = instance.get_run_records(limit=1)
+        if not newest.dagster_run.is_finished:
+            last_seen = time.time()
+    return last_seen
+
+
+def kill_next_run(instance: dg.DagsterInstance, building: str) -> str:
+    """SIGKILL the process of the daemon's next run that is to build an asset, as soon as it is on its way."""
+    start = time.time()
+    while time.time() - start < LIMIT_S:
+        for run in instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+            if dg.AssetKey(building.split("/")) not in (run.asset_selection or ()):
+                continue
+            for process in Path("/proc").glob("[0-9]*"):
+                with suppress(OSError):
+                    command = (process / "cmdline").read_bytes()
+                    if run.run_id.encode() in command and b"execute_run" in command:
+                        os.kill(int(process.name), signal.SIGKILL)
+                        return run.run_id
+        time.sleep(0.1)
+    raise AssertionError(f"no run came to build {building}")
+
+
+def report(name: str, figures: dict[str, object]) -> None:
+    """Keep the figures of a proof as JSON, and print them."""
+    path = Settings().reports / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(figures))
+    print(path.read_text())
+
+
+def failed_runs(instance: dg.DagsterInstance) -> list[str]:
+    return [run.run_id for run in instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))]
+
+
+def test_the_daemon_rebuilds_the_cone_of_a_changed_dump_and_stops(home: GraphHome) -> None:
+    tconst = known_movie(home)
+    with daemon(home) as dagster, dg.DagsterInstance.from_config(str(home.settings.dagster)) as instance:
+        vote(home, tconst, 800_001)
         start = time.time()
-        dagster(environment, "job", "launch", "-j", "observe_upstream")
-        last_seen = start
-        while time.time() - last_seen < QUIET_S and time.time() - start < LIMIT_S:
-            time.sleep(5)
-            [newest] = instance.get_run_records(limit=1)
-            if not newest.dagster_run.is_finished:
-                last_seen = time.time()
+        dagster("job", "launch", "-j", "observe_upstream")
+        took = wait_for_quiet(instance) - start
         built = built_since(instance, start)
-        failed = instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
-    took = last_seen - start
-    report = Settings().reports / "daemon.json"
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(json.dumps({"seconds": round(took), "rebuilt": sorted(built), "failed_runs": len(failed)}))
-    print(report.read_text())
+        failed = failed_runs(instance)
+    report("daemon", {"seconds": round(took), "rebuilt": sorted(built), "failed_runs": len(failed)})
     assert failed == []
     assert built >= CONE
     assert not built & SPARED
-    with duckdb.connect(str(home.settings.published), read_only=True) as con:
-        votes = con.execute("SELECT imdb_votes FROM marts.dim_movies WHERE tconst = ?", [tconst]).fetchall()
-    assert votes == [(987654,)]
+    assert votes_published(home, tconst) == 800_001
+
+
+def test_failed_data_go_nowhere_and_a_killed_build_is_tried_again(home: GraphHome) -> None:
+    tconst = known_movie(home)
+    before = votes_published(home, tconst)
+    with (
+        daemon(home, STRICT, MARQUEE_RETRY_COOLDOWN_S="5") as dagster,
+        dg.DagsterInstance.from_config(str(home.settings.dagster)) as instance,
+    ):
+        vote(home, tconst, MOST_VOTES + 1)
+        start = time.time()
+        dagster("job", "launch", "-j", "observe_upstream")
+        wait_for_quiet(instance)
+        built = built_since(instance, start)
+        refused = failed_runs(instance)
+        assert "marts/movie_imdb" in built
+        assert not built & HARMED
+        assert len(refused) == 1
+        for asset in sorted(HARMED):
+            assert "marts/movie_imdb: its check expectations failed" in dagster.click(asset)
+        assert not built_since(instance, start) & HARMED
+        assert votes_published(home, tconst) == before
+
+        known = set(failed_runs(instance))
+        vote(home, tconst, 700_001)
+        mended = time.time()
+        dagster("job", "launch", "-j", "observe_upstream")
+        killed = kill_next_run(instance, "raw/imdb_title_ratings")
+        took = wait_for_quiet(instance) - mended
+        built = built_since(instance, mended)
+        failed = [run for run in failed_runs(instance) if run not in known]
+    report("daemon_failures", {"seconds_from_kill_to_current": round(took), "rebuilt": sorted(built)})
+    assert failed == [killed]
+    assert built >= CONE
+    assert votes_published(home, tconst) == 700_001
