@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.choosing import choose
-from models.code_hash import code_hash
+from models.code_fingerprint import code_fingerprint
 from models.intervals import paired_interval
 from models.memory import peak_memory, reset_peak_memory
 from models.problems import RankingProblem, RatingProblem
@@ -203,7 +203,7 @@ def cell_key(problem: RankingProblem | RatingProblem, protocol: str, recipe: Rec
     settings = {key: value for key, value in told.items() if isinstance(value, int | float | str)}
     data = problem.data["sha256"], problem.data.get("beside_sha256")
     facts = [protocol, settings, data, repr(recipe), seed]
-    code = [code_hash(module) for module in (__name__, "models.problems", module_of(recipe.name))]
+    code = [code_fingerprint(module) for module in (__name__, "models.problems", module_of(recipe.name))]
     return hashlib.sha256(repr((facts, code)).encode()).hexdigest()
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from models.checkpoints import Checkpoint, fit_key
-from models.code_hash import code_hash
+from models.code_fingerprint import code_fingerprint
 from models.features import ItemsAsOf, TrainingFeatures
 from models.interactions import Interactions
 
@@ -162,7 +162,7 @@ class Recommender(ABC):
 
     def _key(self, interactions: Interactions, features: TrainingFeatures | None, seed: int) -> str:
         """What tells this fit from all others: recipe, code, seed and data."""
-        facts: list[object] = [self.name, self.config, seed, code_hash(type(self).__module__)]
+        facts: list[object] = [self.name, self.config, seed, code_fingerprint(type(self).__module__)]
         columns = (interactions.users, interactions.items, interactions.ratings, interactions.timestamps)
         facts += [*columns, interactions.n_users, interactions.n_items]
         if features is not None:

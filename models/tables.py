@@ -16,7 +16,7 @@ from typing import Any
 
 from models.cells import MEMORY_LIMIT, Recipe, cell_key, mean_rows, paired_rows, run_cell, without_users
 from models.chosen import chosen_settings
-from models.code_hash import code_hash
+from models.code_fingerprint import code_fingerprint
 from models.evaluate import announced
 from models.mean_pairs import mean_pairs
 from models.paper_files import read_given_problem
@@ -174,7 +174,7 @@ def _rows(
 def _cell_name(problem: RankingProblem | RatingProblem, protocol: str, recipe: Recipe, seed: int) -> str:
     """The key of a cell, with the code beside it that prepares the files of a protocol of its own."""
     key = cell_key(problem, protocol, recipe, seed)
-    return f"{key}-{code_hash('models.paper_files')[:16]}" if protocol == NcfSplit.name else key
+    return f"{key}-{code_fingerprint('models.paper_files')[:16]}" if protocol == NcfSplit.name else key
 
 
 def markdown(report: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from models import metrics
-from models.code_hash import code_hash
+from models.code_fingerprint import code_fingerprint
 from models.features import FeatureHistory, TrainingFeatures
 from models.interactions import Interactions
 from models.protocols.contract import Histories, RankingTask, matrix_of, task_of
@@ -44,7 +44,7 @@ class RecipeVersion:
         """The recipe of a recommender, fitted or not, under the present code."""
         # Through JSON, so that a recipe that was written and read is equal to one that was not.
         settings = json.loads(json.dumps(asdict(recommender.config)))
-        return cls(recommender.name, settings, code_hash(module_of(recommender.name))[:16])
+        return cls(recommender.name, settings, code_fingerprint(module_of(recommender.name))[:16])
 
     @property
     def digest(self) -> str:

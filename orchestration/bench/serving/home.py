@@ -18,7 +18,7 @@ import polars as pl
 
 from models.bench.generated import generated_interactions
 from models.bundle import SCHEMA_VERSION, FeatureSet, write_bundle
-from models.code_hash import code_hash
+from models.code_fingerprint import code_fingerprint
 from models.content_part import fit_content
 from models.features import FeatureHistory, TrainingFeatures
 from models.film_map import film_map
@@ -79,7 +79,7 @@ def make_home(folder: Path, size: ServedSize, recommenders: Sequence[str], tell:
     made = json.loads(note.read_text()) if note.is_file() else {}
     versions: dict[str, str] = made.get("versions", {}) if made.get("facts") == facts else {}
     codes: dict[str, str] = made.get("codes", {})
-    wanted = {name: code_hash(module_of(name)) for name in recommenders}
+    wanted = {name: code_fingerprint(module_of(name)) for name in recommenders}
     missing = [
         name
         for name in recommenders

@@ -9,7 +9,7 @@ import pytest
 from models import cells
 from models.cells import Recipe, cell_key
 from models.chosen import chosen_settings
-from models.code_hash import code_hash
+from models.code_fingerprint import code_fingerprint
 from models.memory import peak_memory, reset_peak_memory
 from models.problems import read_problem
 from models.registry import RECOMMENDERS, configured
@@ -91,13 +91,13 @@ def test_a_cell_stands_on_settings_seed_and_code(data: Path, monkeypatch: pytest
         for seed in (1, 2)
     }
     assert len(keys) == 6
-    monkeypatch.setattr(cells, "code_hash", lambda module: "changed")
+    monkeypatch.setattr(cells, "code_fingerprint", lambda module: "changed")
     assert cell_key(problem, "random-75-25", Recipe("ease"), 1) not in keys
 
 
 def test_the_code_of_one_recommender_says_nothing_of_another() -> None:
-    assert code_hash("models.ease") != code_hash("models.itemknn")
-    assert code_hash("models.ease") == code_hash("models.ease")
+    assert code_fingerprint("models.ease") != code_fingerprint("models.itemknn")
+    assert code_fingerprint("models.ease") == code_fingerprint("models.ease")
 
 
 def test_nothing_to_make_tables_of_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,90 @@
+"""Code versions of assets: what decides an asset's content, by meaning and not by letter.
+
+A comment, a docstring, a description in a yml's comment or the name of a file leaves every version as it is, so that a
+better sentence rebuilds nothing; a changed constant, statement, macro or setting does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import sqlglot
+import yaml
+from sqlglot.errors import SqlglotError
+from sqlglot.tokens import Token, Tokenizer, TokenType
+
+from models.code_fingerprint import code_fingerprint, syntax_fingerprint
+from settings import PROJECT_ROOT
+
+#: Of a folder, these files decide what it does.
+_SUFFIXES = {".py", ".sql", ".yml", ".yaml", ".toml"}
+
+
+def code_version(*paths: str, closure_of: Iterable[str] = ()) -> str:
+    """Return the version of files, folders of files, and modules of ``models`` with all that they import.
+
+    Args:
+        paths: files or folders, from the root of the project.
+        closure_of: modules by their dotted names (``models.ease``).
+
+    Returns:
+        Twelve hexadecimal digits.
+
+    Raises:
+        FileNotFoundError: a path is not there; a version that lacks a file would never change with it.
+    """
+    files = [file for name in paths for file in _files(PROJECT_ROOT / name)]
+    digests = sorted(_meaning(file.suffix, file.read_text(encoding="utf-8")) for file in files)
+    return _digest(*digests, *sorted(code_fingerprint(module) for module in closure_of))
+
+
+def sql_version(sql: str) -> str:
+    r"""Return the version of SQL, with or without Jinja, by its tokens.
+
+    >>> sql_version("SELECT 1 AS one -- the only row") == sql_version("SELECT 1\n    AS one")
+    True
+    """
+    try:
+        tokens = sqlglot.tokenize(sql, dialect="duckdb")
+    except SqlglotError:
+        return _digest(sql)
+    return _digest(*(f"{token.token_type.name} {_spelling(token)}" for token in tokens))
+
+
+def _spelling(token: Token) -> str:
+    """A token as it counts: the case of a keyword does not."""
+    literal = token.token_type in {TokenType.STRING, TokenType.IDENTIFIER}
+    return token.text if literal or token.text.upper() not in Tokenizer.KEYWORDS else token.text.upper()
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return [file for file in path.rglob("*") if file.suffix in _SUFFIXES]
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} decides the version of an asset and is not there")
+    return [path]
+
+
+@cache
+def _meaning(suffix: str, text: str) -> str:
+    if suffix == ".py":
+        return syntax_fingerprint(text)
+    if suffix == ".sql":
+        return sql_version(text)
+    if suffix in {".yml", ".yaml"}:
+        return _digest(json.dumps(yaml.safe_load(text), sort_keys=True, default=str))
+    if suffix == ".toml":
+        return _digest(json.dumps(tomllib.loads(text), sort_keys=True, default=str))
+    return _digest(text)
+
+
+def _digest(*parts: str) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() + b"\0")
+    return digest.hexdigest()[:12]
