@@ -44,7 +44,6 @@ SPARED = {
 
 
 OURS = PROJECT_ROOT / "workspace.yaml"
-STRICT = PROJECT_ROOT / "tests" / "prove" / "strict_workspace.yaml"
 
 #: What failed data would do harm in.
 HARMED = {"published_copy", "feature_histories/movie_imdb", "online_store", "promoted_model"}
@@ -55,6 +54,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> GraphHome:
     """A home on a tiny mirror, built once by the real command."""
     made = make_graph_home(tmp_path_factory.mktemp("daemon"))
     assert made.run("--no-recommend").status == 0
+    return made
+
+
+@pytest.fixture
+def strict(tmp_path: Path) -> Path:
+    """A workspace of the real graph with the stricter rule of strict_definitions.py."""
+    made = tmp_path / "workspace.yaml"
+    module = {"module_name": "tests.prove.strict_definitions", "working_directory": str(PROJECT_ROOT)}
+    made.write_text(json.dumps({"load_from": [{"python_module": module}]}))
     return made
 
 
@@ -213,11 +221,11 @@ def test_the_daemon_rebuilds_the_cone_of_a_changed_dump_and_stops(home: GraphHom
     assert votes_published(home, tconst) == 800_001
 
 
-def test_failed_data_go_nowhere_and_a_killed_build_is_tried_again(home: GraphHome) -> None:
+def test_failed_data_go_nowhere_and_a_killed_build_is_tried_again(home: GraphHome, strict: Path) -> None:
     tconst = known_movie(home)
     before = votes_published(home, tconst)
     with (
-        daemon(home, STRICT, MARQUEE_RETRY_COOLDOWN_S="5") as dagster,
+        daemon(home, strict, MARQUEE_RETRY_COOLDOWN_S="5") as dagster,
         dg.DagsterInstance.from_config(str(home.settings.dagster)) as instance,
     ):
         vote(home, tconst, MOST_VOTES + 1)
