@@ -8,7 +8,7 @@ import sys
 
 from orchestration.documentation.dictionary import FILE, markdown, marts
 from orchestration.warehouse import WarehouseBusy
-from settings import Settings
+from settings import command_settings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     from orchestration.documentation.site import SiteError, build_site
 
     try:
-        print(build_site(Settings()))
+        print(build_site(command_settings()))
     except (SiteError, WarehouseBusy) as error:
         print(error, file=sys.stderr)
         return 1

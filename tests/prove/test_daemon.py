@@ -17,7 +17,7 @@ from pathlib import Path
 import dagster as dg
 import duckdb
 
-from orchestration.defs.resources import quiet_environment
+from environment import process_environment
 from settings import PROJECT_ROOT, Settings
 from tests.graph.conftest import GraphHome, make_graph_home
 
@@ -55,7 +55,7 @@ def daemon(home: GraphHome) -> Iterator[dict[str, str]]:
         start_new_session=True,
     )
     try:
-        environment |= quiet_environment(home.settings)
+        environment = process_environment(home.settings, environment)
         dagster(environment, "sensor", "start", "rebuild_changed")
         yield environment
     finally:
