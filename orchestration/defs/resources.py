@@ -30,9 +30,8 @@ VIEW_TAG = "marquee/view"
 DBT_PROJECT = PROJECT_ROOT / "dbt_project"
 #: Folders of the project that dbt writes where somebody calls it by hand.
 DBT_OUTPUT = frozenset({"target", "logs"})
-#: Variables with this beginning dbt writes into a manifest's metadata, without it.
-_NOTED = "DBT_ENV_CUSTOM_ENV_"
-_DIGEST_VARIABLE = f"{_NOTED}MARQUEE_PARSE_DIGEST"
+#: The digest's name in a manifest's metadata, among the variables of users' own that dbt keeps there.
+_DIGEST = "MARQUEE_PARSE_DIGEST"
 
 #: The macros of dbt_project/macros/settings.sql and the variables that they read.
 SETTING_MACROS = {"macro.marquee.catalogue_min_votes": "MARQUEE_CATALOGUE_MIN_VOTES"}
@@ -78,8 +77,6 @@ def dbt_project(settings: Settings, project_dir: Path = DBT_PROJECT) -> tuple[Db
     digest = parse_digest(settings, project_dir)
     manifest = None
     if _digest_in(file) != digest:
-        # dbt notes the variable in the manifest's metadata, so that manifest and digest are one file.
-        os.environ[_DIGEST_VARIABLE] = digest
         aside = parsed / f".{os.getpid()}.part"
         try:
             aside.mkdir(parents=True, exist_ok=True)
@@ -89,6 +86,7 @@ def dbt_project(settings: Settings, project_dir: Path = DBT_PROJECT) -> tuple[Db
             settings.dbt_target.mkdir(parents=True, exist_ok=True)
             # What dbt itself reads on, when it builds: it need not parse the project once more.
             (aside / "partial_parse.msgpack").replace(settings.dbt_target / "partial_parse.msgpack")
+            _note_digest(aside / "manifest.json", digest)
             (aside / "manifest.json").replace(file)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -110,10 +108,17 @@ def parse_digest(settings: Settings, project_dir: Path = DBT_PROJECT) -> str:
     return digest.hexdigest()
 
 
+def _note_digest(manifest: Path, digest: str) -> None:
+    """Write the digest into the manifest, so that a kill cannot part the two."""
+    content = json.loads(manifest.read_text())
+    content["metadata"]["env"][_DIGEST] = digest
+    manifest.write_text(json.dumps(content))
+
+
 def _digest_in(manifest: Path) -> str | None:
     """The digest that a manifest was made under, or None where there is no manifest that has one."""
     try:
-        return str(json.loads(manifest.read_text())["metadata"]["env"][_DIGEST_VARIABLE.removeprefix(_NOTED)])
+        return str(json.loads(manifest.read_text())["metadata"]["env"][_DIGEST])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
