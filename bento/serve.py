@@ -12,6 +12,7 @@ from typing import NoReturn
 from bento.build import BuiltBento, bentoml_environment, promoted_bento
 from bento.errors import ServingError
 from bento.guard import check_settings
+from environment import PathError
 from settings import Settings, command_settings
 
 HOST = "127.0.0.1"
@@ -95,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         serve(settings, host=options.host, port=options.port)
-    except ServingError as error:
+    except (ServingError, PathError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

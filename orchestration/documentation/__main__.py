@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from environment import PathError
 from orchestration.documentation.dictionary import FILE, markdown, marts
 from orchestration.warehouse import WarehouseBusy
 from settings import command_settings
@@ -26,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         print(build_site(command_settings()))
-    except (SiteError, WarehouseBusy) as error:
+    except (PathError, SiteError, WarehouseBusy) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
