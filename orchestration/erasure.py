@@ -101,7 +101,7 @@ def holds(bundle: Path, people: Collection[tuple[str, int]]) -> bool:
     """Whether one of these people is among those whom a bundle knows."""
     try:
         edition = str(read_bundle_manifest(bundle)["data_snapshot"].get("edition", ""))
-        users = pl.read_parquet(bundle / "users.parquet", columns=["user_id"])["user_id"]
+        users = pl.read_parquet(bundle / "users.parquet", columns=["user_id"], glob=False)["user_id"]
     except (BundleError, OSError, pl.exceptions.PolarsError):
         # What cannot be read could hold anybody.
         return True

@@ -17,8 +17,11 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.definitions.data_version import DATA_VERSION_TAG, CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
+from environment import dagster_home
 from orchestration.data_checks import NOT_JUDGED, WAITS_FOR_JUDGMENT, built_versions, unchecked
 from orchestration.defs.resources import VIEW_TAG
+from orchestration.home import DAGSTER_EXTRA, HomeError
+from settings import Settings
 
 PID_TAG = "marquee/pid"
 REASON_TAG = "marquee/reason"
@@ -58,6 +61,17 @@ class Observed:
     changed: tuple[dg.AssetKey, ...] = ()
     unchanged: tuple[dg.AssetKey, ...] = ()
     failure: str | None = None
+
+
+def open_instance(settings: Settings) -> dg.DagsterInstance:
+    """Open the Dagster of a home, a context manager. Raises ``HomeError`` where its settings are wrong."""
+    try:
+        return dg.DagsterInstance.from_config(str(dagster_home(settings)))
+    except dg.DagsterError as error:
+        raise HomeError(
+            f"Dagster cannot start with {settings.dagster / 'dagster.yaml'}: {' '.join(str(error).split())}"
+            f" Mend it there or in {settings.home / DAGSTER_EXTRA}."
+        ) from error
 
 
 def free_dead_runs(instance: dg.DagsterInstance) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from orchestration.publication.manifest import copy_of, read_manifest
-from settings import Settings
+from settings import command_settings
 
 
 def welcome(file: Path, version: str, edition: str) -> Iterator[str]:
@@ -63,7 +63,7 @@ def _sentence(text: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the welcome and become the shell; further arguments are the shell's own, as ``-c "FROM dim_movies"``."""
-    settings = Settings()
+    settings = command_settings()
     publication = read_manifest(settings)
     if publication is None or not settings.published.exists():
         print(f"Nothing is published in {settings.home} yet: `make run` does it.", file=sys.stderr)

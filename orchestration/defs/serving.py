@@ -67,8 +67,8 @@ def model_bundle(
         data_snapshot={"edition": settings.movielens, **training_snapshot(settings.features)},
         evaluation=json.loads(comparison_file(settings).read_text()),
         rating=load_rating_head(rating_folder(settings)),
-        credits=pl.read_parquet(settings.features / CREDITS_FILE),
-        film_map=pl.read_parquet(settings.features / MAP_FILE),
+        credits=pl.read_parquet(settings.features / CREDITS_FILE, glob=False),
+        film_map=pl.read_parquet(settings.features / MAP_FILE, glob=False),
     )
     write_pointer(built_pointer(settings), version)
     manifest = read_bundle_manifest(settings.models / version)
@@ -94,7 +94,7 @@ def bundle_answers(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
     from models.bundle import load_bundle, read_pointer
 
     bundle = load_bundle(settings.models / read_pointer(built_pointer(settings)))
-    known = pl.scan_parquet(settings.features / "user_features.parquet").sort("feature_timestamp")
+    known = pl.scan_parquet(settings.features / "user_features.parquet", glob=False).sort("feature_timestamp")
     latest = known.group_by("user_key").last().collect()
     users = list(range(0, len(bundle.users), max(1, len(bundle.users) // 100)))[:100]
     rows = bundle.users[users].join(latest, on="user_key", how="left", maintain_order="left")
@@ -164,7 +164,7 @@ def promoted_model(
     group_name="serving",
     owners=MODEL_OWNERS,
     kinds={"bentoml"},
-    code_version=source_digest("bento", "models", "settings.py", "requirements.lock"),
+    code_version=source_digest("bento", "models", "settings.py", "environment.py", "requirements.lock"),
     automation_condition=ON_CHANGE,
     description="The promoted bundle with its service in the bento store: what `make serve` starts.",
 )

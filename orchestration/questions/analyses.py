@@ -18,7 +18,7 @@ from pathlib import Path
 
 import duckdb
 
-from settings import PROJECT_ROOT, Settings
+from settings import PROJECT_ROOT, command_settings
 
 FOLDER = PROJECT_ROOT / "dbt_project" / "analyses"
 #: The schema of the published copy in which each analysis is a view.
@@ -102,7 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--write-answers", action="store_true", help="replace the answers by what the copy says")
     parser.add_argument("--times", type=int, default=7, help="runs of which the median is told (default 7)")
     options = parser.parse_args(arguments)
-    settings = Settings()
+    settings = command_settings()
     if options.write_answers and settings.movielens != "sample":
         print("The answers are those on the sample: MARQUEE_MOVIELENS must be it.", file=sys.stderr)
         return 2

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from orchestration.publication.manifest import read_manifest
-from settings import Settings
+from settings import command_settings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -15,7 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m orchestration.report", description=__doc__)
     parser.add_argument("file", type=Path, nargs="?", help="default: reports/marquee.html in the home")
     options = parser.parse_args(arguments)
-    settings = Settings()
+    settings = command_settings()
     publication = read_manifest(settings)
     if publication is None or not settings.published.exists():
         print(f"Nothing is published in {settings.home} yet: `make run` does it.", file=sys.stderr)

@@ -8,6 +8,7 @@ before anything is touched.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
 import json
@@ -96,7 +97,7 @@ def _settle_keys(settings: Settings) -> None:
             relation = file.name.removesuffix(".parquet")
             if relation not in KEPT_TABLES:
                 raise UpkeepError(f"the backup holds {relation}, which is no table of keys that this version knows.")
-            literal = str(file).replace("'", "''")
+            literal = glob.escape(str(file)).replace("'", "''")
             con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(relation.split('.')[0])}")
             con.execute(f"CREATE TABLE {quote(relation)} AS FROM read_parquet('{literal}')")
     shutil.rmtree(folder)
@@ -150,7 +151,10 @@ def _gather_app_store(settings: Settings, staging: Path) -> Mapping[str, Path]:
     if settings.store_url.get_secret_value() or not store.exists():
         return {}
     file = staging / "store.db"
-    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as source, closing(sqlite3.connect(file)) as copy:
+    with (
+        closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True)) as source,
+        closing(sqlite3.connect(file)) as copy,
+    ):
         source.backup(copy)
     return {"app/store.db": file}
 

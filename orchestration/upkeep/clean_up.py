@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from environment import cache_folder
 from orchestration.home import read_home
 from orchestration.publication.copies import others
 from orchestration.publication.manifest import read_manifest, write_manifest
@@ -146,8 +147,10 @@ def _old_runs(settings: Settings, now: datetime) -> Iterator[Removal]:
         return
     import dagster as dg
 
+    from orchestration.rebuild import open_instance
+
     finished = [status for status in dg.DagsterRunStatus if status.name in ("SUCCESS", "FAILURE", "CANCELED")]
-    with dg.DagsterInstance.from_config(str(settings.dagster)) as instance:
+    with open_instance(settings) as instance:
         old = instance.get_runs(
             dg.RunsFilter(statuses=finished, updated_before=now - timedelta(days=settings.keep_runs_days))
         )
@@ -199,6 +202,10 @@ def _leftovers(settings: Settings, now: datetime) -> Iterator[Removal]:
     for path in [*sorted(calls), *sorted((settings.home / "dbt" / "logs").glob("*"))]:
         if _age(path, now) > age:
             yield _removal(f"dbt/{path.relative_to(settings.home / 'dbt')}", path)
+    # One file a kind and process, of processes that have long ended.
+    for path in sorted((cache_folder(settings) / "prometheus").glob("*")):
+        if _age(path, now) > age:
+            yield _removal(f"{path.relative_to(settings.home)}, metrics of a process that has ended", path)
     for path in sorted(settings.checkpoints.glob("*")):
         if _age(path, now) > age:
             yield _removal(f"{path.relative_to(settings.home)}/, of a fit that was not asked for again", path)

@@ -19,7 +19,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from orchestration.defs.resources import quiet_environment
+from environment import process_environment
 from settings import PROJECT_ROOT, Settings
 from tests.graph.conftest import GraphHome, make_graph_home
 from tests.prove.strict_definitions import MOST_VOTES
@@ -72,7 +72,7 @@ def daemon(home: GraphHome, workspace: Path = OURS, **variables: str) -> Iterato
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = home.environment(MARQUEE_UI_PORT=str(port), **variables) | quiet_environment(home.settings)
+    environment = process_environment(home.settings, home.environment(MARQUEE_UI_PORT=str(port), **variables))
     by_hand = [DAGSTER, "dev", "-w", str(workspace), "--host", "127.0.0.1", "--port", str(port)]
     log = (home.folder.parent / "ui.log").open("ab")
     with subprocess.Popen(
