@@ -264,6 +264,13 @@ def service_schema(store: FeatureStore | None = None) -> dict[str, list[str]]:
     }
 
 
+def pushed_columns() -> list[str]:
+    """Return the features that a push to the view of the users has to give, as the definitions say."""
+    from feature_repo.features import user_features
+
+    return [feature.name for feature in user_features.features]
+
+
 def service_hash(store: FeatureStore | None = None) -> str:
     """SHA-256 over what the service means (views, keys, sources, feature names and types); the same in every home.
 

@@ -266,6 +266,7 @@ def _still_stale(stale: dict[dg.AssetKey, str], keys: list[dg.AssetKey]) -> str:
 def _failed_blocking_checks(result: dg.ExecuteInProcessResult) -> str:
     failed = [
         f"{check.asset_key.to_user_string()}: {check.check_name}"
+        + (f" ({check.description})" if check.description else "")
         for check in result.get_asset_check_evaluations()
         if check.blocking and not check.passed and check.severity == dg.AssetCheckSeverity.ERROR
     ]
@@ -293,6 +294,8 @@ def _failure(result: dg.ExecuteInProcessResult) -> str:
             error = data.error
             while error is not None and error.cause is not None:
                 error = error.cause
+            if error is not None and error.cls_name == "DagsterAssetCheckFailedError":
+                break
             if error is not None:
                 return f"{event.step_key}: {error.message.strip()}"
     return _failed_blocking_checks(result) or "the run failed; see the events in the UI (make ui)"

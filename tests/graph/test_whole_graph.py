@@ -176,20 +176,25 @@ def test_training_rows_equal_a_recount_of_the_raw_ratings_before_their_time(
         recount = con.sql(
             """
             WITH events AS (
-                SELECT u.user_key, m.movie_key, r.rating, to_timestamp(r."timestamp") AT TIME ZONE 'UTC' AS at
+                SELECT
+                    u.user_key, m.movie_key, r.rating, to_timestamp(r."timestamp") AT TIME ZONE 'UTC' AS given_at,
+                    lead(given_at) OVER same_movie AS replaced_at
                 FROM raw.ml_ratings AS r
                 JOIN marts.dim_users AS u ON u.user_id = r.userId
                 JOIN marts.dim_movies AS m ON list_contains(m.movie_ids, r.movieId)
+                WINDOW same_movie AS (PARTITION BY u.user_key, m.movie_key ORDER BY given_at, r.movieId)
             )
             SELECT
                 d.user_key, d.movie_key,
                 count(*) FILTER (e.user_key = d.user_key) AS user_count,
                 avg(e.rating) FILTER (e.user_key = d.user_key) AS user_mean,
-                count(DISTINCT e.at::DATE) FILTER (e.user_key = d.user_key) AS user_days,
+                count(DISTINCT e.given_at::DATE) FILTER (e.user_key = d.user_key) AS user_days,
                 count(*) FILTER (e.movie_key = d.movie_key) AS movie_count,
                 avg(e.rating) FILTER (e.movie_key = d.movie_key) AS movie_mean
             FROM drawn AS d LEFT JOIN events AS e
-                ON e.at < date_trunc('day', d.rated_at) AND (e.user_key = d.user_key OR e.movie_key = d.movie_key)
+                ON e.given_at < date_trunc('day', d.rated_at)
+                AND (e.replaced_at IS NULL OR e.replaced_at >= date_trunc('day', d.rated_at))
+                AND (e.user_key = d.user_key OR e.movie_key = d.movie_key)
             GROUP BY ALL
             """
         ).pl()
