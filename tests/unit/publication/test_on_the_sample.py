@@ -16,7 +16,7 @@ import pytest
 from orchestration.publication.manifest import read_manifest
 from orchestration.questions.analyses import Analysis, analyses, answer, answer_file
 from orchestration.questions.metrics import metrics
-from orchestration.report.page import report_of
+from orchestration.report.page import report
 from orchestration.report.plots import PLOTS
 from settings import Settings
 from tests.unit.publication.browsing import DRAWN, browser
@@ -121,10 +121,10 @@ def test_the_metrics_are_those_of_polars(settings: Settings, con: duckdb.DuckDBP
 
 
 @pytest.fixture(scope="module")
-def page(settings: Settings) -> str:
+def page(settings: Settings, con: duckdb.DuckDBPyConnection) -> str:
     publication = read_manifest(settings)
     assert publication is not None
-    return report_of(str(settings.published), publication)
+    return report(con, publication)
 
 
 def test_the_report_says_the_metrics_of_the_mart(page: str, con: duckdb.DuckDBPyConnection) -> None:
