@@ -136,7 +136,7 @@ def others(settings: Settings, kept: Collection[str]) -> list[Path]:
     if link.is_symlink():
         stays.add(folder / link.readlink())
     found = [*folder.glob("marquee-*.duckdb"), *folder.glob("marquee-*.json"), *folder.glob("parquet-*")]
-    found += [*folder.glob(".parquet-*.part"), *logs_in(folder)]
+    found += [*folder.glob(".parquet-*.part"), *folder.glob(".marquee*.second.part"), *logs_in(folder)]
     return sorted(path for path in found if path not in stays)
 
 

@@ -162,7 +162,12 @@ def test_a_publication_that_fails_leaves_the_old_copy_and_nothing_of_its_own(set
 
 def test_what_a_kill_left_of_a_publication_goes_with_the_next(settings: Settings) -> None:
     first = publish_generation(settings, 1)
-    for name in ("marquee-0123.duckdb", "marquee-0123.json", ".marquee.duckdb.part"):
+    for name in (
+        "marquee-0123.duckdb",
+        "marquee-0123.json",
+        ".marquee.duckdb.part",
+        ".marquee-0123.duckdb.second.part",
+    ):
         settings.published.with_name(name).write_text("half")
     (settings.published.with_name("parquet-0123")).mkdir()
     second = publish_generation(settings, 2)

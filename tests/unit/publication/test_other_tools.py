@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import duckdb
 import polars as pl
 import pytest
@@ -134,6 +135,24 @@ def test_a_log_written_by_name_after_the_rename_goes_with_the_next_run(settings:
     assert films(settings.published) != of_generation(2)
     publish_films(settings, 2)
     assert_as_published(settings, 2, (first, 1))
+
+
+def test_building_the_published_copy_alone_makes_a_changed_file_again(settings: Settings) -> None:
+    """As a click in the UI does it."""
+    from orchestration.defs.warehouse import published_copy
+
+    first = publish_films(settings, 1)
+    asset = published_copy({"nodes": {}})
+    dg.materialize([asset], resources={"settings": settings})
+    publication = read_manifest(settings)
+    assert publication is not None
+    write(settings.published, "DELETE FROM marts.films WHERE film > 3")
+    write(copy_of(settings, publication.version), NOTE, killed=True)
+    built = dg.materialize([asset], resources={"settings": settings})
+    (event,) = built.get_asset_materialization_events()
+    assert_as_published(settings, 1, (first, 1))
+    mended = event.materialization.metadata["mended"].value
+    assert mended == f"marquee-{publication.version}.duckdb.wal, marquee.duckdb"
 
 
 @pytest.mark.parametrize("changed", ["current", "versioned", "both", "parquet", "manifest", "note"])
