@@ -1,7 +1,7 @@
 """Reading of the published copy: the record that tells whether a file is as published, and opening it read-only.
 
-A published copy is complete in its one file. A log beside it was written by another tool, and DuckDB would replay it
-onto whatever file has the name by then. So nothing is read with a log beside it, nor from a file that another process
+A published copy is complete in its one file. A log next to it was written by another tool, and DuckDB would replay it
+onto whatever file has the name by then. So nothing is read with such a log there, nor from a file that another process
 has open for writing, nor from one that is not what was published: each is one clear ``CopyUnusable``.
 """
 
@@ -37,7 +37,7 @@ class CopyUnusable(RequestRefused):
         return f"{self.message} {self.remedy}"
 
 
-class LogBeside(CopyUnusable):
+class ForeignLog(CopyUnusable):
     """Another tool's log lies next to the copy."""
 
 
@@ -88,7 +88,7 @@ def opened(copy: Path, record: FileRecord | None = None, **config: Any) -> Itera
         raise CopyUnusable(f"{_name(copy)} is not the file that was published.", _REWRITE)
     with _damage_as_unusable(copy, record), closing(duckdb.connect(str(copy), read_only=True, config=config)) as con:
         if logs_of(copy):
-            raise _log_beside(copy)
+            raise _foreign_log(copy)
         yield con
 
 
@@ -114,7 +114,7 @@ def _damage_as_unusable(copy: Path, record: FileRecord | None) -> Iterator[None]
                 f"{_name(copy)} is locked: {who} has it open for writing.", "Close it there, or open it read-only."
             ) from error
         if logs_of(copy):
-            raise _log_beside(copy) from error
+            raise _foreign_log(copy) from error
         if record is not None and copy.stat().st_mtime_ns == record.mtime_ns:
             # A failing disk changes a file without its time: a new time has the next run look at the digest.
             with suppress(OSError):
@@ -122,8 +122,8 @@ def _damage_as_unusable(copy: Path, record: FileRecord | None) -> Iterator[None]
         raise CopyUnusable(f"{_name(copy)} is damaged, or cannot be read.", _REWRITE) from error
 
 
-def _log_beside(copy: Path) -> LogBeside:
-    return LogBeside(
+def _foreign_log(copy: Path) -> ForeignLog:
+    return ForeignLog(
         f"{_name(copy)} has a log of another tool's changes next to it ({logs_of(copy)[0].name}).",
         "`make clean-up` or `make update` removes it.",
     )

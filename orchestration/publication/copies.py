@@ -107,6 +107,9 @@ def differences(settings: Settings) -> list[str]:
         return [*found, MANIFEST]
     if not publication.stored or _is_changed(settings.published, record_of(settings, publication)):
         found.append(settings.published.name)
+    link = current_parquet(settings)
+    if not link.is_symlink() or link.readlink().name != parquet_of(settings, publication.version).name:
+        found.append(link.name)
     for version in publication.kept:
         note = read_manifest(settings, version)
         if note is None:

@@ -1,4 +1,4 @@
-"""Files of a publication: read-only, each with an inode of its own, and no log of another tool beside them.
+"""Files of a publication: read-only, each with an inode of its own, and no log of another tool next to them.
 
 Mode 0444 has every tool but root's open them read-only or not at all. Root's may write, so no two names share a file:
 a writer reaches the one that it has opened, never a kept version nor what is published later.
@@ -27,6 +27,17 @@ def duplicate(source: Path, target: Path) -> None:
     """Copy a file into an inode of its own, with its time of the last change, read-only."""
     target.unlink(missing_ok=True)
     try:
+        _copy_content(source, target)
+    except BaseException:
+        # Half a file would take the room that a full disk lacks.
+        target.unlink(missing_ok=True)
+        raise
+    shutil.copystat(source, target)
+    target.chmod(READ_ONLY)
+
+
+def _copy_content(source: Path, target: Path) -> None:
+    try:
         # Within the kernel: a file system that can (Btrfs, XFS) shares the blocks until one of the two is written to.
         with source.open("rb") as read, target.open("xb") as write:
             while os.copy_file_range(read.fileno(), write.fileno(), 1 << 30):
@@ -34,8 +45,6 @@ def duplicate(source: Path, target: Path) -> None:
     except (OSError, AttributeError):
         # Another file system's, or no Linux.
         shutil.copyfile(source, target)
-    shutil.copystat(source, target)
-    target.chmod(READ_ONLY)
 
 
 def separate(file: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import duckdb
 
-from bento.published_copy import CopyUnusable, LogBeside, opened
+from bento.published_copy import ForeignLog, opened
 from orchestration.publication.copies import record_of
-from orchestration.publication.files import remove_logs
+from orchestration.publication.files import logs_in
 from orchestration.publication.manifest import Publication, copy_of
 from settings import Settings
 
@@ -20,26 +20,20 @@ def newest(
 ) -> Iterator[tuple[str, duckdb.DuckDBPyConnection]]:
     """Open the newest publication read-only; yields the path of its file and the connection.
 
-    The file is the one under its version: whoever holds ``marquee.duckdb`` locks nobody out of it, and nothing is
-    published under its name meanwhile. A log that another tool has left beside it is removed and told. Raises
-    ``CopyUnusable``.
+    The file is the one under its version: a tool that holds ``marquee.duckdb`` locks nobody out of it, and nothing is
+    published under its name meanwhile. Logs that other tools have left next to either are removed and told, where this
+    user may do so. Raises ``CopyUnusable``.
     """
     versioned = copy_of(settings, publication.version)
-    record = record_of(settings, publication)
     # A home of before publications were kept has the one name alone.
-    file = versioned if versioned.exists() else settings.published
-    try:
-        with opened(file, record if file == versioned else None):
-            pass
-    except LogBeside:
-        try:
-            remove_logs(file)
-        except OSError as error:
-            raise CopyUnusable(
-                f"{file} has a log of another tool's changes next to it, which cannot be removed ({error.strerror}).",
-                "Have its owner run `make clean-up`.",
-            ) from error
-        tell(f"removed the log of another tool's changes next to {file}: the copy is as it was published")
-    with opened(file, record if file == versioned else None, threads=settings.threads) as con:
+    file, record = (versioned, record_of(settings, publication)) if versioned.exists() else (settings.published, None)
+    # One that is locked says so before anything is removed.
+    with suppress(ForeignLog), opened(file, record):
+        pass
+    for log in logs_in(file.parent):
+        with suppress(OSError):
+            log.unlink(missing_ok=True)
+            tell(f"removed {log}, a log of another tool's changes: the copy is as it was published")
+    with opened(file, record, threads=settings.threads) as con:
         con.execute("SET TimeZone = 'UTC'")
         yield str(file), con

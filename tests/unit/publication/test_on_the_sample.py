@@ -163,7 +163,7 @@ def test_a_report_is_made_of_what_was_published_whatever_a_killed_writer_left(
     monkeypatch.setenv("MARQUEE_HOME", str(settings.home))
     assert main([str(tmp_path / "report.html")]) == 0
     assert (tmp_path / "report.html").read_text() == page
-    assert capsys.readouterr().err.startswith(f"removed the log of another tool's changes next to {file}")
+    assert capsys.readouterr().err.startswith(f"removed {file}.wal, a log of another tool's changes")
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")

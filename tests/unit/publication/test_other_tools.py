@@ -155,7 +155,7 @@ def test_building_the_published_copy_alone_makes_a_changed_file_again(settings: 
     assert mended == f"marquee-{publication.version}.duckdb.wal, marquee.duckdb"
 
 
-@pytest.mark.parametrize("changed", ["current", "versioned", "both", "parquet", "manifest", "note"])
+@pytest.mark.parametrize("changed", ["current", "versioned", "both", "parquet", "manifest", "note", "link"])
 def test_what_another_tool_has_changed_is_made_again(settings: Settings, changed: str) -> None:
     first = publish_films(settings, 1)
     second = publish_films(settings, 2)
@@ -174,6 +174,9 @@ def test_what_another_tool_has_changed_is_made_again(settings: Settings, changed
         )
         file.chmod(0o644)
         file.write_text(file.read_text()[:200])
+    if changed == "link":
+        current_parquet(settings).unlink()
+        current_parquet(settings).symlink_to(parquet_of(settings, first.version).name)
     assert _missing_artifacts(settings)(_published_copy())
     publish_films(settings, 2)
     # Which older ones there were is lost with the manifest.

@@ -83,10 +83,14 @@ def test_a_tool_that_holds_the_copy_for_writing_locks_nobody_out(films: tuple[Se
 @needs_shell
 def test_the_log_of_a_killed_writer_is_removed_before_the_shell_reads(films: tuple[Settings, Path]) -> None:
     settings, file = films
-    write(file, "DELETE FROM marts.films WHERE film > 3", killed=True)
+    for written in (file, settings.published):
+        write(written, "DELETE FROM marts.films WHERE film > 3", killed=True)
     done = shell(settings.home, "-csv", "-noheader", "-c", "SELECT count(*) FROM films")
     assert (done.returncode, done.stdout) == (0, "1234\n")
-    assert done.stderr == f"removed the log of another tool's changes next to {file}: the copy is as it was published\n"
+    assert done.stderr == "".join(
+        f"removed {written}.wal, a log of another tool's changes: the copy is as it was published\n"
+        for written in (file, settings.published)
+    )
     assert not list(file.parent.glob("*.wal*"))
 
 
