@@ -19,6 +19,7 @@ import duckdb
 
 from orchestration.dagster_settings import Tree, merged, noted, noting, owners_settings, read_tree, write_tree
 from orchestration.publication.copies import remove_others
+from orchestration.publication.files import logs_in, put_in_place
 from orchestration.publication.manifest import MANIFEST, read_manifest
 from orchestration.warehouse import exclusive, open_database, quote, tables_of
 from settings import HOME_FORMAT, Settings
@@ -286,13 +287,19 @@ def heal(folder: Path) -> bool:
                 _put_away(place, former)
         elif name == "published":
             # Readers may open the file at any moment: replaced one by one, the folder is never missing. The manifest
-            # comes last, after what it names; what it does not name are publications of the state that ends.
+            # comes last, after what it names; what it does not name are publications of the state that ends. A log
+            # that another tool has written, here or there, goes with its file.
             place.mkdir(exist_ok=True)
+            for log in logs_in(new):
+                log.unlink()
             for file in sorted(new.iterdir(), key=lambda path: (path.name == MANIFEST, path.is_symlink())):
                 target = place / file.name
                 if target.is_dir() and not target.is_symlink():
                     _put_away(target, former)
-                file.replace(target)
+                if file.suffix == ".duckdb":
+                    put_in_place(file, target)
+                else:
+                    file.replace(target)
             _forget_publications(folder)
             new.rmdir()
         else:

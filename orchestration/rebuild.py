@@ -111,7 +111,7 @@ def out_of_date(
 ) -> dict[dg.AssetKey, str]:
     """Each asset that is not current, with the reason in words.
 
-    ``missing_artifact`` tells whether an asset's file or table is gone although Dagster remembers it.
+    ``missing_artifact`` tells whether an asset's file or table is gone, or was changed, although Dagster remembers it.
     """
     graph = defs.resolve_asset_graph()
     resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
@@ -122,7 +122,7 @@ def out_of_date(
         if status == StaleStatus.MISSING:
             reasons[key] = "never built"
         elif missing_artifact(key):
-            reasons[key] = "its file or table is gone"
+            reasons[key] = "its file or table is gone or was changed"
         elif status == StaleStatus.STALE:
             causes = resolver.get_stale_causes(key)
             reasons[key] = "; ".join(

@@ -167,12 +167,14 @@ def _peak_memory_gb() -> float:
 
 
 def _missing_artifacts(settings: Settings) -> Callable[[object], bool]:
-    """Whether an asset's file or table is gone, or the pointer was let go, so that it is built again."""
+    """Whether an asset's file or table is gone or changed, or the pointer was let go, so that it is built again."""
     import dagster as dg
 
     from orchestration.defs.artifacts import artifacts
     from orchestration.defs.serving import PROMOTED_MODEL
+    from orchestration.defs.warehouse import PUBLISHED_COPY
     from orchestration.promotion import pointer_is_behind
+    from orchestration.publication.copies import differences
     from orchestration.warehouse import connect
 
     with connect(settings, tell=say) as con:
@@ -184,6 +186,8 @@ def _missing_artifacts(settings: Settings) -> Callable[[object], bool]:
         assert isinstance(key, dg.AssetKey)
         if key == PROMOTED_MODEL and pointer_is_behind(settings):
             return True
+        if key == PUBLISHED_COPY:
+            return bool(differences(settings))
         if key in files:
             return not files[key].exists()
         return len(key.path) == 2 and ".".join(key.path) not in relations

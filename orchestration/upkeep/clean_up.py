@@ -234,9 +234,10 @@ def _publications(settings: Settings) -> Iterator[Removal]:
     kept = publication.kept[: settings.keep_publications]
     first: Callable[[], None] | None = partial(write_manifest, settings, replace(publication, kept=kept))
     for path in others(settings, kept):
-        # A file with a second name takes no room of its own.
+        # In a home of before every file had an inode of its own, one with a second name takes no room.
         size = sum(file.lstat().st_size for file in _files(path) if file.lstat().st_nlink == 1)
-        yield Removal(f"{path.relative_to(settings.home)}, an older publication", (path,), size, first)
+        kind = "a log of another tool's changes" if ".duckdb.wal" in path.name else "an older publication"
+        yield Removal(f"{path.relative_to(settings.home)}, {kind}", (path,), size, first)
         first = None
 
 

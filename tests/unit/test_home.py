@@ -385,6 +385,6 @@ def test_a_swap_leaves_the_publications_of_the_new_state_alone(settings: Setting
         "parquet",
         f"parquet-{third.version}",
     ]
-    assert settings.published.samefile(copy_of(settings, third.version))
+    assert settings.published.read_bytes() == copy_of(settings, third.version).read_bytes()
     assert (current_parquet(settings) / "films.parquet").exists()
     assert look_anew(settings) == expected(3)
