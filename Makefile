@@ -13,6 +13,9 @@ export MARQUEE_MOVIELENS := $(MOVIELENS)
 endif
 export DO_NOT_TRACK := 1
 export PYTHONUNBUFFERED := 1
+# With the one the project's own modules are not found, with the other altair cannot be used.
+unexport PYTHONSAFEPATH
+unexport PYTHONOPTIMIZE
 
 .PHONY: help setup run update ui serve token shell docs report test test-services lint prove evaluate bench clean-up backup restore rollback clean
 
@@ -83,6 +86,8 @@ else
 		$(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(MODEL),--model $(MODEL)) $(if $(SEEDS),--seeds $(SEEDS))
 endif
 
+# These know no home, and torch would keep its cache in the folder of temporary files.
+evaluate bench: export TORCHINDUCTOR_CACHE_DIR ?= $(or $(MARQUEE_HOME),data)/cache/torchinductor
 bench: $(INSTALLED) ## The pipeline at three sizes beside a hand-written script, the models, and the service; ONLY=pipeline, models or serving, with BENCH="..." for its options
 ifeq ($(filter-out pipeline,$(ONLY)),)
 	@$(PY) -m orchestration.bench $(BENCH)

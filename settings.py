@@ -5,10 +5,11 @@ The lowest layer: every package of the project may import it and it imports none
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PROJECT_ROOT = Path(__file__).resolve().parent
@@ -53,7 +54,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MARQUEE_", frozen=True, extra="ignore", env_ignore_empty=True)
 
-    home: Path = Field(default=PROJECT_ROOT / "data", description="Folder of all state.")
+    home: Path = Field(default=PROJECT_ROOT / "data", validate_default=True, description="Folder of all state.")
     movielens: str = Field(default="sample", description="The MovieLens edition, or `sample`.")
     raw_dir: Path | None = Field(default=None, description="A local mirror looked at before the network.")
     imdb_dir: Path | None = Field(default=None, description="Another folder for the IMDb files of the mirror.")
@@ -223,6 +224,14 @@ class Settings(BaseSettings):
         """Paths are taken relative to the working directory of the start, once."""
         return None if path is None else path.expanduser().absolute()
 
+    @field_validator("home")
+    @classmethod
+    def _can_hold_databases(cls, home: Path) -> Path:
+        """DuckDB puts a database's log before the first `?` of its path; SQLAlchemy ends a database's name there."""
+        if "?" in str(home):
+            raise ValueError(f"{home} cannot hold a database, for `?` is in its name; choose another folder")
+        return home
+
     @field_validator("movielens")
     @classmethod
     def _known_edition(cls, edition: str) -> str:
@@ -379,3 +388,15 @@ class Settings(BaseSettings):
     def backups(self) -> Path:
         """Where ``make backup`` writes unless it is given a file."""
         return self.home / "backups"
+
+
+def command_settings() -> Settings:
+    """Return the settings for a command; where some are wrong, say which on standard error and exit with status 2."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "_".join(["MARQUEE", *(str(part).upper() for part in problem["loc"])])
+            said = problem["msg"].removeprefix("Value error, ")
+            print(f"{name}: {said}" if problem["loc"] else said, file=sys.stderr)
+        sys.exit(2)

@@ -18,6 +18,7 @@ from pathlib import Path
 import yaml
 
 from bento.errors import ServingError
+from environment import process_environment
 from models.bundle import BundleError, read_bundle_manifest, read_pointer
 from settings import PROJECT_ROOT, Settings
 
@@ -130,9 +131,8 @@ def promoted_bento(settings: Settings) -> BuiltBento:
 def bentoml_environment(settings: Settings, *, bentoml_home: Path | None = None) -> dict[str, str]:
     """The environment of a child process that imports BentoML: its store, no usage reports, and this home."""
     return {
-        **os.environ,
+        **process_environment(settings),
         "BENTOML_HOME": str(bentoml_home or settings.bentoml),
-        "BENTOML_DO_NOT_TRACK": "True",
         "MARQUEE_HOME": str(settings.home),
         # A bento's own source folder must win over the place the caller happens to work in.
         "PYTHONPATH": "",
@@ -141,8 +141,9 @@ def bentoml_environment(settings: Settings, *, bentoml_home: Path | None = None)
 
 def _code(root: Path) -> dict[str, bytes]:
     """The files that a bento holds, by their place in it: the serving code and what it must install."""
+    roots = [root / "settings.py", root / "environment.py"]
     modules = [path for package in _PACKAGES for path in sorted((root / package).rglob("*.py"))]
-    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in [root / "settings.py", *modules]}
+    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in [*roots, *modules]}
     # In a served bento's own tree the lock has the name that BentoML gives it.
     lock = root / "requirements.lock"
     if not lock.is_file():

@@ -6,17 +6,17 @@ DuckDB is imported and the file opened for one question alone: with one thread a
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bento.errors import RequestRefused
+from bento.published_copy import CopyUnusable, FileRecord, opened, record_in
 
-if TYPE_CHECKING:
-    import duckdb
+logger = logging.getLogger("marquee.catalogues")
 
 _MEMORY = "200MB"
 
@@ -38,34 +38,47 @@ class Catalogues:
     def ask(self, question: str, filters: Mapping[str, Any], limit: int | None = None) -> Answered:
         """The answer of a macro of the schema ``marts`` to its parameters by name; None leaves a filter out.
 
-        ``RequestRefused`` (404) where there is no copy, or one without the question.
+        ``RequestRefused``: 404 where there is no copy, or one without the question; 503 for one that is locked, damaged
+        or changed by another tool.
         """
-        version = self._version()
-        # By its version, for DuckDB gives a process the old file for a name that another thread still has open.
-        for file in (self.published.with_name(f"marquee-{version}.duckdb"), self.published):
-            if file.exists():
-                return Answered(_ask(file, question, filters, limit), version)
+        try:
+            manifest = self._manifest()
+            version = None if manifest is None else str(manifest["version"])
+            # By its version, for DuckDB gives a process the old file for a name that another thread still has open.
+            versioned = self.published.with_name(f"marquee-{version}.duckdb")
+            if manifest is not None and versioned.exists():
+                return Answered(_ask(versioned, record_in(manifest, versioned), question, filters, limit), version)
+            if self.published.exists():
+                return Answered(_ask(self.published, None, question, filters, limit), version)
+        except CopyUnusable as error:
+            logger.warning("%s", error)
+            raise
         raise RequestRefused(
             HTTPStatus.NOT_FOUND,
             "There is no published copy to ask.",
             "`make run` writes one into the home that is served from.",
         )
 
-    def _version(self) -> str | None:
+    def _manifest(self) -> dict[str, Any] | None:
+        file = self.published.with_name("manifest.json")
         try:
-            manifest = json.loads(self.published.with_name("manifest.json").read_text(encoding="utf-8"))
+            manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        return str(manifest["version"])
+        except ValueError as error:
+            raise CopyUnusable("published/manifest.json is damaged.", "`make update` rewrites it.") from error
+        return manifest
 
 
-def _ask(file: Path, question: str, filters: Mapping[str, Any], limit: int | None) -> list[dict[str, Any]]:
+def _ask(
+    file: Path, record: FileRecord | None, question: str, filters: Mapping[str, Any], limit: int | None
+) -> list[dict[str, Any]]:
     import duckdb
 
     given = {name: value for name, value in filters.items() if value is not None}
     named = ", ".join(f"{name} := ${name}" for name in given)
     query = f"FROM marts.{question}({named})" + ("" if limit is None else f" LIMIT {limit:d}")
-    with closing(_opened(file)) as con:
+    with opened(file, record, threads=1, memory_limit=_MEMORY) as con:
         try:
             cursor = con.execute(query, given)
         except duckdb.CatalogException as error:
@@ -76,9 +89,3 @@ def _ask(file: Path, question: str, filters: Mapping[str, Any], limit: int | Non
             ) from error
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
-def _opened(file: Path) -> duckdb.DuckDBPyConnection:
-    import duckdb
-
-    return duckdb.connect(str(file), read_only=True, config={"threads": 1, "memory_limit": _MEMORY})

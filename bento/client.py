@@ -35,7 +35,7 @@ from bento.schemas import (
     RecommendResponse,
     SimilarResponse,
 )
-from settings import Settings
+from settings import Settings, command_settings
 
 #: Seconds a fresh server may take: 10 on two idle processors, many times that on busy ones.
 START_TIMEOUT_S = 180.0
@@ -553,7 +553,7 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument(f"--{who}", type=int, required=True, dest="id", help=f"the edition's own id of the {who}")
         command.add_argument("--k", type=int, default=10, help="how many films (default 10)")
     options = parser.parse_args(arguments)
-    url = options.url or f"http://127.0.0.1:{Settings().serve_port}"
+    url = options.url or f"http://127.0.0.1:{command_settings().serve_port}"
     token = None if options.token_file is None else options.token_file.read_text(encoding="utf-8").strip()
     with MarqueeClient(url, token=token) as client:
         try:

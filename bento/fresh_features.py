@@ -6,6 +6,7 @@ In the background, so that no write waits for it; a run replaces what was pushed
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -38,9 +39,10 @@ def features_now(
     stars: NDArray[np.float32],
     times: NDArray[np.int64],
 ) -> dict[str, float | int | None]:
-    """The mart ``user_features`` over these ratings: items int64[n], stars float32[n], epoch seconds int64[n], n > 0.
+    """Return the newest row of the mart ``user_features`` for somebody with these ratings, to the last bit.
 
-    Each film once, with the rating that counts. None where the films say nothing.
+    Each movie once, with the rating that stands (``fct_ratings``): items int64[n], stars float32[n], epoch seconds
+    int64[n], n > 0. None where the movies say nothing. The mart counts in whole tenths, and so does this.
 
     >>> names = ["movie_content__release_year", "movie_content__is_war"]
     >>> films = np.array([[1990, 1], [2000, 0]], dtype=np.float32)
@@ -50,24 +52,33 @@ def features_now(
     (3.5, 2, 4, 0.5)
     """
     place = {name: column for column, name in enumerate(item_names)}
-    given, days = stars.astype(np.float64), times // _DAY_S
+    count, days = len(items), times // _DAY_S
+    tenths = np.rint(stars.astype(np.float64) * 10).astype(np.int64)
+    total, squares = int(tenths.sum()), int((tenths * tenths).sum())
     years = item_features[items, place[_YEAR]].astype(np.float64)
     dated = years[~np.isnan(years)]
     shares = {
-        f"genre_share_{name.removeprefix(_GENRE)}": round(float(np.nan_to_num(item_features[items, column]).mean()), 6)
+        f"genre_share_{name.removeprefix(_GENRE)}": _rounded(
+            float(np.nan_to_num(item_features[items, column]).sum()) / count
+        )
         for name, column in place.items()
         if name.startswith(_GENRE)
     }
     return {
-        "rating_count": len(items),
-        "rating_mean": round(float(given.mean()), 6),
-        "rating_stddev": round(float(given.std()), 6),
-        "positive_share": round(float((given >= 4).mean()), 6),
+        "rating_count": count,
+        "rating_mean": _rounded(total / (10.0 * count)),
+        "rating_stddev": _rounded(math.sqrt(count * squares - total * total) / (10.0 * count)),
+        "positive_share": _rounded(int((tenths >= 40).sum()) / count),
         "active_days": len(np.unique(days)),
         "days_since_first": int(days.max() + 1 - days.min()),
-        "mean_release_year": round(float(dated.mean()), 6) if len(dated) else None,
+        "mean_release_year": _rounded(float(dated.sum()) / len(dated)) if len(dated) else None,
         **shares,
     }
+
+
+def _rounded(value: float) -> float:
+    """Round a value that is not negative to six digits as DuckDB does: a half goes up, where Python's goes to even."""
+    return math.floor(value * 1e6 + 0.5) / 1e6
 
 
 class FreshFeatures:

@@ -11,7 +11,7 @@ from bento.errors import ServingError
 from bento.store import keys, people
 from bento.store.database import Store
 from bento.store.people import Who
-from settings import Settings
+from settings import command_settings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if (options.role == "user") != (options.user_id is not None):
         parser.error("--user-id belongs to the role user, and to no other")
-    settings = Settings()
+    settings = command_settings()
     try:
         store = Store(settings.app_store)
         now = utc_now()

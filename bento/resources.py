@@ -68,7 +68,7 @@ def make_app() -> FastAPI:
         "422": "The request is not of the form that is wanted; `errors` names the fields.",
         "429": "Too many requests; `Retry-After` says for how long to wait.",
         "500": "An error of the service; the log has it under the request id.",
-        "503": "Nothing is served yet, or the app's store cannot be reached.",
+        "503": "Nothing is served yet, or the app's store or the published copy cannot be read.",
     }
     of_reading = ("401", "403", "404", "422", "429", "500", "503")
     reading: dict[int | str, Any] = {status: error_response(said[status]) for status in of_reading}

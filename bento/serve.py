@@ -12,7 +12,8 @@ from typing import NoReturn
 from bento.build import BuiltBento, bentoml_environment, promoted_bento
 from bento.errors import ServingError
 from bento.guard import check_settings
-from settings import Settings
+from environment import PathError
+from settings import Settings, command_settings
 
 HOST = "127.0.0.1"
 
@@ -88,14 +89,14 @@ def _check_free(host: str, port: int) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; 1 with a message when there is nothing to serve."""
-    settings = Settings()
+    settings = command_settings()
     parser = argparse.ArgumentParser(prog="python -m bento.serve", description=__doc__)
     parser.add_argument("--host", default=HOST, help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, default=settings.serve_port)
     options = parser.parse_args(arguments)
     try:
         serve(settings, host=options.host, port=options.port)
-    except ServingError as error:
+    except (ServingError, PathError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

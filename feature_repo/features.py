@@ -70,7 +70,7 @@ movie = Entity(
 
 user_features = FeatureView(
     name="user_features",
-    description="Taste and activity of a user: a row a user and day of change, over ratings strictly before it",
+    description="Taste and activity of a user: a row a user and day of change, over the ratings that stood before it",
     entities=[user],
     ttl=UNLIMITED,
     source=PushSource(
@@ -81,12 +81,12 @@ user_features = FeatureView(
         tags={"mart": "user_features"},
     ),
     schema=[
-        Field(name="rating_count", dtype=Int32, description="Ratings given"),
+        Field(name="rating_count", dtype=Int32, description="Movies rated, each counted once"),
         Field(name="rating_mean", dtype=Float64, description="Mean rating, in stars"),
         Field(name="rating_stddev", dtype=Float64, description="Standard deviation of the ratings, in stars"),
         Field(name="positive_share", dtype=Float64, description="Share of ratings of 4 stars or more, 0 to 1"),
-        Field(name="active_days", dtype=Int32, description="Days (UTC) with at least one rating"),
-        Field(name="days_since_first", dtype=Int32, description="Days since the first rating"),
+        Field(name="active_days", dtype=Int32, description="Days (UTC) with a rating that stands"),
+        Field(name="days_since_first", dtype=Int32, description="Days since the first rating that stands"),
         Field(name="mean_release_year", dtype=Float64, description="Mean release year of the rated films"),
         *(
             Field(
@@ -103,16 +103,16 @@ user_features = FeatureView(
 
 movie_features = FeatureView(
     name="movie_features",
-    description="How a film is received: one row a film and day of change, over ratings strictly before its timestamp",
+    description="How a film is received: one row a film and day of change, over the ratings that stood before it",
     entities=[movie],
     ttl=UNLIMITED,
     source=_source("movie_features", "History of films, at the midnight after each day with ratings"),
     schema=[
-        Field(name="rating_count", dtype=Int32, description="Ratings received"),
+        Field(name="rating_count", dtype=Int32, description="Users who rated the movie, each counted once"),
         Field(name="rating_mean", dtype=Float64, description="Mean rating, in stars"),
         Field(name="rating_stddev", dtype=Float64, description="Standard deviation of the ratings, in stars"),
         Field(name="positive_share", dtype=Float64, description="Share of ratings of 4 stars or more, 0 to 1"),
-        Field(name="days_since_first", dtype=Int32, description="Days since the first rating"),
+        Field(name="days_since_first", dtype=Int32, description="Days since the first rating that stands"),
     ],
     tags={"kind": "history", "grain": "movie_key, day of change"},
     owner=OWNER,

@@ -264,6 +264,13 @@ def service_schema(store: FeatureStore | None = None) -> dict[str, list[str]]:
     }
 
 
+def pushed_columns() -> list[str]:
+    """Return the features that a push to the view of the users has to give, as the definitions say."""
+    from feature_repo.features import user_features
+
+    return [feature.name for feature in user_features.features]
+
+
 def service_hash(store: FeatureStore | None = None) -> str:
     """SHA-256 over what the service means (views, keys, sources, feature names and types); the same in every home.
 
@@ -333,7 +340,7 @@ def _latest_rows(store: FeatureStore, view: FeatureView) -> pl.DataFrame:
     keys = [column.name for column in view.entity_columns]
     source = _source(view)
     timestamp = source.timestamp_field
-    history = pl.scan_parquet(store.repo_path / source.path)
+    history = pl.scan_parquet(store.repo_path / source.path, glob=False)
     last = history.group_by(keys).agg(pl.col(timestamp).max())
     latest = (
         history.join(last, on=[*keys, timestamp], how="semi")
@@ -441,7 +448,7 @@ def _week(column: str) -> pl.Expr:
 
 def _weekly_history(path: Path, weeks: pl.DataFrame, key: str, timestamp: str) -> pl.DataFrame:
     """A history's rows in each wanted week of a key and the last one before it, with the week's number as the key."""
-    history = pl.read_parquet(path).cast({key: pl.Int64, timestamp: pl.Datetime("us")}).sort(timestamp)
+    history = pl.read_parquet(path, glob=False).cast({key: pl.Int64, timestamp: pl.Datetime("us")}).sort(timestamp)
     inside = history.with_columns(_week=_week(timestamp)).join(weeks, on=[key, "_week"], how="inner")
     before = weeks.sort("_week").join_asof(
         history,

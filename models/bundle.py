@@ -213,7 +213,7 @@ def load_bundle(path: Path, *, to_serve: bool = False) -> Bundle:
             raise BundleError(f"{path}: {name} is missing")
         if _digest(path / name) != digest:
             raise BundleError(f"{path}: {name} is not what was written (its hash differs)")
-    items, users = pl.read_parquet(path / "items.parquet"), pl.read_parquet(path / "users.parquet")
+    items, users = (pl.read_parquet(path / name, glob=False) for name in ("items.parquet", "users.parquet"))
     with np.load(path / "history.npz", allow_pickle=False) as stored:
         history = csr_array((stored["ratings"], stored["indices"], stored["indptr"]), shape=(len(users), len(items)))
         times = stored["times"].astype(np.int64)
@@ -241,7 +241,7 @@ def load_bundle(path: Path, *, to_serve: bool = False) -> Bundle:
         user_index={int(uid): index for index, uid in enumerate(users["user_id"].to_list())},
         item_index=_item_index(items),
         rating=_rating(path / _RATING, to_serve),
-        credits=pl.read_parquet(path / _CREDITS) if (path / _CREDITS).is_file() else no_credits(),
+        credits=pl.read_parquet(path / _CREDITS, glob=False) if (path / _CREDITS).is_file() else no_credits(),
         film_map=_film_map(path / _MAP, items),
         content=read(path / _CONTENT) if (path / _CONTENT).is_dir() else None,
     )
@@ -250,7 +250,9 @@ def load_bundle(path: Path, *, to_serve: bool = False) -> Bundle:
 def _film_map(file: Path, items: pl.DataFrame) -> NDArray[np.float32] | None:
     if not file.is_file():
         return None
-    placed = items.select("movie_key").join(pl.read_parquet(file), on="movie_key", how="left", maintain_order="left")
+    placed = items.select("movie_key").join(
+        pl.read_parquet(file, glob=False), on="movie_key", how="left", maintain_order="left"
+    )
     places = placed.select(pl.col("x", "y").cast(pl.Float32).fill_null(float("nan"))).to_numpy()
     return np.ascontiguousarray(places, dtype=np.float32)
 

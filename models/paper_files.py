@@ -97,7 +97,9 @@ def _lines(path: Path) -> pl.Series:
     if not path.is_file():
         raise ProtocolError(f"{path}: there is no such file")
     try:
-        table = pl.read_csv(path, separator=_NO_SEPARATOR, has_header=False, infer_schema=False, quote_char=None)
+        table = pl.read_csv(
+            path, separator=_NO_SEPARATOR, has_header=False, infer_schema=False, quote_char=None, glob=False
+        )
     except pl.exceptions.PolarsError as error:
         raise ProtocolError(f"{path}: {str(error).splitlines()[0]}") from error
     return table.to_series(0).alias("row")

@@ -69,6 +69,7 @@ def _read_rows(path: Path) -> pl.DataFrame:
             infer_schema=False,
             quote_char='"' if layout.quoted else None,
             null_values=["\\N", ""],
+            glob=False,
         )
     except pl.exceptions.NoDataError as error:
         raise RatingsFileError(f"{path}: no ratings in it") from error

@@ -84,7 +84,8 @@ def tune(
     storage.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         study_name=study_name(problem, name, seed, base),
-        storage=f"sqlite:///{storage.absolute()}",
+        # By SQLite's own URI: the path may hold what SQLAlchemy's URL takes for its own.
+        storage=f"sqlite:///{storage.absolute().as_uri()}?uri=true",
         direction="maximize",
         load_if_exists=True,
     )

@@ -31,22 +31,39 @@ def unchecked(checks: Collection[dg.AssetCheckKey], instance: dg.DagsterInstance
     """Assets whose present version has not passed one of the checks: it failed, or a kill came before it."""
     if not checks:
         return {}
-    judgments = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(checks))
+    judgments = _latest_judgments(checks, instance)
     built = _built_at(instance, {check.asset_key for check in checks})
     found: dict[dg.AssetKey, str] = {}
     for check in checks:
         asset = check.asset_key
         if asset not in built:
             continue
-        record = judgments.get(check)
-        evaluation = None if record is None or record.event is None else record.event.asset_check_evaluation
+        evaluation = judgments.get(check)
         judged = evaluation.target_materialization_data if evaluation is not None else None
-        if record is None or evaluation is None or judged is None or judged.timestamp < built[asset]:
+        if evaluation is None or judged is None or judged.timestamp < built[asset]:
             found[asset] = f"its check {check.name} {NOT_JUDGED}"
-        elif record.status != AssetCheckExecutionRecordStatus.SUCCEEDED and (
-            evaluation.severity == dg.AssetCheckSeverity.ERROR
-        ):
+        elif not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
             found[asset] = f"its check {check.name} failed"
+    return found
+
+
+def _latest_judgments(
+    checks: Iterable[dg.AssetCheckKey], instance: dg.DagsterInstance
+) -> dict[dg.AssetCheckKey, dg.AssetCheckEvaluation]:
+    """What each check said last; those that never said anything are left out.
+
+    The latest record of a check may be one that a queued run has only planned: then what it said before still holds.
+    """
+    storage = instance.event_log_storage
+    said = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+    found = {}
+    for check, latest in storage.get_latest_asset_check_execution_by_key(list(checks)).items():
+        [*records] = (
+            [latest] if latest.status in said else storage.get_asset_check_execution_history(check, 1, status=said)
+        )
+        for record in records:
+            if record.event is not None and record.event.asset_check_evaluation is not None:
+                found[check] = record.event.asset_check_evaluation
     return found
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 
 import dagster as dg
 
+from environment import adopt_environment
 from orchestration.data_checks import UpstreamChecks
 from orchestration.defs import (
     analysts,
@@ -23,7 +23,7 @@ from orchestration.defs import (
 )
 from orchestration.defs.dbt import Dbt
 from orchestration.defs.expectations import expectation_checks
-from orchestration.defs.resources import MartTranslator, dbt_project, quiet_environment
+from orchestration.defs.resources import MartTranslator, dbt_project
 from settings import Settings
 
 
@@ -31,7 +31,7 @@ from settings import Settings
 def marquee() -> dg.Definitions:
     """The graph for the home and edition that the ``MARQUEE_`` variables name."""
     settings = Settings()
-    os.environ.update(quiet_environment(settings))
+    adopt_environment(settings)
     project, parsed = dbt_project(settings)
     manifest = json.loads(project.manifest_path.read_text())
     dbt = Dbt(project, manifest, MartTranslator(), parsed)

@@ -20,6 +20,7 @@ from bento.build import BENTO_NAME, MODEL_NAME, built_bentos
 from bento.store.tables import APP
 from models.bundle import BundleError, read_bundle_manifest, read_pointer
 from orchestration.publication.copies import remove_others
+from orchestration.publication.files import logs_in
 from orchestration.publication.manifest import copy_of, read_manifest, write_manifest
 from orchestration.warehouse import exclusive, rewrite
 from settings import BARS, RECIPES, Settings
@@ -101,7 +102,7 @@ def holds(bundle: Path, people: Collection[tuple[str, int]]) -> bool:
     """Whether one of these people is among those whom a bundle knows."""
     try:
         edition = str(read_bundle_manifest(bundle)["data_snapshot"].get("edition", ""))
-        users = pl.read_parquet(bundle / "users.parquet", columns=["user_id"])["user_id"]
+        users = pl.read_parquet(bundle / "users.parquet", columns=["user_id"], glob=False)["user_id"]
     except (BundleError, OSError, pl.exceptions.PolarsError):
         # What cannot be read could hold anybody.
         return True
@@ -118,6 +119,8 @@ def _unpublish(settings: Settings, people: Collection[tuple[str, int]]) -> tuple
         publication = read_manifest(settings)
         if publication is None:
             return (), None
+        for log in logs_in(settings.published.parent):
+            log.unlink(missing_ok=True)
         newest = settings.published.exists() and published_for(settings.published, people)
         gone = tuple(
             version

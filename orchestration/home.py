@@ -17,7 +17,9 @@ from pathlib import Path
 
 import duckdb
 
+from orchestration.dagster_settings import Tree, merged, noted, noting, owners_settings, read_tree, write_tree
 from orchestration.publication.copies import remove_others
+from orchestration.publication.files import logs_in, put_in_place
 from orchestration.publication.manifest import MANIFEST, read_manifest
 from orchestration.warehouse import exclusive, open_database, quote, tables_of
 from settings import HOME_FORMAT, Settings
@@ -52,8 +54,9 @@ KEPT_TABLES = (
 )
 
 DAGSTER_YAML = """\
-# Written by Marquee at every start. Telemetry and the new-user dialogue are off; runs queue one at a time, because one
-# process at a time may write the warehouse.
+# Generated at every start. Settings of your own belong in dagster.extra.yaml of MARQUEE_HOME; what you change here is
+# carried over to it. Telemetry and the new-user dialogue are off; runs queue one at a time, because one process at a
+# time may write the warehouse.
 telemetry:
   enabled: false
 nux:
@@ -65,6 +68,10 @@ run_monitoring:
   enabled: true
   free_slots_after_run_end_seconds: 60
 """
+
+
+#: The owner's settings of Dagster, outside the folder that a change of edition replaces.
+DAGSTER_EXTRA = "dagster.extra.yaml"
 
 
 class HomeError(RuntimeError):
@@ -144,8 +151,46 @@ def prepare(settings: Settings) -> None:
         )
     migrate(settings.home)
     settings.dagster.mkdir(parents=True, exist_ok=True)
-    _write(settings.dagster / "dagster.yaml", DAGSTER_YAML)
+    _write_dagster_settings(settings.home)
     _write_home(settings.home, Home(HOME_FORMAT, settings.movielens))
+
+
+def _write_dagster_settings(folder: Path) -> None:
+    """Write dagster.yaml with the owner's settings over ours, and what they are in a comment of it.
+
+    A file that says the same already keeps its comments.
+    """
+    _keep_owners_settings(folder)
+    wanted = merged(read_tree(DAGSTER_YAML), _read_dagster_settings(folder / DAGSTER_EXTRA))
+    file = folder / "dagster" / "dagster.yaml"
+    if file.exists() and _read_dagster_settings(file) == wanted:
+        text = file.read_text(encoding="utf-8")
+    elif wanted == read_tree(DAGSTER_YAML):
+        text = DAGSTER_YAML
+    else:
+        text = DAGSTER_YAML.partition("telemetry:")[0] + write_tree(wanted)
+    _write(file, noting(text, wanted))
+
+
+def _keep_owners_settings(folder: Path) -> None:
+    """Carry over to dagster.extra.yaml what its owner has changed in dagster.yaml since it was written."""
+    file = folder / "dagster" / "dagster.yaml"
+    if not file.exists():
+        return
+    extra = folder / DAGSTER_EXTRA
+    found, owners = _read_dagster_settings(file), _read_dagster_settings(extra)
+    kept = owners_settings(owners, written=noted(file.read_text(encoding="utf-8")), found=found)
+    if kept != owners:
+        _write(extra, write_tree(kept))
+
+
+def _read_dagster_settings(file: Path) -> Tree:
+    try:
+        return read_tree(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise HomeError(f"{file} cannot be read: {error}. Mend it, or remove it.") from None
 
 
 def rebuild_folder(settings: Settings) -> Path:
@@ -229,6 +274,7 @@ def heal(folder: Path) -> bool:
     journal = folder / "swap.json"
     if not journal.exists():
         return False
+    _keep_owners_settings(folder)
     told = json.loads(journal.read_text())
     # A journal of format 1 names no parts: then those move that are there, and nothing is removed.
     parts: list[str] | None = told.get("parts")
@@ -241,13 +287,19 @@ def heal(folder: Path) -> bool:
                 _put_away(place, former)
         elif name == "published":
             # Readers may open the file at any moment: replaced one by one, the folder is never missing. The manifest
-            # comes last, after what it names; what it does not name are publications of the state that ends.
+            # comes last, after what it names; what it does not name are publications of the state that ends. A log
+            # that another tool has written, here or there, goes with its file.
             place.mkdir(exist_ok=True)
+            for log in logs_in(new):
+                log.unlink()
             for file in sorted(new.iterdir(), key=lambda path: (path.name == MANIFEST, path.is_symlink())):
                 target = place / file.name
                 if target.is_dir() and not target.is_symlink():
                     _put_away(target, former)
-                file.replace(target)
+                if file.suffix == ".duckdb":
+                    put_in_place(file, target)
+                else:
+                    file.replace(target)
             _forget_publications(folder)
             new.rmdir()
         else:

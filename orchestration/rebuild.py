@@ -17,8 +17,11 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.definitions.data_version import DATA_VERSION_TAG, CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
+from environment import dagster_home
 from orchestration.data_checks import NOT_JUDGED, WAITS_FOR_JUDGMENT, built_versions, unchecked
 from orchestration.defs.resources import VIEW_TAG
+from orchestration.home import DAGSTER_EXTRA, HomeError
+from settings import Settings
 
 PID_TAG = "marquee/pid"
 REASON_TAG = "marquee/reason"
@@ -60,6 +63,17 @@ class Observed:
     failure: str | None = None
 
 
+def open_instance(settings: Settings) -> dg.DagsterInstance:
+    """Open the Dagster of a home, a context manager. Raises ``HomeError`` where its settings are wrong."""
+    try:
+        return dg.DagsterInstance.from_config(str(dagster_home(settings)))
+    except dg.DagsterError as error:
+        raise HomeError(
+            f"Dagster cannot start with {settings.dagster / 'dagster.yaml'}: {' '.join(str(error).split())}"
+            f" Mend it there or in {settings.home / DAGSTER_EXTRA}."
+        ) from error
+
+
 def free_dead_runs(instance: dg.DagsterInstance) -> int:
     """Mark runs as failed whose process is gone (a SIGKILL leaves them running for ever). Returns how many."""
     unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
@@ -97,7 +111,7 @@ def out_of_date(
 ) -> dict[dg.AssetKey, str]:
     """Each asset that is not current, with the reason in words.
 
-    ``missing_artifact`` tells whether an asset's file or table is gone although Dagster remembers it.
+    ``missing_artifact`` tells whether an asset's file or table is gone, or was changed, although Dagster remembers it.
     """
     graph = defs.resolve_asset_graph()
     resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
@@ -108,7 +122,7 @@ def out_of_date(
         if status == StaleStatus.MISSING:
             reasons[key] = "never built"
         elif missing_artifact(key):
-            reasons[key] = "its file or table is gone"
+            reasons[key] = "its file or table is gone or was changed"
         elif status == StaleStatus.STALE:
             causes = resolver.get_stale_causes(key)
             reasons[key] = "; ".join(
@@ -252,6 +266,7 @@ def _still_stale(stale: dict[dg.AssetKey, str], keys: list[dg.AssetKey]) -> str:
 def _failed_blocking_checks(result: dg.ExecuteInProcessResult) -> str:
     failed = [
         f"{check.asset_key.to_user_string()}: {check.check_name}"
+        + (f" ({check.description})" if check.description else "")
         for check in result.get_asset_check_evaluations()
         if check.blocking and not check.passed and check.severity == dg.AssetCheckSeverity.ERROR
     ]
@@ -279,6 +294,8 @@ def _failure(result: dg.ExecuteInProcessResult) -> str:
             error = data.error
             while error is not None and error.cause is not None:
                 error = error.cause
+            if error is not None and error.cls_name == "DagsterAssetCheckFailedError":
+                break
             if error is not None:
                 return f"{event.step_key}: {error.message.strip()}"
     return _failed_blocking_checks(result) or "the run failed; see the events in the UI (make ui)"

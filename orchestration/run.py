@@ -17,12 +17,11 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
+from environment import PathError, adopt_environment, process_environment
 from orchestration.disk import full_disk
 from orchestration.home import HomeError, heal, prepare, read_home, start_rebuild, swap
 from orchestration.warehouse import WarehouseBusy, hold
-from settings import PROJECT_ROOT, Settings
+from settings import PROJECT_ROOT, Settings, command_settings
 
 if TYPE_CHECKING:
     from orchestration.rebuild import Result
@@ -41,13 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("-k", type=int, default=10, help="how many recommendations to print (default 10)")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be fetched, and from where")
     options = parser.parse_args(arguments)
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        for problem in error.errors():
-            name = "MARQUEE_" + "_".join(str(part) for part in problem["loc"]).upper()
-            say(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
-        return 2
+    settings = command_settings()
     if options.dry_run:
         return _dry_run(settings)
     try:
@@ -56,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
             if heal(settings.home):
                 say("finished a change of edition, or a restoration, that was cut off")
             status = _bring_up_to_date(settings)
-    except (HomeError, WarehouseBusy) as error:
+    except (HomeError, PathError, WarehouseBusy) as error:
         say(str(error))
         return 2
     except Exception as error:
@@ -93,7 +86,7 @@ def _rebuild_aside(settings: Settings, former: str) -> int:
     aside = start_rebuild(settings, settings.movielens)
     say(f"{settings.home} holds {former}; building {settings.movielens} aside in {aside}")
     environment = {
-        **os.environ,
+        **process_environment(settings.model_copy(update={"home": aside})),
         "MARQUEE_HOME": str(aside),
         "MARQUEE_MOVIELENS": settings.movielens,
         "MARQUEE_DOWNLOAD_DIR": str(settings.downloads),
@@ -122,15 +115,13 @@ def _rebuild_here(settings: Settings) -> int:
     warnings.simplefilter("ignore", dg.BetaWarning)
     # dbt's semaphores end with this process; what minds them would say so in two lines after the last one here.
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
-    from orchestration.defs.resources import quiet_environment
-
-    os.environ.update(quiet_environment(settings))
+    adopt_environment(settings)
     from orchestration import rebuild
     from orchestration.definitions import marquee
     from orchestration.progress import progress_logger
     from orchestration.story import story
 
-    with dg.DagsterInstance.get() as instance, redirect_stdout(sys.stderr):
+    with rebuild.open_instance(settings) as instance, redirect_stdout(sys.stderr):
         rebuild.free_dead_runs(instance)
         defs = dg.Definitions.merge(marquee(), dg.Definitions(loggers={"console": progress_logger}))
         say("looking at the upstream files")
@@ -176,12 +167,14 @@ def _peak_memory_gb() -> float:
 
 
 def _missing_artifacts(settings: Settings) -> Callable[[object], bool]:
-    """Whether an asset's file or table is gone, or the pointer was let go, so that it is built again."""
+    """Whether an asset's file or table is gone or changed, or the pointer was let go, so that it is built again."""
     import dagster as dg
 
     from orchestration.defs.artifacts import artifacts
     from orchestration.defs.serving import PROMOTED_MODEL
+    from orchestration.defs.warehouse import PUBLISHED_COPY
     from orchestration.promotion import pointer_is_behind
+    from orchestration.publication.copies import differences
     from orchestration.warehouse import connect
 
     with connect(settings, tell=say) as con:
@@ -193,6 +186,8 @@ def _missing_artifacts(settings: Settings) -> Callable[[object], bool]:
         assert isinstance(key, dg.AssetKey)
         if key == PROMOTED_MODEL and pointer_is_behind(settings):
             return True
+        if key == PUBLISHED_COPY:
+            return bool(differences(settings))
         if key in files:
             return not files[key].exists()
         return len(key.path) == 2 and ".".join(key.path) not in relations

@@ -1,7 +1,7 @@
 """``make shell``: DuckDB's own shell on the published copy, after a welcome that lists what is in it.
 
 It opens the copy read-only and takes no lock, so it works while a run writes. Exit status: that of the shell, or 1
-where nothing is published yet or no shell is installed.
+where nothing is published yet, the copy is locked or damaged, or no shell is installed.
 """
 
 from __future__ import annotations
@@ -10,33 +10,33 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import duckdb
 
-from orchestration.publication.manifest import copy_of, read_manifest
-from settings import Settings
+from bento.published_copy import CopyUnusable
+from orchestration.publication.manifest import read_manifest
+from orchestration.publication.reading import newest
+from settings import command_settings
 
 
-def welcome(file: Path, version: str, edition: str) -> Iterator[str]:
+def welcome(con: duckdb.DuckDBPyConnection, version: str, edition: str) -> Iterator[str]:
     """The lines that say what a copy holds: its tables with their rows and first sentences, and its questions."""
-    with closing(duckdb.connect(str(file), read_only=True)) as con:
-        tables = con.execute(
-            """
-            SELECT table_name, estimated_size, coalesce(comment, '') FROM duckdb_tables()
-            WHERE schema_name = 'marts' ORDER BY ALL
-            """
-        ).fetchall()
-        questions = con.execute(
-            """
-            SELECT schema_name || '.' || view_name, comment FROM duckdb_views()
-            WHERE NOT internal AND comment IS NOT NULL
-            UNION ALL
-            SELECT DISTINCT 'marts.' || function_name || '(…)', comment FROM duckdb_functions()
-            WHERE schema_name = 'marts' AND comment IS NOT NULL ORDER BY ALL
-            """
-        ).fetchall()
+    tables = con.execute(
+        """
+        SELECT table_name, estimated_size, coalesce(comment, '') FROM duckdb_tables()
+        WHERE schema_name = 'marts' ORDER BY ALL
+        """
+    ).fetchall()
+    questions = con.execute(
+        """
+        SELECT schema_name || '.' || view_name, comment FROM duckdb_views()
+        WHERE NOT internal AND comment IS NOT NULL
+        UNION ALL
+        SELECT DISTINCT 'marts.' || function_name || '(…)', comment FROM duckdb_functions()
+        WHERE schema_name = 'marts' AND comment IS NOT NULL ORDER BY ALL
+        """
+    ).fetchall()
     yield f"Marquee: {edition}, publication {version}, read-only"
     yield ""
     yield from _aligned([(name, f"{rows:,}", _sentence(comment)) for name, rows, comment in tables])
@@ -63,7 +63,7 @@ def _sentence(text: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the welcome and become the shell; further arguments are the shell's own, as ``-c "FROM dim_movies"``."""
-    settings = Settings()
+    settings = command_settings()
     publication = read_manifest(settings)
     if publication is None or not settings.published.exists():
         print(f"Nothing is published in {settings.home} yet: `make run` does it.", file=sys.stderr)
@@ -73,15 +73,18 @@ def main(arguments: list[str] | None = None) -> int:
     if shell is None:
         print(f"DuckDB's shell is not installed. The copy is {settings.published}.", file=sys.stderr)
         return 1
-    # Under its own name, so that the welcome and the shell speak of the same one, whatever is published meanwhile.
-    versioned = copy_of(settings, publication.version)
-    file = versioned if versioned.exists() else settings.published
     given = sys.argv[1:] if arguments is None else arguments
-    if not given:
-        for line in welcome(file, publication.version, publication.edition):
-            print(line)
-        sys.stdout.flush()
-    os.execv(shell, [shell, "-readonly", "-cmd", "USE marts", str(file), *given])
+    try:
+        # The shell opens the same file: it is asked first, for DuckDB's own words say no remedy.
+        with newest(settings, publication, lambda line: print(line, file=sys.stderr)) as (file, con):
+            lines = [] if given else list(welcome(con, publication.version, publication.edition))
+    except CopyUnusable as error:
+        print(error, file=sys.stderr)
+        return 1
+    for line in lines:
+        print(line)
+    sys.stdout.flush()
+    os.execv(shell, [shell, "-readonly", "-cmd", "USE marts", file, *given])
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def _epoch(frame: pl.DataFrame, column: str) -> NDArray[np.int64]:
 
 def _history(folder: Path, view: str, known: pl.DataFrame, key: str) -> FeatureHistory:
     index = known.select(key).with_row_index("index")
-    rows = pl.read_parquet(folder / f"{view}.parquet").join(index, on=key, how="inner")
+    rows = pl.read_parquet(folder / f"{view}.parquet", glob=False).join(index, on=key, how="inner")
     names = [name for name in rows.columns if name not in (key, "feature_timestamp", "index")]
     values = rows.select(pl.col(names).cast(pl.Float32).fill_null(float("nan"))).to_numpy()
     return FeatureHistory.of(
@@ -90,9 +90,9 @@ def _in_order(history: FeatureHistory, names: Sequence[str]) -> FeatureHistory:
 
 def load_training_data(folder: Path) -> TrainingData:
     """Read the files under ``$MARQUEE_HOME/features``. Raises ``ValueError`` for a rating of an unknown film."""
-    items, users = pl.read_parquet(folder / ITEMS_FILE), pl.read_parquet(folder / USERS_FILE)
+    items, users = (pl.read_parquet(folder / name, glob=False) for name in (ITEMS_FILE, USERS_FILE))
     rows = (
-        pl.read_parquet(folder / TRAINING_FILE)
+        pl.read_parquet(folder / TRAINING_FILE, glob=False)
         .join(items.select("movie_key").with_row_index("item"), on="movie_key", how="left")
         .join(users.select("user_key").with_row_index("user"), on="user_key", how="left")
         .sort("user", "rated_at", "item")

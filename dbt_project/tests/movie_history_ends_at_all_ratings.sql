@@ -1,5 +1,5 @@
 {{ config(meta={'dagster': {'ref': {'name': 'movie_features'}}}) }}
--- The last row of a film's history counts all of the film's ratings.
+-- The last row of a movie's history counts all of the movie's ratings that stand.
 with history as (
 
     select
@@ -20,15 +20,26 @@ ratings as (
 
 ),
 
+replaced as (
+
+    select
+        movie_key,
+        count(*) as rating_count
+    from {{ ref('int_replaced_ratings') }}
+    group by movie_key
+
+),
+
 final as (
 
     select
         ratings.movie_key,
-        ratings.rating_count as given,
+        ratings.rating_count - coalesce(replaced.rating_count, 0) as given,
         history.rating_count as in_history
     from ratings
+    left join replaced on ratings.movie_key = replaced.movie_key
     full outer join history on ratings.movie_key = history.movie_key
-    where ratings.rating_count is distinct from history.rating_count
+    where ratings.rating_count - coalesce(replaced.rating_count, 0) is distinct from history.rating_count
 
 )
 

@@ -71,6 +71,6 @@ def _table(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise ProtocolError(f"{path}: there is no such file")
     try:
-        return pl.read_csv(path, separator="\t", has_header=False, infer_schema=False, quote_char=None)
+        return pl.read_csv(path, separator="\t", has_header=False, infer_schema=False, quote_char=None, glob=False)
     except pl.exceptions.PolarsError as error:
         raise ProtocolError(f"{path}: {str(error).splitlines()[0]}") from error

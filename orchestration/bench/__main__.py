@@ -16,12 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from environment import process_environment
 from orchestration.bench.compare import differences
 from orchestration.bench.measure import run_measured
 from orchestration.bench.report import CHECKED_MARTS, machine, markdown, summary
 from orchestration.bench.sizes import IMDB_SHARE, RATINGS, generate, size_of
 from orchestration.bench.stages import STAGES, by_hand_database, checked_home
-from settings import PROJECT_ROOT, Settings
+from settings import PROJECT_ROOT, Settings, command_settings
 
 
 def say(line: str) -> None:
@@ -32,7 +33,7 @@ def say(line: str) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _options(arguments)
-    settings = Settings()
+    settings = command_settings()
     folder: Path = options.folder or settings.home / "bench"
     sizes = [size_of(ratings, options.imdb_share) for ratings in sorted(options.ratings)]
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {}
@@ -98,14 +99,8 @@ def _run(stage: str, home: Settings, files: Path) -> dict[str, Any]:
     """One stage in a process of its own: what it cost and its parts."""
     result = home.home / f"{stage}.json"
     result.unlink(missing_ok=True)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MARQUEE_")}
-    environment |= {
-        "MARQUEE_HOME": str(home.home),
-        "MARQUEE_THREADS": str(home.threads),
-        "MARQUEE_DUCKDB_MEMORY": home.duckdb_memory,
-        "GX_ANALYTICS_ENABLED": "false",
-        "FEAST_USAGE": "False",
-    }
+    given = {name: value for name, value in os.environ.items() if not name.startswith("MARQUEE_")}
+    environment = {**process_environment(home, given), "MARQUEE_HOME": str(home.home)}
     command = [
         sys.executable,
         "-m",

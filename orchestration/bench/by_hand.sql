@@ -564,13 +564,41 @@ SELECT
     list_contains(genres, 'Western')::INTEGER AS is_western
 FROM marts.dim_movies;
 
-CREATE TABLE marts.movie_features AS
-WITH days AS (
+-- What somebody rated again, under another id of the movie, until when: from then on another rating stands in its place.
+CREATE TEMP TABLE replaced AS
+SELECT user_key, movie_key, rating, rated_at::DATE AS given_on, replaced_at::DATE AS day
+FROM (
     SELECT
-        movie_key, rated_at::DATE AS day, count(*) AS n, sum((rating * 10)::INTEGER) AS t,
-        sum((rating * 10)::INTEGER * (rating * 10)::INTEGER) AS tt, count(*) FILTER (WHERE rating >= 4) AS p
+        user_key, movie_key, rating, rated_at,
+        lead(rated_at) OVER (PARTITION BY user_key, movie_key ORDER BY rated_at, movie_id, rating) AS replaced_at
+    FROM ratings INNER JOIN users USING (user_id) INNER JOIN keyed USING (movie_id)
+    WHERE movie_key IN (SELECT movie_key FROM keyed GROUP BY movie_key HAVING count(*) > 1)
+)
+WHERE replaced_at IS NOT NULL;
+
+CREATE TABLE marts.movie_features AS
+WITH changes AS (
+    SELECT movie_key, rated_at::DATE AS day, rated_at::DATE AS given_on, 1 AS n, (rating * 10)::INTEGER AS t
     FROM ratings INNER JOIN keyed USING (movie_id)
-    GROUP BY movie_key, day
+    UNION ALL
+    SELECT movie_key, day, given_on, -1, (rating * 10)::INTEGER FROM replaced
+),
+days AS (
+    SELECT
+        movie_key, day, sum(n) AS n, sum(n * t) AS t, sum(n * t * t) AS tt,
+        coalesce(sum(n) FILTER (WHERE t >= 40), 0) AS p
+    FROM changes GROUP BY movie_key, day
+),
+-- A day is over when the last of its ratings is replaced.
+lasting AS (
+    SELECT movie_key, given_on, if(sum(n) = 0, max(day), 'infinity'::DATE) AS until FROM changes
+    WHERE movie_key IN (SELECT movie_key FROM replaced) GROUP BY movie_key, given_on
+),
+firsts AS (
+    SELECT days.movie_key, days.day, min(given_on) AS first_day
+    FROM days INNER JOIN lasting
+        ON days.movie_key = lasting.movie_key AND given_on <= days.day AND days.day < until
+    GROUP BY days.movie_key, days.day
 ),
 running AS (
     SELECT
@@ -582,20 +610,36 @@ SELECT
     movie_key, (day + 1)::TIMESTAMP AS feature_timestamp, n::INTEGER AS rating_count,
     round(t / (10.0 * n), 6)::DOUBLE AS rating_mean,
     round(sqrt(n * tt - t * t) / (10.0 * n), 6)::DOUBLE AS rating_stddev,
-    round(p / n, 6)::DOUBLE AS positive_share, (day + 1 - first_day)::INTEGER AS days_since_first
-FROM running;
+    round(p / n, 6)::DOUBLE AS positive_share,
+    (day + 1 - coalesce(firsts.first_day, running.first_day))::INTEGER AS days_since_first
+FROM running LEFT JOIN firsts USING (movie_key, day);
 
 CREATE TABLE marts.user_features AS
-WITH days AS (
+WITH changes AS (
     SELECT
-        user_key, rated_at::DATE AS day, count(*) AS n, sum((rating * 10)::INTEGER) AS t,
-        sum((rating * 10)::INTEGER * (rating * 10)::INTEGER) AS tt, count(*) FILTER (WHERE rating >= 4) AS p,
-        count(release_year) AS dated, sum(release_year) AS years, sum(COLUMNS('is_(.*)')) AS 'genre_share_\1'
-    FROM ratings
-    INNER JOIN users USING (user_id)
-    INNER JOIN (SELECT movie_id, movie_key FROM keyed) USING (movie_id)
-    INNER JOIN marts.movie_content USING (movie_key)
+        user_key, movie_key, rated_at::DATE AS day, rated_at::DATE AS given_on, 1 AS n, (rating * 10)::INTEGER AS t
+    FROM ratings INNER JOIN users USING (user_id) INNER JOIN (SELECT movie_id, movie_key FROM keyed) USING (movie_id)
+    UNION ALL
+    SELECT user_key, movie_key, day, given_on, -1, (rating * 10)::INTEGER FROM replaced
+),
+lasting AS (
+    SELECT user_key, given_on, if(sum(n) = 0, max(day), 'infinity'::DATE) AS until FROM changes
+    WHERE user_key IN (SELECT user_key FROM replaced) GROUP BY user_key, given_on
+),
+days AS (
+    SELECT
+        user_key, day, sum(n) AS n, sum(n * t) AS t, sum(n * t * t) AS tt,
+        coalesce(sum(n) FILTER (WHERE t >= 40), 0) AS p,
+        coalesce(sum(n) FILTER (WHERE release_year IS NOT NULL), 0) AS dated, sum(n * release_year) AS years,
+        sum(n * COLUMNS('is_(.*)')) AS 'genre_share_\1'
+    FROM changes INNER JOIN marts.movie_content USING (movie_key)
     GROUP BY user_key, day
+),
+standing AS (
+    SELECT days.user_key, days.day, min(given_on) AS first_day, count(*) AS active_days
+    FROM days INNER JOIN lasting
+        ON days.user_key = lasting.user_key AND given_on <= days.day AND days.day < until
+    GROUP BY days.user_key, days.day
 ),
 running AS (
     SELECT
@@ -607,8 +651,8 @@ SELECT
     user_key, (day + 1)::TIMESTAMP AS feature_timestamp, n::INTEGER AS rating_count,
     round(t / (10.0 * n), 6)::DOUBLE AS rating_mean,
     round(sqrt(n * tt - t * t) / (10.0 * n), 6)::DOUBLE AS rating_stddev,
-    round(p / n, 6)::DOUBLE AS positive_share, active_days::INTEGER AS active_days,
-    (day + 1 - first_day)::INTEGER AS days_since_first,
+    round(p / n, 6)::DOUBLE AS positive_share, coalesce(standing.active_days, running.active_days)::INTEGER AS active_days,
+    (day + 1 - coalesce(standing.first_day, running.first_day))::INTEGER AS days_since_first,
     round(years / nullif(dated, 0), 6)::DOUBLE AS mean_release_year,
-    round(COLUMNS(* EXCLUDE (user_key, day, first_day, active_days, n, t, tt, p, dated, years)) / n, 6)
-FROM running;
+    round(COLUMNS(running.* EXCLUDE (user_key, day, first_day, active_days, n, t, tt, p, dated, years)) / n, 6)
+FROM running LEFT JOIN standing USING (user_key, day);

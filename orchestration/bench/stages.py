@@ -9,6 +9,7 @@ variables name and writes what it did as JSON: parts with their rows and seconds
 from __future__ import annotations
 
 import argparse
+import glob
 import json
 import os
 import shutil
@@ -262,8 +263,9 @@ def run_by_hand(con: duckdb.DuckDBPyConnection, files: Path) -> None:
     from orchestration.sources.sample import SNAPSHOT
 
     con.execute("SET VARIABLE snapshot_at = epoch_ms(?::BIGINT)", [SNAPSHOT * 1000])
-    for name, value in {"movielens": files / "sample", "imdb": files / "imdb", "edition": "sample"}.items():
-        con.execute(f"SET VARIABLE {name} = ?", [str(value)])
+    folder = glob.escape(str(files))
+    for name, value in {"movielens": f"{folder}/sample", "imdb": f"{folder}/imdb", "edition": "sample"}.items():
+        con.execute(f"SET VARIABLE {name} = ?", [value])
     con.execute(BY_HAND.read_text())
 
 

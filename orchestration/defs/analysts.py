@@ -1,5 +1,6 @@
 """Marts that Python makes: segments of users, the model's lists, what the marts hold, and why to trust them."""
 
+import glob
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -141,13 +142,13 @@ def _newest_features(folder: Path) -> pl.DataFrame | None:
     file = folder / "user_features.parquet"
     if not file.exists():
         return None
-    history = pl.scan_parquet(file).sort("feature_timestamp")
+    history = pl.scan_parquet(file, glob=False).sort("feature_timestamp")
     return history.group_by("user_key").last().collect()
 
 
 def _spoken_lists(file: Path, version: str) -> str:
     """The query of the lists in ``file`` with their reasons in words and the model's version."""
-    literal, said = (text.replace("'", "''") for text in (str(file), version))
+    literal, said = (text.replace("'", "''") for text in (glob.escape(str(file)), version))
     return f"""
         SELECT
             lists.*,

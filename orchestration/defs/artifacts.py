@@ -1,4 +1,7 @@
-"""Which file stands for each asset that is not a table, so that one deleted by hand is built again."""
+"""Which file stands for each asset that is not a table, so that one deleted by hand is built again.
+
+The published copy is many files, see ``orchestration.publication.copies.differences``.
+"""
 
 from pathlib import Path
 
@@ -15,7 +18,6 @@ from orchestration.defs.features import (
 from orchestration.defs.promotion import FITTED_MODEL, GATE, RATING_MODEL
 from orchestration.defs.recommender import CATALOGUE, COMPARISON, CREDITS, FILM_MAP, candidate_key, comparison_file
 from orchestration.defs.serving import BENTO, MODEL_BUNDLE, PROMOTED_MODEL, built_pointer
-from orchestration.defs.warehouse import PUBLISHED_COPY
 from orchestration.promotion import fitted_folder, gate_file, rating_folder
 from orchestration.training_data import CREDITS_FILE, ITEMS_FILE, MAP_FILE, TRAINING_FILE
 from settings import Settings
@@ -24,7 +26,6 @@ from settings import Settings
 def artifacts(settings: Settings) -> dict[dg.AssetKey, Path]:
     """The file of each asset under ``MARQUEE_HOME``."""
     return {
-        PUBLISHED_COPY: settings.published,
         **{history_key(mart): history_file(settings, mart) for mart in FEATURE_MARTS},
         TRAINING_SET: settings.features / TRAINING_FILE,
         ONLINE_STORE: online_file(settings),

@@ -190,7 +190,7 @@ def _online_digest(settings: Settings, service_hash: str) -> str:
     """The online store holds the last row of each history, so its version is that of these rows."""
     digest = hashlib.sha256(service_hash.encode())
     for mart, key in FEATURE_MARTS.items():
-        history = pl.scan_parquet(history_file(settings, mart))
+        history = pl.scan_parquet(history_file(settings, mart), glob=False)
         latest = history.sort("feature_timestamp").group_by(key, maintain_order=False).last().collect()
         digest.update(f"{mart}:{_frame_digest(latest)}".encode())
     return digest.hexdigest()[:16]

@@ -1,7 +1,9 @@
 """Upstream files, observed by content; the `raw` tables read from them; and the rows that were refused."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -53,6 +55,20 @@ def upstream_spec(key: dg.AssetKey, description: str) -> dg.AssetSpec:
     return dg.AssetSpec(key, group_name="upstream", owners=OWNERS, kinds={"file"}, description=description)
 
 
+def observation(key: dg.AssetKey, version: str, metadata: Mapping[str, Any] | None = None) -> dg.ObserveResult:
+    """Return the observation of an upstream asset at this moment.
+
+    Dagster's freshness checks read the time of an observation from this one metadata entry. Here it is the time of the
+    look, not that of the last change upstream.
+    """
+    looked_at = dg.MetadataValue.timestamp(datetime.now(UTC))
+    return dg.ObserveResult(
+        asset_key=key,
+        data_version=dg.DataVersion(version),
+        metadata={**(metadata or {}), "dagster/last_updated_timestamp": looked_at},
+    )
+
+
 def _for_this_look(context: dg.AssetExecutionContext, settings: Settings) -> Settings:
     """A schedule's look always asks upstream; a look at the start of a run takes a download of a few days as it is."""
     scheduled = SCHEDULE_NAME_TAG in context.run.tags
@@ -86,10 +102,10 @@ def movielens_files(
     with user_errors():
         files = locate_edition(_for_this_look(context, settings))
         version = movielens.edition_digest(files)
-    yield dg.ObserveResult(
-        asset_key=UPSTREAM_MOVIELENS,
-        data_version=dg.DataVersion(version),
-        metadata={
+    yield observation(
+        UPSTREAM_MOVIELENS,
+        version,
+        {
             "edition": files.edition,
             "folder": str(files.folder),
             "origin": files.origin,
@@ -114,18 +130,12 @@ def imdb_files(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Set
         if key not in context.op_execution_context.selected_asset_keys:
             continue
         if dump not in settings.imdb_dumps:
-            yield dg.ObserveResult(
-                asset_key=key, data_version=dg.DataVersion("not-asked-for"), metadata={"state": "not asked for"}
-            )
+            yield observation(key, "not-asked-for", {"state": "not asked for"})
             continue
         with user_errors():
             path = locate_dump(settings, dump)
             version = file_digest(path)
-        yield dg.ObserveResult(
-            asset_key=key,
-            data_version=dg.DataVersion(version),
-            metadata={"file": str(path), "bytes": path.stat().st_size, **provenance(path)},
-        )
+        yield observation(key, version, {"file": str(path), "bytes": path.stat().st_size, **provenance(path)})
 
 
 @dg.multi_observable_source_asset(
@@ -147,7 +157,7 @@ def app_store(settings: dg.ResourceParam[Settings]) -> Iterator[dg.ObserveResult
     """Take the version of the app's store."""
     with user_errors():
         version = app.app_version(settings.app_store)
-    yield dg.ObserveResult(asset_key=UPSTREAM_APP, data_version=dg.DataVersion(version))
+    yield observation(UPSTREAM_APP, version)
 
 
 @dg.multi_asset(

@@ -7,12 +7,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 
+from environment import adopt_environment, dbt_variables
 from orchestration.automation_conditions import RetryDue, UpstreamChecksPassed
 from orchestration.defs.dbt import parse
 from settings import PROJECT_ROOT, Settings
@@ -25,6 +27,12 @@ MODEL_OWNERS = ["team:recommender"]
 
 #: Marks an asset that is a view: it holds no rows, so its version is that of what it reads.
 VIEW_TAG = "marquee/view"
+
+DBT_PROJECT = PROJECT_ROOT / "dbt_project"
+#: Folders of the project that dbt writes where somebody calls it by hand.
+DBT_OUTPUT = frozenset({"target", "logs"})
+#: The digest's name in a manifest's metadata, among the variables of users' own that dbt keeps there.
+_DIGEST = "MARQUEE_PARSE_DIGEST"
 
 #: The macros of dbt_project/macros/settings.sql and the variables that they read.
 SETTING_MACROS = {"macro.marquee.catalogue_min_votes": "MARQUEE_CATALOGUE_MIN_VOTES"}
@@ -63,57 +71,62 @@ def _files(paths: Iterable[str]) -> Iterable[Path]:
             yield from path.parent.glob(path.name + "*.py")
 
 
-def dbt_environment(settings: Settings) -> dict[str, str]:
-    """The variables that dbt's profile and its own switches read."""
-    return {
-        "MARQUEE_WAREHOUSE": str(settings.warehouse),
-        "MARQUEE_THREADS": str(settings.threads),
-        "MARQUEE_DUCKDB_MEMORY": settings.duckdb_memory,
-        "MARQUEE_CATALOGUE_MIN_VOTES": str(settings.catalogue_min_votes),
-        "DBT_TARGET_PATH": str(settings.dbt_target),
-        "DBT_LOG_PATH": str(settings.home / "dbt" / "logs"),
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-    }
-
-
-def quiet_environment(settings: Settings) -> dict[str, str]:
-    """Every switch that keeps the packages from phoning home, and the homes of their state."""
-    return {
-        "DAGSTER_HOME": str(settings.dagster),
-        "BENTOML_HOME": str(settings.bentoml),
-        "BENTOML_DO_NOT_TRACK": "True",
-        "GX_ANALYTICS_ENABLED": "false",
-        "FEAST_USAGE": "False",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        **dbt_environment(settings),
-    }
-
-
-def dbt_project(settings: Settings) -> tuple[DbtProject, Manifest | None]:
-    """The dbt project with its manifest file, parsed anew when a file of the project is newer; then the manifest, too.
+def dbt_project(settings: Settings, project_dir: Path = DBT_PROJECT) -> tuple[DbtProject, Manifest | None]:
+    """Return the dbt project with its manifest file, parsed again when the project is another; then the manifest, too.
 
     The file is kept apart from what dbt writes while it builds, and replaced whole: one that a kill or a full disk had
     cut short would pass for the newest and stop every later start.
     """
-    os.environ.update(dbt_environment(settings))
-    project_dir = PROJECT_ROOT / "dbt_project"
+    adopt_environment(settings)
     parsed = settings.home / "dbt" / "parsed"
     file = parsed / "manifest.json"
-    newest = max(path.stat().st_mtime for path in project_dir.rglob("*") if path.suffix in {".sql", ".yml"})
+    digest = parse_digest(settings, project_dir)
     manifest = None
-    if not file.exists() or file.stat().st_mtime < newest:
+    if _digest_in(file) != digest:
         aside = parsed / f".{os.getpid()}.part"
         try:
             aside.mkdir(parents=True, exist_ok=True)
-            # In this process, which is likely to build next: dbt is imported and the project read but once.
+            # In this process, which is likely to build next: dbt is imported and the project read but once. From an
+            # empty folder, for dbt takes a yml of its last parse as it was where the file's time is the same.
             manifest = parse(project_dir, "--target-path", os.fspath(aside))
             settings.dbt_target.mkdir(parents=True, exist_ok=True)
             # What dbt itself reads on, when it builds: it need not parse the project once more.
             (aside / "partial_parse.msgpack").replace(settings.dbt_target / "partial_parse.msgpack")
+            _note_digest(aside / "manifest.json", digest)
             (aside / "manifest.json").replace(file)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     return DbtProject(project_dir=project_dir, target_path=parsed, profiles_dir=project_dir), manifest
+
+
+def parse_digest(settings: Settings, project_dir: Path = DBT_PROJECT) -> str:
+    """Return the digest of all that a parse reads: the project's files, the settings in them, and dbt's own version."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in project_dir.rglob("*") if path.is_file()):
+        name = path.relative_to(project_dir)
+        if name.parts[0] not in DBT_OUTPUT and not name.name.startswith("."):
+            content = path.read_bytes()
+            digest.update(f"{name.as_posix()}\0{len(content)}\0".encode() + content)
+    versions = {name: version(name) for name in ("dbt-core", "dbt-duckdb")}
+    # Where the warehouse lies is no part of a manifest: a home may be moved.
+    read = dbt_variables(settings) | {"MARQUEE_WAREHOUSE": settings.warehouse.name}
+    digest.update(json.dumps([versions, read], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _note_digest(manifest: Path, digest: str) -> None:
+    """Write the digest into the manifest, so that a kill cannot part the two."""
+    content = json.loads(manifest.read_text())
+    content["metadata"]["env"][_DIGEST] = digest
+    manifest.write_text(json.dumps(content))
+
+
+def _digest_in(manifest: Path) -> str | None:
+    """The digest that a manifest was made under, or None where there is no manifest that has one."""
+    try:
+        return str(json.loads(manifest.read_text())["metadata"]["env"][_DIGEST])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 class MartTranslator(DagsterDbtTranslator):

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import numpy as np
@@ -17,6 +18,9 @@ from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
 from orchestration.training_data import CREDITS_FILE, MAP_FILE, load_training_data, training_snapshot
 from settings import Settings
 
+if TYPE_CHECKING:
+    from models.bundle import Bundle
+
 MODEL_BUNDLE = dg.AssetKey("model_bundle")
 PROMOTED_MODEL = dg.AssetKey("promoted_model")
 BENTO = dg.AssetKey("bento")
@@ -29,7 +33,9 @@ BENTO = dg.AssetKey("bento")
     owners=MODEL_OWNERS,
     kinds={"pytorch", "numpy"},
     code_version=source_digest(
-        "models", "orchestration/training_data.py", "orchestration/promotion.py", "orchestration/defs/serving.py"
+        *("models", "orchestration/training_data.py", "orchestration/promotion.py", "orchestration/defs/serving.py"),
+        # Not part of the bundle, but of what is checked before the bundle is promoted.
+        "bento/fresh_features.py",
     ),
     automation_condition=ON_CHANGE,
     description=(
@@ -67,8 +73,8 @@ def model_bundle(
         data_snapshot={"edition": settings.movielens, **training_snapshot(settings.features)},
         evaluation=json.loads(comparison_file(settings).read_text()),
         rating=load_rating_head(rating_folder(settings)),
-        credits=pl.read_parquet(settings.features / CREDITS_FILE),
-        film_map=pl.read_parquet(settings.features / MAP_FILE),
+        credits=pl.read_parquet(settings.features / CREDITS_FILE, glob=False),
+        film_map=pl.read_parquet(settings.features / MAP_FILE, glob=False),
     )
     write_pointer(built_pointer(settings), version)
     manifest = read_bundle_manifest(settings.models / version)
@@ -87,14 +93,18 @@ def model_bundle(
 @dg.asset_check(
     asset=MODEL_BUNDLE,
     blocking=True,
-    description="The bundle loads, its hashes hold, and it gives each of 100 users finite scores and unseen films.",
+    description=(
+        "The bundle loads, its hashes hold, it gives each of 100 users finite scores and unseen films, and what the"
+        " service pushes after a rating has the columns of the feature view."
+    ),
 )
 def bundle_answers(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
     """Ask the newest bundle before anybody else does."""
     from models.bundle import load_bundle, read_pointer
 
     bundle = load_bundle(settings.models / read_pointer(built_pointer(settings)))
-    known = pl.scan_parquet(settings.features / "user_features.parquet").sort("feature_timestamp")
+    push_differs = _push_differs(bundle)
+    known = pl.scan_parquet(settings.features / "user_features.parquet", glob=False).sort("feature_timestamp")
     latest = known.group_by("user_key").last().collect()
     users = list(range(0, len(bundle.users), max(1, len(bundle.users) // 100)))[:100]
     rows = bundle.users[users].join(latest, on="user_key", how="left", maintain_order="left")
@@ -106,14 +116,37 @@ def bundle_answers(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
     fresh = not bool(seen[items >= 0].any())
     first = bundle.items[[int(item) for item in items[0] if item >= 0]].select("title", "year")
     return dg.AssetCheckResult(
-        passed=finite and fresh and bool((items[:, 0] >= 0).any()),
+        passed=finite and fresh and bool((items[:, 0] >= 0).any()) and not push_differs,
+        description=push_differs or None,
         metadata={
             "users_asked": len(users),
             "scores_finite": finite,
             "seen_films_left_out": fresh,
+            "push_has_the_columns_of_its_view": not push_differs,
             "first_answer": dg.MetadataValue.md(charts.markdown_table(first)),
         },
     )
+
+
+def _push_differs(bundle: "Bundle") -> str:
+    """Say where the features that the service pushes and those of the view differ; empty where they do not.
+
+    Feast refuses a push that lacks a column, for every user and with no more than a warning in the service's log.
+    """
+    from bento.fresh_features import features_now
+    from feature_repo.store import pushed_columns
+
+    assert bundle.item_features is not None
+    one = np.zeros(1, dtype=np.int64)
+    given = features_now(bundle.features.item_names, bundle.item_features, one, np.ones(1, dtype=np.float32), one)
+    wanted = pushed_columns()
+    differs = {
+        "the push lacks": [name for name in wanted if name not in given],
+        "the view lacks": [name for name in given if name not in wanted],
+    }
+    found = "; ".join(f"{what} {', '.join(names)}" for what, names in differs.items() if names)
+    where = "features_now (bento/fresh_features.py) and the view user_features (feature_repo/features.py)"
+    return f"{found}: {where} must have the same features" if found else ""
 
 
 @dg.asset(
@@ -164,7 +197,7 @@ def promoted_model(
     group_name="serving",
     owners=MODEL_OWNERS,
     kinds={"bentoml"},
-    code_version=source_digest("bento", "models", "settings.py", "requirements.lock"),
+    code_version=source_digest("bento", "models", "settings.py", "environment.py", "requirements.lock"),
     automation_condition=ON_CHANGE,
     description="The promoted bundle with its service in the bento store: what `make serve` starts.",
 )

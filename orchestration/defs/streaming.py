@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from orchestration.defs.raw import loaded, raw_spec, upstream_spec, user_errors
+from orchestration.defs.raw import loaded, observation, raw_spec, upstream_spec, user_errors
 from orchestration.sources.locate import locate_streaming
 from orchestration.sources.report import LoadReport
 from orchestration.sources.streaming import (
@@ -41,14 +41,12 @@ def streaming_files(
     if folder is None or absent is not None:
         if settings.streaming_dir is not None:
             context.log.warning(str(absent))
-        yield dg.ObserveResult(
-            asset_key=UPSTREAM_STREAMING, data_version=dg.DataVersion(version), metadata={"state": str(absent)}
-        )
+        yield observation(UPSTREAM_STREAMING, version, {"state": str(absent)})
         return
-    yield dg.ObserveResult(
-        asset_key=UPSTREAM_STREAMING,
-        data_version=dg.DataVersion(version),
-        metadata={
+    yield observation(
+        UPSTREAM_STREAMING,
+        version,
+        {
             "folder": str(folder),
             "catalogues": ", ".join(path.name for path in catalogue_files(folder).values()),
             "files_of_ratings": len(rating_files(folder)),

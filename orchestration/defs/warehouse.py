@@ -20,7 +20,7 @@ from orchestration.defs.metadata import column_schema, picture, place, table_met
 from orchestration.defs.plots import PLOTS, TABLES
 from orchestration.defs.resources import ON_CHANGE, OWNERS, source_digest
 from orchestration.lineage import column_lineage, warehouse_schema, without
-from orchestration.publication.copies import publish
+from orchestration.publication.copies import differences, publish
 from orchestration.publication.manifest import Layout, read_manifest
 from orchestration.warehouse import connect, exclusive, open_database
 from settings import Settings
@@ -185,7 +185,8 @@ def published_copy(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
         description=(
             "The DuckDB file that analysts open read-only, with every mart and its comments, and the marts as Parquet"
             " beside it. It is replaced whole by one rename after the marts' checks have passed, so a reader never"
-            " meets a half-written file; the last few stay under their versions."
+            " meets a half-written file; the last few stay under their versions. A file that another tool has changed"
+            " is made again."
         ),
     )
     def copy(
@@ -196,6 +197,9 @@ def published_copy(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
         upstream_checks.require_passed(context)
         before = read_manifest(settings)
         with connect(settings, tell=context.log.info) as con:
+            changed = differences(settings) if before is not None else []
+            if changed:
+                context.log.warning(f"not as it was published, and made again: {', '.join(changed)}")
             publication = publish(con, settings, comments=mart_comments(manifest), layouts=mart_layouts(manifest))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(publication.version),
@@ -207,6 +211,7 @@ def published_copy(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
                     + "\n".join(f"| marts.{n} | {v.rows:,} | {v.digest} |" for n, v in publication.tables.items())
                 ),
                 "kept": ", ".join(publication.kept),
+                "mended": ", ".join(changed) or "nothing",
                 "replaced": before.version if before is not None and publication.changed else "nothing",
                 "open_with": f'duckdb -readonly "{place(settings, settings.published)}"',
             },

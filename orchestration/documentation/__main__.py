@@ -6,9 +6,10 @@ import argparse
 import os
 import sys
 
+from environment import PathError
 from orchestration.documentation.dictionary import FILE, markdown, marts
 from orchestration.warehouse import WarehouseBusy
-from settings import Settings
+from settings import command_settings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,8 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     from orchestration.documentation.site import SiteError, build_site
 
     try:
-        print(build_site(Settings()))
-    except (SiteError, WarehouseBusy) as error:
+        print(build_site(command_settings()))
+    except (PathError, SiteError, WarehouseBusy) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from environment import adopt_environment
 from orchestration.defs.dbt import failures
-from orchestration.defs.resources import quiet_environment
 from orchestration.warehouse import exclusive
 from settings import PROJECT_ROOT, Settings
 
@@ -26,16 +26,18 @@ def build_site(settings: Settings) -> Path:
     """
     from dbt.cli.main import dbtRunner
 
-    os.environ.update(quiet_environment(settings))
+    adopt_environment(settings)
     project = os.fspath(PROJECT_ROOT / "dbt_project")
     target = settings.docs / "dbt"
     target.mkdir(parents=True, exist_ok=True)
     switches = ["--project-dir", project, "--profiles-dir", project, "--target-path", os.fspath(target)]
+    # dbt takes a yml of its last page as it was where the file's time is the same.
+    switches += ["--no-partial-parse"]
     built = settings.warehouse.exists()
     if not built:
         # dbt would make a warehouse by looking at it.
         switches += ["--empty-catalog", "--no-compile"]
-        parsed = dbtRunner().invoke(["--quiet", "parse", *switches[:6]])
+        parsed = dbtRunner().invoke(["--quiet", "parse", *switches[:7]])
         if not parsed.success:
             raise SiteError(failures(parsed))
     with exclusive(settings):

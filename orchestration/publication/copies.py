@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Collection, Mapping
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import duckdb
 
+from bento.published_copy import FileRecord
 from orchestration.publication import parquet
+from orchestration.publication.files import (
+    duplicate,
+    is_as_recorded,
+    logs_in,
+    put_in_place,
+    remove_logs,
+    seal,
+    separate,
+)
 from orchestration.publication.manifest import (
+    MANIFEST,
     Layout,
     Publication,
     copy_of,
@@ -26,7 +37,7 @@ from orchestration.publication.manifest import (
 )
 from orchestration.questions import analyses
 from orchestration.questions.catalogue import Question, questions
-from orchestration.warehouse import columns_of, quote, remove_database, replace_durably, table_version, tables_of
+from orchestration.warehouse import columns_of, quote, remove_database, table_version, tables_of
 from settings import Settings
 
 #: The oldest file format that DuckDB 2.0 can still write: other people's tools are older than ours.
@@ -45,42 +56,74 @@ def publish(
 
     ``comments`` maps a table to its column comments; the key ``""`` holds the table's own. The copy is written aside,
     checkpointed and synced, so that a reader finds either the old file or the new one, and never a ``.wal``. Older
-    copies stay under their versions, as many as the settings keep. The caller holds the warehouse.
+    copies stay under their versions, as many as the settings keep, unless another tool has written to them. The caller
+    holds the warehouse.
     """
     layouts = layouts or {}
     wanted = _describe(con, settings, schema, comments, layouts)
     before = read_manifest(settings)
-    if before is not None and before.version == wanted.version and settings.published.exists():
-        return _complete(con, settings, before, wanted, schema, layouts)
-
     folder = settings.published.parent
     folder.mkdir(parents=True, exist_ok=True)
-    # Room for the new copy first: while it is written there are no more copies than will be kept.
-    kept = [version for version in (before.kept if before is not None else ()) if version != wanted.version]
-    kept = [version for version in kept if copy_of(settings, version).exists()][: settings.keep_publications - 1]
-    remove_others(settings, kept)
-    aside = folder / ".marquee.duckdb.part"
+    for log in logs_in(folder):
+        log.unlink(missing_ok=True)
+    older = [version for version in (before.kept if before is not None else ()) if version != wanted.version]
+    older = [version for version in older if _is_still_published(settings, version)][: settings.keep_publications - 1]
+    wanted = replace(wanted, kept=(wanted.version, *older))
+    if before is not None and before.version == wanted.version:
+        whole = whole_copy(settings, before)
+        if whole is not None:
+            return _complete(con, settings, before, wanted, whole, schema, layouts)
+
+    # Room for the new copy first: while it is written there are no more older ones than will be kept.
+    remove_others(settings, older)
+    aside, second = folder / ".marquee.duckdb.part", folder / ".marquee.duckdb.second.part"
     remove_database(aside)
-    publication = replace(wanted, kept=(wanted.version, *kept), changed=True)
+    publication = replace(wanted, changed=True)
+    versioned = copy_of(settings, publication.version)
     try:
         _write_copy(con, aside, publication, schema, comments, layouts)
-        replace_durably(aside, copy_of(settings, publication.version))
+        stored = {versioned.name: seal(aside)}
+        put_in_place(aside, versioned)
+        stored |= parquet.write_parquet(con, settings, publication, schema=schema, layouts=layouts, before=before)
+        publication = replace(publication, stored=stored)
         write_note(settings, publication)
-        former = before if before is not None and parquet.is_whole(settings, before) else None
-        parquet.write_parquet(con, settings, publication, schema=schema, layouts=layouts, before=former)
+        duplicate(versioned, second)
     except BaseException:
         # Half a file beside the published one would take the room that a full disk lacks.
         remove_database(aside)
+        second.unlink(missing_ok=True)
         remove_others(settings, before.kept if before is not None else ())
         raise
-    _turn(settings, publication)
+    _turn(settings, publication, second)
     return publication
+
+
+def differences(settings: Settings) -> list[str]:
+    """Names in ``published/`` of what is not as it was published: files changed or lost, logs of other tools."""
+    folder = settings.published.parent
+    found = [log.name for log in logs_in(folder)]
+    publication = read_manifest(settings)
+    if publication is None:
+        return [*found, MANIFEST]
+    if not publication.stored or _is_changed(settings.published, record_of(settings, publication)):
+        found.append(settings.published.name)
+    link = current_parquet(settings)
+    if not link.is_symlink() or link.readlink().name != parquet_of(settings, publication.version).name:
+        found.append(link.name)
+    for version in publication.kept:
+        note = read_manifest(settings, version)
+        if note is None:
+            found.append(note_of(settings, version).name)
+        else:
+            found += [path for path, record in note.stored.items() if _is_changed(folder / path, record)]
+    return found
 
 
 def remove_others(settings: Settings, kept: Collection[str]) -> list[Path]:
     """Remove the kept publications that are not among these versions, also what a kill left of one; returns which.
 
-    ``marquee.duckdb`` and the folder that ``parquet`` leads to stay, whatever their version.
+    With them go the logs of other tools. ``marquee.duckdb`` and the folder that ``parquet`` leads to stay, whatever
+    their version.
     """
     removed = others(settings, kept)
     for path in removed:
@@ -89,14 +132,14 @@ def remove_others(settings: Settings, kept: Collection[str]) -> list[Path]:
 
 
 def others(settings: Settings, kept: Collection[str]) -> list[Path]:
-    """Files and folders of publications other than these versions."""
+    """Files and folders of publications other than these versions, and logs that other tools wrote."""
     folder = settings.published.parent
     stays = {place(settings, version) for version in kept for place in (copy_of, note_of, parquet_of)}
     link = current_parquet(settings)
     if link.is_symlink():
         stays.add(folder / link.readlink())
     found = [*folder.glob("marquee-*.duckdb"), *folder.glob("marquee-*.json"), *folder.glob("parquet-*")]
-    found += folder.glob(".parquet-*.part")
+    found += [*folder.glob(".parquet-*.part"), *folder.glob(".marquee*.second.part"), *logs_in(folder)]
     return sorted(path for path in found if path not in stays)
 
 
@@ -105,8 +148,14 @@ def settle(settings: Settings) -> None:
     publication = read_manifest(settings)
     if publication is None or not settings.published.exists():
         return
-    alone = replace(publication, kept=(publication.version,))
-    _link_newest(settings, alone)
+    remove_logs(settings.published)
+    record = record_of(settings, publication)
+    versioned = copy_of(settings, publication.version)
+    # A copy that is not the one that was published has no record, and the next run writes it again.
+    stored = {versioned.name: record} if record is not None and is_as_recorded(settings.published, record) else {}
+    alone = replace(publication, kept=(publication.version,), stored=stored)
+    separate(settings.published)
+    _put_copy(settings.published, versioned)
     write_note(settings, alone)
     write_manifest(settings, alone)
     link = current_parquet(settings)
@@ -150,17 +199,23 @@ def _complete(
     settings: Settings,
     before: Publication,
     wanted: Publication,
+    whole: Path,
     schema: str,
     layouts: Mapping[str, Layout],
 ) -> Publication:
-    """The copy is the one that is wanted: see that it has its own name and Parquet files, and nothing else is there."""
-    kept = (before.version, *(v for v in before.kept if v != before.version and copy_of(settings, v).exists()))
-    publication = replace(wanted, kept=kept[: settings.keep_publications])
-    if not copy_of(settings, before.version).exists():
-        _link_newest(settings, publication)
+    """One of the two newest copies is the one that is wanted: mend the other, the Parquet files and the manifests."""
+    record = record_of(settings, before)
+    assert record is not None
+    versioned = copy_of(settings, before.version)
+    for copy in (versioned, settings.published):
+        if copy != whole and (not is_as_recorded(copy, record) or copy.samefile(whole)):
+            _put_copy(whole, copy)
+    stored = {versioned.name: record, **parquet.records(before)}
+    if before.files != wanted.files or not parquet.is_whole(settings, before):
+        written = parquet.write_parquet(con, settings, wanted, schema=schema, layouts=layouts, before=before)
+        stored = {versioned.name: record, **written}
+    publication = replace(wanted, stored=stored)
     write_note(settings, publication)
-    if before.files != publication.files or not parquet.is_whole(settings, publication):
-        parquet.write_parquet(con, settings, publication, schema=schema, layouts=layouts, before=None)
     parquet.point_to(settings, publication.version)
     if replace(before, changed=False) != publication:
         write_manifest(settings, publication)
@@ -168,26 +223,66 @@ def _complete(
     return publication
 
 
-def _turn(settings: Settings, publication: Publication) -> None:
-    """Give the new copy the name that readers open; from then on it is what is published."""
-    _link_newest(settings, publication)
+def _turn(settings: Settings, publication: Publication, second: Path) -> None:
+    """Give the second file of the new copy the name that readers open; from then on it is what is published."""
+    put_in_place(second, settings.published)
     parquet.point_to(settings, publication.version)
     write_manifest(settings, publication)
     remove_others(settings, publication.kept)
 
 
-def _link_newest(settings: Settings, publication: Publication) -> None:
-    """One file under two names, whichever of the two is there."""
-    named = copy_of(settings, publication.version)
-    source, target = (named, settings.published) if publication.changed else (settings.published, named)
-    aside = target.with_name(f".{target.name}.link.part")
-    aside.unlink(missing_ok=True)
+def _put_copy(source: Path, target: Path) -> None:
+    """Put a second file of a copy under its name."""
+    aside = target.with_name(f".{target.name}.second.part")
+    duplicate(source, aside)
+    put_in_place(aside, target)
+
+
+def record_of(settings: Settings, publication: Publication) -> FileRecord | None:
+    """The record of a publication's DuckDB file; None in a manifest of before there were any."""
+    return publication.stored.get(copy_of(settings, publication.version).name)
+
+
+def _is_changed(file: Path, record: FileRecord | None) -> bool:
+    return record is None or not is_as_recorded(file, record)
+
+
+def whole_copy(settings: Settings, publication: Publication) -> Path | None:
+    """One of the newest publication's two files that is as it was written; None where both are lost or changed."""
+    copies = (copy_of(settings, publication.version), settings.published)
+    record = record_of(settings, publication)
+    return next((copy for copy in copies if not _is_changed(copy, record)), None)
+
+
+def _is_still_published(settings: Settings, version: str) -> bool:
+    """Whether an older publication is what it was: one that another tool has changed cannot be made again."""
+    note = read_manifest(settings, version)
+    if note is None:
+        return False
+    if not note.stored:
+        return _record_older(settings, note)
+    return all(is_as_recorded(settings.published.parent / path, record) for path, record in note.stored.items())
+
+
+def _record_older(settings: Settings, note: Publication) -> bool:
+    """Record the files of a publication of before there were records, if its tables are still what its manifest says.
+
+    Its files may be writable, and hard links of other versions' files.
+    """
+    copy, folder = copy_of(settings, note.version), parquet_of(settings, note.version)
     try:
-        os.link(source, aside)
-    except OSError:
-        # A file system without hard links: the room of one more copy.
-        shutil.copyfile(source, aside)
-    replace_durably(aside, target)
+        with closing(duckdb.connect(str(copy), read_only=True, config={"threads": settings.threads})) as con:
+            con.execute("SET TimeZone = 'UTC'")
+            if {name: table_version(con, f"marts.{name}") for name in tables_of(con, "marts")} != note.tables:
+                return False
+    except duckdb.Error:
+        return False
+    files = [copy, *sorted(folder.rglob("*.parquet"))]
+    for file in files:
+        separate(file)
+    stored = {file.relative_to(folder.parent).as_posix(): seal(file) for file in files}
+    write_note(settings, replace(note, stored=stored))
+    return True
 
 
 def _write_copy(

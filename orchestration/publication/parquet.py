@@ -1,14 +1,13 @@
 """The marts as Parquet beside the published copy, for tools that read no DuckDB: one file a mart, or one a year.
 
 Each publication has a folder of its own and ``parquet`` is a link to the newest, changed in one rename, so that all
-tables of a folder are of one moment. A table that is as it was is a hard link to the files before, and not written.
+tables of a folder are of one moment. A table that is as it was is copied from the files before, and not written again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,6 +15,8 @@ from pathlib import Path
 
 import duckdb
 
+from bento.published_copy import FileRecord
+from orchestration.publication.files import duplicate, is_as_recorded, seal
 from orchestration.publication.manifest import (
     Layout,
     Publication,
@@ -49,25 +50,31 @@ def write_parquet(
     schema: str,
     layouts: Mapping[str, Layout],
     before: Publication | None,
-) -> list[str]:
-    """Make the folder of a publication; returns the tables that had to be written. ``point_to`` makes it the newest."""
+) -> dict[str, FileRecord]:
+    """Make the folder of a publication, and return the records of its files. ``point_to`` makes it the newest.
+
+    ``before``: the publication whose files are copied for tables that have not changed.
+    """
     folder = parquet_of(settings, publication.version)
-    former = parquet_of(settings, before.version) if before is not None else None
     aside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    written = []
+    stored: dict[str, FileRecord] = {}
     for name, digest in publication.files.items():
-        there = _place(former, name) if former is not None and before is not None else None
-        if there is not None and before is not None and before.files.get(name) == digest:
-            _link(there, aside / there.name)
-        else:
-            _write(con, f"{schema}.{name}", aside, publication.tables[name], layouts.get(name, Layout()))
-            written.append(name)
+        is_same = before is not None and before.files.get(name) == digest
+        former = _former_files(settings, before, name) if before is not None and is_same else {}
+        for path, record in former.items():
+            target = aside.joinpath(*path.parts[1:])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            duplicate(folder.parent / path, target)
+            stored[_stored_path(folder, aside, target)] = record
+        if not former:
+            for file in _write(con, f"{schema}.{name}", aside, publication.tables[name], layouts.get(name, Layout())):
+                stored[_stored_path(folder, aside, file)] = seal(file)
     if folder.exists():
         shutil.rmtree(folder)
     aside.replace(folder)
-    return written
+    return stored
 
 
 def point_to(settings: Settings, version: str) -> None:
@@ -83,30 +90,47 @@ def point_to(settings: Settings, version: str) -> None:
 
 
 def is_whole(settings: Settings, publication: Publication) -> bool:
-    """Whether every file or folder of a publication's Parquet export is there."""
+    """Whether every file of a publication's Parquet export is there as it was written."""
     folder = parquet_of(settings, publication.version)
-    return all(_place(folder, name) is not None for name in publication.files)
+    return all(_exists(folder, name) for name in publication.files) and all(
+        is_as_recorded(folder.parent / path, record) for path, record in records(publication).items()
+    )
 
 
-def _place(folder: Path, name: str) -> Path | None:
-    """A table's file, or its folder where it is partitioned."""
-    for place in (folder / f"{name}.parquet", folder / name):
-        if place.exists():
-            return place
-    return None
+def records(publication: Publication) -> dict[str, FileRecord]:
+    """Records of a publication's Parquet files."""
+    return {path: record for path, record in publication.stored.items() if path.endswith(".parquet")}
 
 
-def _link(source: Path, target: Path) -> None:
-    shutil.copytree(source, target, copy_function=os.link) if source.is_dir() else os.link(source, target)
+def _exists(folder: Path, name: str) -> bool:
+    """Whether a table's file is there, or its folder where it is partitioned."""
+    return (folder / f"{name}.parquet").exists() or (folder / name).exists()
 
 
-def _write(con: duckdb.DuckDBPyConnection, relation: str, folder: Path, version: TableVersion, layout: Layout) -> None:
+def _former_files(settings: Settings, before: Publication, name: str) -> dict[Path, FileRecord]:
+    """A table's files in the publication before; none unless all are as they were written."""
+    found = {Path(path): record for path, record in records(before).items()}
+    found = {path: record for path, record in found.items() if path.stem == name}
+    folder = settings.published.parent
+    return found if all(is_as_recorded(folder / path, record) for path, record in found.items()) else {}
+
+
+def _stored_path(folder: Path, aside: Path, file: Path) -> str:
+    return (Path(folder.name) / file.relative_to(aside)).as_posix()
+
+
+def _write(
+    con: duckdb.DuckDBPyConnection, relation: str, folder: Path, version: TableVersion, layout: Layout
+) -> list[Path]:
+    """Write a table's file, or one a year, and return them."""
     name = relation.split(".")[-1]
     order = sorting(con, relation, layout)
     if layout.by_year_of is None:
-        _copy(con, f"SELECT * FROM {quote(relation)} ORDER BY {order}", folder / f"{name}.parquet", version)
-        return
+        file = folder / f"{name}.parquet"
+        _copy(con, f"SELECT * FROM {quote(relation)} ORDER BY {order}", file, version)
+        return [file]
     (folder / name).mkdir()
+    files = []
     year = f"year({quote(layout.by_year_of)})"
     # A file a year, one statement each: a partitioned COPY writes a file a thread, sorted within none.
     for (value,) in con.execute(f"SELECT DISTINCT {year} FROM {quote(relation)} ORDER BY 1").fetchall():
@@ -114,7 +138,9 @@ def _write(con: duckdb.DuckDBPyConnection, relation: str, folder: Path, version:
         place.mkdir()
         chosen = f"{year} IS NULL" if value is None else f"{year} = {value}"
         query = f"SELECT * FROM {quote(relation)} WHERE {chosen} ORDER BY {order}"
-        _copy(con, query, place / f"{name}.parquet", version)
+        files.append(place / f"{name}.parquet")
+        _copy(con, query, files[-1], version)
+    return files
 
 
 def _copy(con: duckdb.DuckDBPyConnection, query: str, file: Path, version: TableVersion) -> None:

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import duckdb
 
-from settings import PROJECT_ROOT, Settings
+from bento.published_copy import CopyUnusable, opened
+from settings import PROJECT_ROOT, command_settings
 
 FOLDER = PROJECT_ROOT / "dbt_project" / "analyses"
 #: The schema of the published copy in which each analysis is a view.
@@ -97,23 +98,30 @@ def timed(con: duckdb.DuckDBPyConnection, analysis: Analysis, times: int) -> flo
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Ask every analysis of the published copy."""
+    """Ask every analysis of the published copy; returns the exit status, 1 where there is none that can be read."""
     parser = argparse.ArgumentParser(prog="python -m orchestration.questions.analyses", description=__doc__)
     parser.add_argument("--write-answers", action="store_true", help="replace the answers by what the copy says")
     parser.add_argument("--times", type=int, default=7, help="runs of which the median is told (default 7)")
     options = parser.parse_args(arguments)
-    settings = Settings()
+    settings = command_settings()
     if options.write_answers and settings.movielens != "sample":
         print("The answers are those on the sample: MARQUEE_MOVIELENS must be it.", file=sys.stderr)
         return 2
+    if not settings.published.exists():
+        print(f"Nothing is published in {settings.home} yet: `make run` does it.", file=sys.stderr)
+        return 1
     told = {}
-    with closing(duckdb.connect(str(settings.published), read_only=True, config={"threads": settings.threads})) as con:
-        for analysis in analyses():
-            told[analysis.name] = timed(con, analysis, options.times)
-            print(f"{told[analysis.name] * 1000:>9.1f} ms  {analysis.name:<32}{analysis.question}")
-            if options.write_answers:
-                answer_file(analysis).parent.mkdir(exist_ok=True)
-                answer_file(analysis).write_text(answer(con, analysis), encoding="utf-8")
+    try:
+        with opened(settings.published, threads=settings.threads) as con:
+            for analysis in analyses():
+                told[analysis.name] = timed(con, analysis, options.times)
+                print(f"{told[analysis.name] * 1000:>9.1f} ms  {analysis.name:<32}{analysis.question}")
+                if options.write_answers:
+                    answer_file(analysis).parent.mkdir(exist_ok=True)
+                    answer_file(analysis).write_text(answer(con, analysis), encoding="utf-8")
+    except CopyUnusable as error:
+        print(error, file=sys.stderr)
+        return 1
     print(f"{max(told.values()) * 1000:>9.1f} ms  the slowest of {len(told)}")
     settings.reports.mkdir(parents=True, exist_ok=True)
     report = settings.reports / "analyses.json"

@@ -6,26 +6,34 @@ import argparse
 import sys
 from pathlib import Path
 
+from bento.published_copy import CopyUnusable
 from orchestration.publication.manifest import read_manifest
-from settings import Settings
+from orchestration.publication.reading import newest
+from settings import command_settings
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the report; returns the exit status, 1 where nothing is published."""
+    """Write the report; returns the exit status, 1 where nothing is published or the copy is locked or damaged."""
     parser = argparse.ArgumentParser(prog="python -m orchestration.report", description=__doc__)
     parser.add_argument("file", type=Path, nargs="?", help="default: reports/marquee.html in the home")
     options = parser.parse_args(arguments)
-    settings = Settings()
+    settings = command_settings()
     publication = read_manifest(settings)
     if publication is None or not settings.published.exists():
         print(f"Nothing is published in {settings.home} yet: `make run` does it.", file=sys.stderr)
         return 1
-    from orchestration.report.page import report_of
+    from orchestration.report.page import report
 
     file: Path = options.file or settings.reports / "marquee.html"
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_name(f".{file.name}.part")
-    aside.write_text(report_of(str(settings.published), publication), encoding="utf-8")
+    try:
+        with newest(settings, publication, lambda line: print(line, file=sys.stderr)) as (_, con):
+            page = report(con, publication)
+    except CopyUnusable as error:
+        print(error, file=sys.stderr)
+        return 1
+    aside.write_text(page, encoding="utf-8")
     aside.replace(file)
     print(f"{file} ({file.stat().st_size / 1e6:.1f} MB)")
     return 0

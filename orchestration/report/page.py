@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from html import escape
 from string import Template
 
@@ -95,10 +94,3 @@ def report(con: duckdb.DuckDBPyConnection, publication: Publication) -> str:
         library=library.replace("</script", "<\\/script"),
         specs=json.dumps(specs).replace("</", "<\\/"),
     )
-
-
-def report_of(file: str, publication: Publication) -> str:
-    """The page of a copy that lies at a place."""
-    with closing(duckdb.connect(file, read_only=True)) as con:
-        con.execute("SET TimeZone = 'UTC'")
-        return report(con, publication)

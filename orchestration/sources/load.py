@@ -8,6 +8,7 @@ something is wrong, by a second reading that keeps nothing but the broken rows.
 from __future__ import annotations
 
 import csv
+import glob
 import logging
 import re
 import tempfile
@@ -504,7 +505,7 @@ class Lines:
 
     def _lines_sql(self, numbered: bool) -> str:
         facts, layout = self._load.facts, self._load.layout
-        path = self._copy or facts.path
+        file = _quoted(glob.escape(str(self._copy or facts.path)))
         encoding = "utf-8" if self._copy else layout.encoding
         compression = "gzip" if facts.compressed and not self._copy else "none"
         number = f"row_number() OVER () + {int(layout.header)} AS n, " if numbered else ""
@@ -512,7 +513,7 @@ class Lines:
         if self._copy:
             line = f"replace(replace(line, '{ESCAPED_RETURN}', chr(13)), '{ESCAPED_START}', chr(1)) AS line"
         return (
-            f"SELECT {number}{line} FROM read_csv({_quoted(str(path))}, delim = '{LINE_SEPARATOR}', quote = '',"
+            f"SELECT {number}{line} FROM read_csv({file}, delim = '{LINE_SEPARATOR}', quote = '',"
             f" escape = '', header = false, skip = {int(layout.header)}, columns = {{'line': 'VARCHAR'}},"
             f" auto_detect = false, strict_mode = false, encoding = '{encoding}', compression = '{compression}')"
         )

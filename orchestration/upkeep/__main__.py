@@ -10,13 +10,14 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from environment import PathError
 from orchestration.home import HomeError, heal, migrate, read_home
 from orchestration.upkeep.backup import restore, write_backup
 from orchestration.upkeep.clean_up import clean_up
 from orchestration.upkeep.report import UpkeepError
 from orchestration.upkeep.rollback import release, roll_back
 from orchestration.warehouse import WarehouseBusy, hold
-from settings import Settings
+from settings import Settings, command_settings
 
 
 def say(line: str) -> None:
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     going_back.add_argument("version", nargs="?", help="default: the one that was served before")
     going_back.add_argument("--release", action="store_true", help="let the next run promote again")
     options = parser.parse_args(arguments)
-    settings = Settings()
+    settings = command_settings()
     now = datetime.now(UTC)
     try:
         if options.command != "restore" and read_home(settings.home) is None:
@@ -60,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
             else:
                 home = restore(settings, options.file, tell=say).home
                 say(f"{settings.home} holds it. `make run MOVIELENS={home.edition}` builds the rest.")
-    except (HomeError, WarehouseBusy) as error:
+    except (HomeError, PathError, WarehouseBusy) as error:
         print(error, file=sys.stderr)
         return 2
     except UpkeepError as error:

@@ -8,6 +8,7 @@ before anything is touched.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
 import json
@@ -27,7 +28,8 @@ from typing import Any
 import duckdb
 
 from orchestration.home import KEPT_TABLES, SWAPPED, Home, migrate, read_home, swap_in
-from orchestration.publication.copies import settle
+from orchestration.publication.copies import record_of, settle, whole_copy
+from orchestration.publication.manifest import MANIFEST, read_manifest
 from orchestration.upkeep.report import UpkeepError, spoken_size
 from orchestration.warehouse import connect, exclusive, open_database, quote, tables_of
 from settings import HOME_FORMAT, Settings
@@ -40,12 +42,17 @@ _MANIFEST_LIMIT = 16 << 20
 _CHUNK = 1 << 20
 
 
+class LeftOut(Exception):
+    """A part that is no good as it is, and can be made again; the message says how."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One thing that a backup holds: ``root``, its place in the archive, is a file or folder of the home.
 
-    ``gather`` gives each member's name and file; it may write into the folder that it is given. ``settle`` makes the
-    unpacked files the state of the home that they lie in; where there is nothing to do, they are in place already.
+    ``gather`` gives each member's name and file, or raises ``LeftOut``; it may write into the folder that it is given.
+    ``settle`` makes the unpacked files the state of the home that they lie in; where there is nothing to do, they are
+    in place already.
     """
 
     name: str
@@ -96,7 +103,7 @@ def _settle_keys(settings: Settings) -> None:
             relation = file.name.removesuffix(".parquet")
             if relation not in KEPT_TABLES:
                 raise UpkeepError(f"the backup holds {relation}, which is no table of keys that this version knows.")
-            literal = str(file).replace("'", "''")
+            literal = glob.escape(str(file)).replace("'", "''")
             con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(relation.split('.')[0])}")
             con.execute(f"CREATE TABLE {quote(relation)} AS FROM read_parquet('{literal}')")
     shutil.rmtree(folder)
@@ -131,9 +138,19 @@ def _settle_bundles(settings: Settings) -> None:
 
 
 def _gather_published(settings: Settings, staging: Path) -> Mapping[str, Path]:
-    """The newest copy that analysts open, with its manifest: older ones and the Parquet files are left out."""
-    found = (settings.published, settings.published.with_name("manifest.json"))
-    return {file.relative_to(settings.home).as_posix(): file for file in found if file.exists()}
+    """The newest copy that analysts open, with its manifest: older ones and the Parquet files are left out.
+
+    A copy that another tool has changed is left out, for the next run makes it again.
+    """
+    publication = read_manifest(settings)
+    if publication is None or not settings.published.exists():
+        return {}
+    copy = settings.published if record_of(settings, publication) is None else whole_copy(settings, publication)
+    if copy is None:
+        raise LeftOut("another tool has changed it; `make update` makes it again")
+    manifest = settings.published.with_name(MANIFEST)
+    found = {settings.published: copy, manifest: manifest}
+    return {name.relative_to(settings.home).as_posix(): file for name, file in found.items()}
 
 
 def _settle_published(settings: Settings) -> None:
@@ -150,7 +167,10 @@ def _gather_app_store(settings: Settings, staging: Path) -> Mapping[str, Path]:
     if settings.store_url.get_secret_value() or not store.exists():
         return {}
     file = staging / "store.db"
-    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as source, closing(sqlite3.connect(file)) as copy:
+    with (
+        closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True)) as source,
+        closing(sqlite3.connect(file)) as copy,
+    ):
         source.backup(copy)
     return {"app/store.db": file}
 
@@ -194,7 +214,11 @@ def _write_parts(settings: Settings, aside: Path, manifest: Manifest, tell: Call
     members: dict[str, Member] = {}
     with tempfile.TemporaryDirectory(prefix=".backup-", dir=aside.parent) as staging:
         for part in PARTS:
-            gathered = dict(sorted(part.gather(settings, Path(staging)).items()))
+            try:
+                gathered = dict(sorted(part.gather(settings, Path(staging)).items()))
+            except LeftOut as reason:
+                tell(f"the {part.name} is left out: {reason}")
+                continue
             sizes = {name: file.stat().st_size for name, file in gathered.items()}
             files |= gathered
             members |= {name: Member(part.name, sizes[name], _digest(file)) for name, file in gathered.items()}

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from environment import cache_folder
 from orchestration.home import read_home
 from orchestration.publication.copies import others
 from orchestration.publication.manifest import read_manifest, write_manifest
@@ -146,8 +147,10 @@ def _old_runs(settings: Settings, now: datetime) -> Iterator[Removal]:
         return
     import dagster as dg
 
+    from orchestration.rebuild import open_instance
+
     finished = [status for status in dg.DagsterRunStatus if status.name in ("SUCCESS", "FAILURE", "CANCELED")]
-    with dg.DagsterInstance.from_config(str(settings.dagster)) as instance:
+    with open_instance(settings) as instance:
         old = instance.get_runs(
             dg.RunsFilter(statuses=finished, updated_before=now - timedelta(days=settings.keep_runs_days))
         )
@@ -199,6 +202,10 @@ def _leftovers(settings: Settings, now: datetime) -> Iterator[Removal]:
     for path in [*sorted(calls), *sorted((settings.home / "dbt" / "logs").glob("*"))]:
         if _age(path, now) > age:
             yield _removal(f"dbt/{path.relative_to(settings.home / 'dbt')}", path)
+    # One file a kind and process, of processes that have long ended.
+    for path in sorted((cache_folder(settings) / "prometheus").glob("*")):
+        if _age(path, now) > age:
+            yield _removal(f"{path.relative_to(settings.home)}, metrics of a process that has ended", path)
     for path in sorted(settings.checkpoints.glob("*")):
         if _age(path, now) > age:
             yield _removal(f"{path.relative_to(settings.home)}/, of a fit that was not asked for again", path)
@@ -227,9 +234,10 @@ def _publications(settings: Settings) -> Iterator[Removal]:
     kept = publication.kept[: settings.keep_publications]
     first: Callable[[], None] | None = partial(write_manifest, settings, replace(publication, kept=kept))
     for path in others(settings, kept):
-        # A file with a second name takes no room of its own.
+        # In a home of before every file had an inode of its own, one with a second name takes no room.
         size = sum(file.lstat().st_size for file in _files(path) if file.lstat().st_nlink == 1)
-        yield Removal(f"{path.relative_to(settings.home)}, an older publication", (path,), size, first)
+        kind = "a log of another tool's changes" if ".duckdb.wal" in path.name else "an older publication"
+        yield Removal(f"{path.relative_to(settings.home)}, {kind}", (path,), size, first)
         first = None
 
 

@@ -25,10 +25,13 @@ from bento.store.database import Store
 from bento.store.people import Who
 from bento.store.tables import APP, FIRST_APP_USER_ID
 from models.bundle import write_pointer
+from orchestration.publication.manifest import copy_of
 from settings import Settings
 from tests.postgresql import running_postgresql
 from tests.unit.bento.conftest import TITLES, write_tiny_bundle
+from tests.unit.publication.generations import ask
 from tests.unit.publication.streaming import STREAMED, publish_titles
+from tests.unit.publication.writers import die, write, writer
 
 pytestmark = pytest.mark.xdist_group("resources")
 
@@ -365,6 +368,44 @@ def test_the_questions_to_the_catalogues_are_answered_as_the_newest_published_co
     for wrong in ({"platform": "vhs"}, {"year": "soon"}, {"score": 9}, {"type": "min"}):
         _is_problem(http.get("/v1/data/get_score_count", params=wrong), 422)
     _is_problem(http.get("/v1/data/where_to_watch"), 422)
+
+
+def test_a_copy_that_another_tool_holds_or_has_changed_is_a_503_that_says_so(
+    http: httpx.Client, settings: Settings
+) -> None:
+    (log,) = (settings.home / "bentoml" / "servers").glob("*.log")
+    logged = len(log.read_bytes())
+    publication = publish_titles(settings)
+    file = copy_of(settings, publication.version)
+    whole = http.get("/v1/data/get_count_platform")
+    assert whole.status_code == 200
+    with writer(settings.published):
+        assert http.get("/v1/data/get_count_platform").json() == whole.json()
+    with writer(file) as process:
+        told = _is_problem(http.get("/v1/data/get_count_platform"), 503)["detail"]
+        assert f"published/{file.name} is locked: process {process.pid} has it open for writing." in told
+        assert "Close it there" in told
+        ask(process, "DELETE FROM marts.dim_streaming_titles")
+        die(process)
+    told = _is_problem(http.get("/v1/data/get_count_platform"), 503)["detail"]
+    assert f"({file.name}.wal)" in told
+    assert "make clean-up" in told
+    write(file, "DELETE FROM marts.dim_streaming_titles")
+    for question in ("get_count_platform", "get_actor"):
+        told = _is_problem(http.get(f"/v1/data/{question}"), 503)["detail"]
+        assert f"published/{file.name} is not the file that was published." in told
+        assert "make update" in told
+    manifest = settings.published.with_name("manifest.json")
+    kept = manifest.read_text()
+    manifest.chmod(0o644)
+    manifest.write_text(kept[:100])
+    assert "manifest.json is damaged" in _is_problem(http.get("/v1/data/get_actor"), 503)["detail"]
+    manifest.write_text(kept)
+    publish_titles(settings)
+    assert http.get("/v1/data/get_count_platform").json() == whole.json()
+    said = log.read_bytes()[logged:].decode()
+    assert f"published/{file.name} is not the file that was published." in said
+    assert "Traceback" not in said
 
 
 def test_every_answer_has_a_request_id_and_security_headers(http: httpx.Client) -> None:

@@ -15,18 +15,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import httpx
 import numpy as np
 import polars as pl
 import pytest
+from feast import Field
+from feast.types import Float64
 
 from bento.build import BENTO_NAME, build, built_bentos
 from bento.client import ClientError, MarqueeClient, serving
 from bento.errors import FeatureStoreUnavailable, NotServable
 from bento.features import OnlineUserFeatures, registered_service
 from bento.schemas import EXAMPLE_INPUT
+from feature_repo import features
 from feature_repo import store as feature_store
 from models.bundle import FeatureSet, load_bundle, write_pointer
+from orchestration.defs.serving import built_pointer, bundle_answers
 from settings import PROJECT_ROOT
 from tests.integration.served_home import FIRST_USER_ID, FIRST_USER_KEY, START, ServedHome, make_home
 from tests.unit.publication.streaming import publish_titles
@@ -393,6 +398,32 @@ def test_the_online_features_of_a_forgotten_user_are_gone_at_once(
     reader.forget(FIRST_USER_KEY, datetime(2020, 6, 1, tzinfo=UTC))
     assert not reader.read_many([FIRST_USER_KEY])[0].found
     np.testing.assert_array_equal(reader.read_many([FIRST_USER_KEY + 1])[0].values, before.values)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda names: names, None),
+        (lambda names: [*names, Field(name="negative_share", dtype=Float64)], "the push lacks negative_share: "),
+        (lambda names: names[:-1], "the view lacks genre_share_western: "),
+    ],
+    ids=["the same columns", "a column that nobody pushes", "a column that the view has lost"],
+)
+def test_a_bundle_is_not_promoted_when_its_push_and_its_view_have_other_columns(
+    home: ServedHome,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[list[Field]], list[Field]],
+    words: str | None,
+) -> None:
+    write_pointer(built_pointer(home.settings), home.versions["ease"])
+    monkeypatch.setattr(features.user_features, "features", change(list(features.user_features.features)))
+    result = bundle_answers(settings=home.settings)
+    assert isinstance(result, dg.AssetCheckResult)
+    assert result.passed == (words is None)
+    if words is not None:
+        assert result.description is not None
+        assert words in result.description
+        assert "bento/fresh_features.py" in result.description
 
 
 def test_serving_and_the_feature_repository_hash_a_service_alike(home: ServedHome) -> None:

@@ -19,7 +19,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from orchestration.defs.resources import quiet_environment
+from environment import process_environment
 from settings import PROJECT_ROOT, Settings
 from tests.graph.conftest import GraphHome, make_graph_home
 from tests.prove.strict_definitions import MOST_VOTES
@@ -44,7 +44,6 @@ SPARED = {
 
 
 OURS = PROJECT_ROOT / "workspace.yaml"
-STRICT = PROJECT_ROOT / "tests" / "prove" / "strict_workspace.yaml"
 
 #: What failed data would do harm in.
 HARMED = {"published_copy", "feature_histories/movie_imdb", "online_store", "promoted_model"}
@@ -58,13 +57,22 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> GraphHome:
     return made
 
 
+@pytest.fixture
+def strict(tmp_path: Path) -> Path:
+    """A workspace of the real graph with the stricter rule of strict_definitions.py."""
+    made = tmp_path / "workspace.yaml"
+    module = {"module_name": "tests.prove.strict_definitions", "working_directory": str(PROJECT_ROOT)}
+    made.write_text(json.dumps({"load_from": [{"python_module": module}]}))
+    return made
+
+
 @contextmanager
 def daemon(home: GraphHome, workspace: Path = OURS, **variables: str) -> Iterator[Commands]:
     """`make ui` on the home, with the sensor switched on; on another workspace, the command that `make ui` starts."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = home.environment(MARQUEE_UI_PORT=str(port), **variables) | quiet_environment(home.settings)
+    environment = process_environment(home.settings, home.environment(MARQUEE_UI_PORT=str(port), **variables))
     by_hand = [DAGSTER, "dev", "-w", str(workspace), "--host", "127.0.0.1", "--port", str(port)]
     log = (home.folder.parent / "ui.log").open("ab")
     with subprocess.Popen(
@@ -213,11 +221,11 @@ def test_the_daemon_rebuilds_the_cone_of_a_changed_dump_and_stops(home: GraphHom
     assert votes_published(home, tconst) == 800_001
 
 
-def test_failed_data_go_nowhere_and_a_killed_build_is_tried_again(home: GraphHome) -> None:
+def test_failed_data_go_nowhere_and_a_killed_build_is_tried_again(home: GraphHome, strict: Path) -> None:
     tconst = known_movie(home)
     before = votes_published(home, tconst)
     with (
-        daemon(home, STRICT, MARQUEE_RETRY_COOLDOWN_S="5") as dagster,
+        daemon(home, strict, MARQUEE_RETRY_COOLDOWN_S="5") as dagster,
         dg.DagsterInstance.from_config(str(home.settings.dagster)) as instance,
     ):
         vote(home, tconst, MOST_VOTES + 1)

@@ -175,3 +175,15 @@ def test_after_the_repair_an_asset_launched_alone_is_built(instance: dg.DagsterI
     world.run(instance, RATINGS)
     assert refusal(world, instance, HISTORY) is None
     assert world.left == ["history 2"]
+
+
+def test_a_check_that_a_queued_run_has_planned_takes_back_no_judgment(instance: dg.DagsterInstance) -> None:
+    world = World()
+    world.run(instance)
+    job = world.definitions().resolve_implicit_global_asset_job_def().get_subset(asset_selection={RATINGS})
+    instance.create_run_for_job(job)
+    [planned] = instance.event_log_storage.get_latest_asset_check_execution_by_key(
+        [dg.AssetCheckKey(RATINGS, "expectations")]
+    ).values()
+    assert planned.event is None or planned.event.asset_check_evaluation is None
+    assert refusal(world, instance, HISTORY) is None

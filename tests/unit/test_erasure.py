@@ -76,6 +76,7 @@ def test_a_publication_that_cannot_be_read_could_hold_anybody(tmp_path: Path) ->
     prepare(settings)
     old = publish_users(settings, {("sample", 1)})
     publish_users(settings, {("sample", 3)})
+    copy_of(settings, old.version).chmod(0o644)
     copy_of(settings, old.version).write_bytes(b"damaged")
     assert erase(settings, {("sample", 99)}).unpublished == (old.version,)
 

@@ -7,8 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from orchestration.home import (
+    DAGSTER_EXTRA,
+    DAGSTER_YAML,
     KEPT_TABLES,
     MIGRATIONS,
     SWAPPED,
@@ -22,6 +25,7 @@ from orchestration.home import (
     swap,
 )
 from orchestration.publication.manifest import copy_of, current_parquet
+from orchestration.rebuild import open_instance
 from orchestration.sources.tables import IMDB_CHANGES, IMDB_STATE, create_ledgers
 from orchestration.warehouse import connect
 from settings import HOME_FORMAT, Settings
@@ -54,6 +58,98 @@ def test_a_prepared_home_says_its_format_and_edition_and_is_prepared_again_witho
     assert home is not None
     assert (home.format, home.edition) == (HOME_FORMAT, "sample")
     assert "telemetry" in (settings.dagster / "dagster.yaml").read_text()
+
+
+def dagster_yaml(settings: Settings) -> Path:
+    return settings.dagster / "dagster.yaml"
+
+
+def test_what_the_owner_appends_to_dagster_yaml_stays_and_can_be_taken_back(settings: Settings) -> None:
+    prepare(settings)
+    ours = yaml.safe_load(dagster_yaml(settings).read_text())
+    with dagster_yaml(settings).open("a") as file:
+        file.write("run_retries: {enabled: true}  # my own\n")
+    for _ in range(3):
+        prepare(settings)
+        assert yaml.safe_load(dagster_yaml(settings).read_text()) == {**ours, "run_retries": {"enabled": True}}
+    assert "my own" in dagster_yaml(settings).read_text()
+    assert yaml.safe_load((settings.home / DAGSTER_EXTRA).read_text()) == {"run_retries": {"enabled": True}}
+    dagster_yaml(settings).write_text(dagster_yaml(settings).read_text().replace("run_retries: {enabled: true}", ""))
+    for _ in range(2):
+        prepare(settings)
+        assert yaml.safe_load(dagster_yaml(settings).read_text()) == ours
+
+
+def test_an_old_home_keeps_its_owners_settings_and_gets_a_changed_default(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.dagster.mkdir(parents=True)
+    # As the first version wrote it, with a value of the owner's and one more setting.
+    dagster_yaml(settings).write_text(
+        "telemetry: {enabled: false}\nnux: {enabled: false}\nconcurrency: {runs: {max_concurrent_runs: 4}}\n"
+        "run_monitoring: {enabled: true, free_slots_after_run_end_seconds: 60, start_timeout_seconds: 9}\n"
+    )
+    monkeypatch.setattr(
+        "orchestration.home.DAGSTER_YAML", DAGSTER_YAML.replace("seconds: 60", "seconds: 5") + "retention: {}\n"
+    )
+    prepare(settings)
+    found = yaml.safe_load(dagster_yaml(settings).read_text())
+    assert found["concurrency"] == {"runs": {"max_concurrent_runs": 4}}
+    assert found["run_monitoring"] == {
+        "enabled": True, "free_slots_after_run_end_seconds": 5, "start_timeout_seconds": 9
+    }  # fmt: skip
+    assert found["retention"] == {}
+    assert yaml.safe_load((settings.home / DAGSTER_EXTRA).read_text()) == {
+        "concurrency": {"runs": {"max_concurrent_runs": 4}}, "run_monitoring": {"start_timeout_seconds": 9}
+    }  # fmt: skip
+
+
+def test_the_owners_own_file_is_laid_over_ours_and_is_left_as_it_is(settings: Settings) -> None:
+    settings.home.mkdir()
+    extra = settings.home / DAGSTER_EXTRA
+    extra.write_text("# why\nrun_monitoring:\n  enabled: false\n")
+    for _ in range(2):
+        prepare(settings)
+        found = yaml.safe_load(dagster_yaml(settings).read_text())
+        assert found["run_monitoring"] == {"enabled": False, "free_slots_after_run_end_seconds": 60}
+        assert found["telemetry"] == {"enabled": False}
+        assert extra.read_text() == "# why\nrun_monitoring:\n  enabled: false\n"
+    extra.unlink()
+    prepare(settings)
+    assert yaml.safe_load(dagster_yaml(settings).read_text())["run_monitoring"]["enabled"] is True
+
+
+@pytest.mark.parametrize("text", ["run_retries: {", "- a\n- b\n", "just words"])
+@pytest.mark.parametrize("name", [DAGSTER_EXTRA, "dagster/dagster.yaml"])
+def test_broken_dagster_settings_are_one_clear_line(settings: Settings, name: str, text: str) -> None:
+    prepare(settings)
+    (settings.home / name).write_text(text)
+    with pytest.raises(HomeError, match=r"dagster.*\.yaml cannot be read: .*Mend it, or remove it") as refused:
+        prepare(settings)
+    assert "\n" not in str(refused.value)
+    assert (settings.home / name).read_text() == text
+
+
+def test_settings_that_dagster_does_not_know_are_one_clear_line(settings: Settings) -> None:
+    prepare(settings)
+    (settings.home / DAGSTER_EXTRA).write_text("run_queue: {max_concurrent_runs: 2}\n")
+    prepare(settings)
+    with pytest.raises(HomeError, match=r"Dagster cannot start with .*run_queue.*Mend it") as refused:
+        open_instance(settings)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_owners_dagster_settings_survive_a_change_of_edition(settings: Settings) -> None:
+    prepare(settings)
+    with dagster_yaml(settings).open("a") as file:
+        file.write("run_retries: {enabled: true}\n")
+    aside = start_rebuild_of(settings, "ml-100k")
+    swap(settings)
+    assert not aside.exists()
+    prepare(settings.model_copy(update={"movielens": "ml-100k"}))
+    with open_instance(settings) as instance:
+        assert instance.run_retries_enabled
+        assert not instance.telemetry_enabled
 
 
 def test_a_home_of_a_newer_format_is_refused(settings: Settings) -> None:
@@ -289,6 +385,6 @@ def test_a_swap_leaves_the_publications_of_the_new_state_alone(settings: Setting
         "parquet",
         f"parquet-{third.version}",
     ]
-    assert settings.published.samefile(copy_of(settings, third.version))
+    assert settings.published.read_bytes() == copy_of(settings, third.version).read_bytes()
     assert (current_parquet(settings) / "films.parquet").exists()
     assert look_anew(settings) == expected(3)

@@ -145,6 +145,19 @@ def test_a_failed_step_ends_the_wave_with_its_message(instance: dg.DagsterInstan
     assert result.spared == {}
 
 
+def test_a_blocking_check_that_fails_says_why(instance: dg.DagsterInstance) -> None:
+    @dg.asset
+    def served() -> None: ...
+
+    @dg.asset_check(asset=served, blocking=True)
+    def answers() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=False, description="the push lacks negative_share")
+
+    defs = dg.Definitions(assets=[served], asset_checks=[answers])
+    result = rebuild(defs, instance, missing_artifact=lambda _: False, tell=lambda _: None)
+    assert result.failure == "blocking checks failed: served: answers (the push lacks negative_share)"
+
+
 def judged_out_of_turn(times: int) -> tuple[dg.Definitions, list[str]]:
     """A table whose blocking check comes before it for so many builds, and what was built."""
     built: list[str] = []

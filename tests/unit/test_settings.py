@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +32,26 @@ def test_an_experiment_needs_a_version_and_a_shadow_the_log() -> None:
         Settings(ab_mode="shadow", ab_version="ease-1", answer_log=False)
     with pytest.raises(ValidationError, match="ab_share"):
         Settings(ab_share=1.5)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["orchestration.run", "orchestration.ui", "orchestration.shell", "orchestration.upkeep clean-up", "bento.serve"],
+)
+def test_a_home_that_cannot_hold_a_database_is_refused_in_one_line(command: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split()],
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "MARQUEE_HOME": str(tmp_path / "what?x=1")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"MARQUEE_HOME: {tmp_path}/what?x=1 cannot hold a database, for `?` is in its name; choose another folder\n"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_edition_is_refused_with_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
-from orchestration.ui import run_to_its_end
+from orchestration.ui import NoRoomForSockets, folder_for_sockets, run_to_its_end
 from settings import PROJECT_ROOT
 
 #: A server like `dagster dev`: it has a child of its own that no signal but SIGKILL ends, and names it in a file.
@@ -87,3 +89,24 @@ def test_a_server_that_ends_by_itself_gives_its_status() -> None:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def test_sockets_have_room_for_their_names_however_long_the_temporary_folder_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    folder = folder_for_sockets()
+    assert folder != long
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        name = file.name
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(name)
+    Path(name).unlink()
+
+
+def test_a_machine_without_a_short_temporary_folder_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(NoRoomForSockets, match="set TMPDIR to one of at most 95 bytes"):
+        folder_for_sockets()

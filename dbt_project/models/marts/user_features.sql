@@ -4,6 +4,12 @@ with ratings as (
 
 ),
 
+replaced as (
+
+    select * from {{ ref('int_replaced_ratings') }}
+
+),
+
 movies as (
 
     select * from {{ ref('movie_content') }}
@@ -11,7 +17,7 @@ movies as (
 ),
 
 -- Half stars as whole tenths: sums of integers are the same in whatever order the threads add them.
-events as (
+given as (
 
     select
         ratings.user_key,
@@ -24,16 +30,58 @@ events as (
 
 ),
 
+taken_back as (
+
+    select
+        replaced.user_key,
+        cast(replaced.replaced_at as date) as rated_on,
+        cast(replaced.rating * 10 as integer) as tenths,
+        movies.release_year,
+        {{ per_genre("movies.is_<g>") }}
+    from replaced
+    inner join movies on replaced.movie_key = movies.movie_key
+
+),
+
+-- A rating is added on its day, and taken away on the day on which the user rated the movie again.
+events as (
+
+    select
+        user_key,
+        rated_on,
+        1 as rating_count,
+        tenths,
+        tenths * tenths as squared_tenths,
+        cast(tenths >= 40 as integer) as positive_count,
+        cast(release_year is not null as integer) as dated_count,
+        release_year,
+        {{ per_genre("is_<g>") }}
+    from given
+    union all
+    select
+        user_key,
+        rated_on,
+        -1 as rating_count,
+        -tenths as tenths,
+        -tenths * tenths as squared_tenths,
+        -cast(tenths >= 40 as integer) as positive_count,
+        -cast(release_year is not null as integer) as dated_count,
+        -release_year as release_year,
+        {{ per_genre("-is_<g> as is_<g>") }}
+    from taken_back
+
+),
+
 days as (
 
     select
         user_key,
         rated_on,
-        count(*) as rating_count,
+        sum(rating_count) as rating_count,
         sum(tenths) as tenths,
-        sum(tenths * tenths) as squared_tenths,
-        count(*) filter (where tenths >= 40) as positive_count,
-        count(release_year) as dated_count,
+        sum(squared_tenths) as squared_tenths,
+        sum(positive_count) as positive_count,
+        sum(dated_count) as dated_count,
         sum(release_year) as release_years,
         {{ per_genre("sum(is_<g>) as <g>_count") }}
     from events
@@ -41,21 +89,39 @@ days as (
 
 ),
 
+{{ standing_days('user_key') }},
+
+ended_days as (
+
+    select
+        user_key,
+        stands_until as rated_on,
+        count(*) as day_count
+    from standing_days
+    where stands_until < date 'infinity'
+    group by all
+
+),
+
 -- Running totals over all users one after the other, less what stood at each user's start: see movie_features.
 ordered_days as (
 
     select
-        user_key,
-        rated_on,
-        cast(rating_count as double) as rating_count,
-        cast(tenths as double) as tenths,
-        cast(squared_tenths as double) as squared_tenths,
-        cast(positive_count as double) as positive_count,
-        cast(dated_count as double) as dated_count,
-        cast(coalesce(release_years, 0) as double) as release_years,
-        {{ per_genre("cast(<g>_count as double) as <g>_count") }}
+        days.user_key,
+        days.rated_on,
+        cast(1 - coalesce(ended_days.day_count, 0) as double) as active_days,
+        cast(coalesce(first_moves.moved_days, 0) as double) as moved_days,
+        cast(days.rating_count as double) as rating_count,
+        cast(days.tenths as double) as tenths,
+        cast(days.squared_tenths as double) as squared_tenths,
+        cast(days.positive_count as double) as positive_count,
+        cast(days.dated_count as double) as dated_count,
+        cast(coalesce(days.release_years, 0) as double) as release_years,
+        {{ per_genre("cast(days.<g>_count as double) as <g>_count") }}
     from days
-    order by user_key, rated_on
+    left join ended_days on days.user_key = ended_days.user_key and days.rated_on = ended_days.rated_on
+    left join first_moves on days.user_key = first_moves.user_key and days.rated_on = first_moves.rated_on
+    order by days.user_key, days.rated_on
 
 ),
 
@@ -63,7 +129,8 @@ totals as (
 
     select
         *,
-        count(*) over so_far as total_days,
+        sum(active_days) over so_far as total_days,
+        sum(moved_days) over so_far as total_moved_days,
         sum(rating_count) over so_far as total_count,
         sum(tenths) over so_far as total_tenths,
         sum(squared_tenths) over so_far as total_squared_tenths,
@@ -76,12 +143,14 @@ totals as (
 
 ),
 
+-- What stands is never less than nothing, so a total before a row is least before the first row of the user.
 starts as (
 
     select
         user_key,
         min(rated_on) as first_rated_on,
-        min(total_days - 1) as total_days,
+        min(total_days - active_days) as total_days,
+        min(total_moved_days - moved_days) as total_moved_days,
         min(total_count - rating_count) as total_count,
         min(total_tenths - tenths) as total_tenths,
         min(total_squared_tenths - squared_tenths) as total_squared_tenths,
@@ -99,7 +168,7 @@ running as (
     select
         totals.user_key,
         totals.rated_on,
-        starts.first_rated_on,
+        starts.first_rated_on + cast(totals.total_moved_days - starts.total_moved_days as integer) as first_rated_on,
         totals.total_days - starts.total_days as active_days,
         cast(totals.total_count - starts.total_count as bigint) as rating_count,
         cast(totals.total_tenths - starts.total_tenths as bigint) as tenths,

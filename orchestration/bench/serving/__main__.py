@@ -19,7 +19,7 @@ from orchestration.bench.serving import measures
 from orchestration.bench.serving.home import FIRST_ID, MadeHome, ServedSize, make_home
 from orchestration.bench.serving.report import markdown
 from orchestration.bench.serving.server import marquee, plain
-from settings import Settings
+from settings import command_settings
 
 #: The recipes that compete in every home; popularity asks nobody's history.
 RECOMMENDERS = ("ials", "ease", "neumf")
@@ -33,7 +33,7 @@ def say(line: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _options(arguments)
-    settings = Settings()
+    settings = command_settings()
     size = ServedSize(options.films, options.users, options.ratings, options.people, options.seed)
     home = make_home(settings.home / "bench", size, list(dict.fromkeys([*options.models, "ials"])), say)
     report: dict[str, Any] = {

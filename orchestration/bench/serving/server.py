@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from bento.build import bentoml_environment
+from environment import process_environment
 from settings import PROJECT_ROOT, Settings
 
 HOST = "127.0.0.1"
@@ -62,7 +63,7 @@ def plain(settings: Settings, bundle: Path) -> Iterator[Server]:
     """The plainly written service over the item vectors of a bundle."""
     port = _free_port()
     command = [sys.executable, "-m", _PLAIN, str(bundle), "--port", str(port)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**process_environment(settings), "OMP_NUM_THREADS": "1"}
     with _running(command, port, "/ready", environment, settings.home / "plain.log") as server:
         yield server
 

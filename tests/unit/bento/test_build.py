@@ -89,7 +89,13 @@ def test_building_without_a_bundle_says_so(tmp_path: Path) -> None:
 def test_a_bento_holds_serving_code_and_requirements_only() -> None:
     files = _code(PROJECT_ROOT)
     assert {"settings.py", "requirements.txt", "bento/service.py", "models/bundle.py"} <= set(files)
-    assert {name.split("/")[0] for name in files} == {"settings.py", "requirements.txt", "bento", "models"}
+    assert {name.split("/")[0] for name in files} == {
+        "environment.py",
+        "settings.py",
+        "requirements.txt",
+        "bento",
+        "models",
+    }
 
 
 def test_the_tag_changes_with_the_code() -> None:

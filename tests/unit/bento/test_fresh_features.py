@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 
 from bento.errors import FeatureStoreUnavailable
@@ -20,7 +19,6 @@ from bento.store.database import Store
 from bento.store.people import Who
 from models.bundle import Bundle, FeatureSet
 from tests.unit.bento.conftest import RecordingReader, features_of
-from tests.unit.features.conftest import GENRES, write_histories, write_ratings
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 NAMES = ("movie_content__release_year", "movie_content__is_drama", "movie_content__is_war")
@@ -28,24 +26,13 @@ NAMES = ("movie_content__release_year", "movie_content__is_drama", "movie_conten
 FILMS = np.array([[1990, 1, 0], [1991, 0, 0], [np.nan, 0, 1], [1993, 1, 0], [1994, 1, 0]], dtype=np.float32)
 
 
-def test_they_are_those_that_the_mart_gives_at_the_next_midnight(tmp_path: Path) -> None:
-    ratings, films = write_ratings(7, users=20, movies=60, ratings=900)
-    write_histories(tmp_path, ratings, films)
-    content = pl.read_parquet(tmp_path / "movie_content.parquet").sort("movie_key")
-    names = ["release_year", *(f"is_{genre}" for genre in GENRES)]
-    values = content.select(pl.col(names).cast(pl.Float32).fill_null(float("nan"))).to_numpy()
-    place = {key: row for row, key in enumerate(content["movie_key"].to_list())}
-    marts = pl.read_parquet(tmp_path / "user_features.parquet").sort("feature_timestamp").group_by("user_key").last()
-    for row in marts.drop("feature_timestamp").iter_rows(named=True):
-        own = ratings.filter(pl.col("user_key") == row.pop("user_key"))
-        found = features_now(
-            [f"movie_content__{name}" for name in names],
-            values,
-            np.array([place[key] for key in own["movie_key"].to_list()]),
-            own["rating"].to_numpy().astype(np.float32),
-            own["rated_at"].dt.epoch("s").to_numpy(),
-        )
-        assert found == pytest.approx(row, abs=2e-6)
+def test_a_half_is_rounded_up_as_in_the_mart() -> None:
+    """One film of 128 has the genre: .0078125; that all else agrees is tested where the mart is built."""
+    films = np.zeros((128, 2), dtype=np.float32)
+    films[0, 1] = 1
+    names = ["movie_content__release_year", "movie_content__is_war"]
+    found = features_now(names, films, np.arange(128), np.full(128, 3, dtype=np.float32), np.zeros(128, dtype=np.int64))
+    assert found["genre_share_war"] == 0.007813
 
 
 @pytest.fixture

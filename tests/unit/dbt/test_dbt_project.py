@@ -12,12 +12,15 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
 
+from bento.fresh_features import features_now
 from orchestration.defs import plots
 from orchestration.defs.resources import MartTranslator
 from orchestration.lineage import column_lineage, warehouse_schema
@@ -79,6 +82,7 @@ RATINGS = [
     (2, 7, 3.0, "2000-01-02T10:00:00"),
     (3, 99, 5.0, "2000-01-03T10:00:00"),
 ]
+TIMESTAMP = "feature_timestamp"
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +154,39 @@ def second(warehouse: Warehouse, first: dict[str, Any]) -> dict[str, list[dict[s
 
 
 @pytest.fixture(scope="module")
-def empty(warehouse: Warehouse, second: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def rerated(warehouse: Warehouse, second: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """All tables after people rated again: under a movie's other id in the file, and in the app."""
+    rng = np.random.default_rng(5)
+    start = dt.datetime(2010, 1, 1)
+
+    def moment(first_day: int) -> dt.datetime:
+        return start + dt.timedelta(days=int(rng.integers(first_day, 9)), hours=int(rng.integers(24)))
+
+    def stars() -> float:
+        return float(rng.integers(1, 11)) / 2
+
+    # The two ids of one movie in the same second: the higher id stands.
+    in_file = [(20, 6, 4.5, "2010-01-01T00:00:00"), (20, 7, 1.0, "2010-01-01T00:00:00")]
+    in_app = []
+    keys = {movie: row["movie_key"] for row in second["dim_movies"] for movie in row["movie_ids"]}
+    for user in range(21, 51):
+        movies = rng.choice(np.arange(1, 13), size=int(rng.integers(1, 9)), replace=False).tolist()
+        in_file += [(user, movie, stars(), moment(0).isoformat()) for movie in movies]
+        if user % 3:
+            again = rng.permutation(sorted({keys[movie] for movie in (*movies, 3)}))[: int(rng.integers(1, 5))].tolist()
+            in_app += [(EDITION, user, key, EDITION, 1, stars(), moment(3)) for key in again]
+    in_app += [("app", 1_000_000_001, keys[movie], EDITION, movie, stars(), moment(0)) for movie in (1, 6, 9)]
+    warehouse.add_ratings(in_file)
+    warehouse.insert("app_users", "source, source_id", [("app", 1_000_000_001)])
+    warehouse.insert("app_ratings", "source, source_id, movie_key, edition, movie_id, rating, rated_at", in_app)
+    ratings = ("int_user_keys", "int_ratings_keyed", "int_replaced_ratings", "fct_ratings")
+    warehouse.dbt("run", "--select", *ratings, "movie_content", "user_features", "movie_features")
+    warehouse.dbt("test", "--select", "user_history_ends_at_all_ratings", "movie_history_ends_at_all_ratings")
+    return warehouse.marts()
+
+
+@pytest.fixture(scope="module")
+def empty(warehouse: Warehouse, rerated: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """All tables after a build with data tests on ratings and movies alone: no dump, no links, tags or users."""
     warehouse.reset()
     warehouse.insert("ml_movies", 'edition, "movieId", title, genres', [(EDITION, *movie) for movie in MOVIES])
@@ -239,11 +275,13 @@ def test_each_history_row_equals_a_recount_of_the_raw_ratings_strictly_before_it
     films = {movie: row for row in first["dim_movies"] for movie in row["movie_ids"]}
     assert len(first["user_features"]) == 5
     for row in first["user_features"]:
-        before = [
+        # Of several ratings of one film, here under its two ids, the latest of these.
+        given = [
             (movie, stars, when)
-            for user, movie, stars, when in RATINGS
+            for user, movie, stars, when in sorted(RATINGS, key=lambda rating: rating[3])
             if user == user_ids[row["user_key"]] and dt.datetime.fromisoformat(when) < row["feature_timestamp"]
         ]
+        before = list({films[rating[0]]["movie_key"]: rating for rating in given}.values())
         stars = [star for _, star, _ in before]
         mean = sum(stars) / len(stars)
         years = [films[movie]["year"] for movie, _, _ in before if films[movie]["year"] is not None]
@@ -261,6 +299,64 @@ def test_each_history_row_equals_a_recount_of_the_raw_ratings_strictly_before_it
         for genre in ("Drama", "Comedy", "Children", "Western"):
             share = sum(genre in films[movie]["genres"] for movie, _, _ in before) / len(before)
             assert row[f"genre_share_{genre.lower()}"] == pytest.approx(share, abs=1e-6), genre
+
+
+def _standing(ratings: list[dict[str, Any]], before: dt.datetime) -> list[dict[str, Any]]:
+    """Of each user and movie the latest rating given before a moment."""
+    known = [row for row in ratings if row["rated_at"] < before]
+    known.sort(key=lambda row: (row["rated_at"], row["movie_id"], row["rating"]))
+    return list({(row["user_key"], row["movie_key"]): row for row in known}.values())
+
+
+def _pushed(tables: dict[str, list[dict[str, Any]]], ratings: list[dict[str, Any]]) -> dict[str, Any]:
+    """The features that the service pushes for somebody with these ratings."""
+    index = {row["movie_key"]: number for number, row in enumerate(tables["movie_content"])}
+    names = [name for name in tables["movie_content"][0] if name == "release_year" or name.startswith("is_")]
+    values = [[row[name] for name in names] for row in tables["movie_content"]]
+    return dict(
+        features_now(
+            [f"movie_content__{name}" for name in names],
+            np.array(values, dtype=np.float32),
+            np.array([index[row["movie_key"]] for row in ratings]),
+            np.array([row["rating"] for row in ratings], dtype=np.float32),
+            np.array([int(row["rated_at"].replace(tzinfo=dt.UTC).timestamp()) for row in ratings]),
+        )
+    )
+
+
+def test_the_push_and_the_mart_give_the_same_features_for_the_same_ratings(rerated: dict[str, Any]) -> None:
+    """Every column of every user's newest row, from the ratings that stand in fct_ratings."""
+    newest = _by(sorted(rerated["user_features"], key=lambda row: row["feature_timestamp"]), "user_key")
+    assert len(newest) > 30
+    assert sum(row["times_rated"] > 1 for row in rerated["fct_ratings"]) > 20
+    for key, row in newest.items():
+        own = [rating for rating in rerated["fct_ratings"] if rating["user_key"] == key]
+        assert _pushed(rerated, own) == {name: row[name] for name in row if name not in ("user_key", TIMESTAMP)}
+
+
+def test_a_row_of_user_features_counts_the_ratings_that_stood_at_its_time(rerated: dict[str, Any]) -> None:
+    for row in rerated["user_features"]:
+        own = [rating for rating in rerated["int_ratings_keyed"] if rating["user_key"] == row["user_key"]]
+        known = _pushed(rerated, _standing(own, row[TIMESTAMP]))
+        # The service speaks of the day of the newest rating, which is that before the row's midnight.
+        assert known == {name: row[name] for name in known}
+    history = sorted(rerated["user_features"], key=lambda row: (row["user_key"], row[TIMESTAMP]))
+    same_user = [(a, b) for a, b in pairwise(history) if a["user_key"] == b["user_key"]]
+    assert any(b["active_days"] < a["active_days"] for a, b in same_user), "some day must have lost its ratings"
+    assert any(b[TIMESTAMP] - dt.timedelta(b["days_since_first"]) > a[TIMESTAMP] for a, b in same_user)
+
+
+def test_a_row_of_movie_features_counts_the_ratings_that_stood_at_its_time(rerated: dict[str, Any]) -> None:
+    for row in rerated["movie_features"]:
+        own = [rating for rating in rerated["int_ratings_keyed"] if rating["movie_key"] == row["movie_key"]]
+        known = _standing(own, row[TIMESTAMP])
+        stars = [float(rating["rating"]) for rating in known]
+        assert row["rating_count"] == len(known)
+        assert row["rating_mean"] == pytest.approx(np.mean(stars), abs=1e-6)
+        assert row["rating_stddev"] == pytest.approx(np.std(stars), abs=1e-6)
+        assert row["positive_share"] == pytest.approx(np.mean([star >= 4 for star in stars]), abs=1e-6)
+        first = min(rating["rated_at"] for rating in known).date()
+        assert row["days_since_first"] == (row[TIMESTAMP].date() - first).days
 
 
 def test_a_rating_at_midnight_belongs_to_the_day_it_begins(first: dict[str, Any]) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-
-import pytest
+from unittest import mock
 
 from orchestration.defs.resources import dbt_project
 from orchestration.defs.warehouse import mart_comments, mart_layouts
@@ -13,10 +13,9 @@ from orchestration.publication.manifest import Layout
 from settings import Settings
 
 
-def test_a_marts_meta_says_how_it_lies_in_the_published_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MARQUEE_WAREHOUSE", "DBT_TARGET_PATH", "DBT_LOG_PATH"):
-        monkeypatch.setenv(name, "")
-    manifest = json.loads(dbt_project(Settings(home=tmp_path / "home"))[0].manifest_path.read_text())
+def test_a_marts_meta_says_how_it_lies_in_the_published_copy(tmp_path: Path) -> None:
+    with mock.patch.dict(os.environ):
+        manifest = json.loads(dbt_project(Settings(home=tmp_path / "home"))[0].manifest_path.read_text())
     layouts, comments = mart_layouts(manifest), mart_comments(manifest)
     assert layouts["fct_ratings"] == Layout(("rated_at", "user_key", "movie_key"), "rated_at")
     named = {(mart, column) for mart, layout in layouts.items() for column in layout.sorted_by if column}

@@ -13,14 +13,16 @@ import duckdb
 import polars as pl
 import pytest
 
-from orchestration.publication.manifest import read_manifest
+from orchestration.publication.manifest import copy_of, read_manifest
 from orchestration.questions.analyses import Analysis, analyses, answer, answer_file
 from orchestration.questions.metrics import metrics
-from orchestration.report.page import report_of
+from orchestration.report.__main__ import main
+from orchestration.report.page import report
 from orchestration.report.plots import PLOTS
 from settings import Settings
 from tests.unit.publication.browsing import DRAWN, browser
 from tests.unit.publication.sample import publish_sample
+from tests.unit.publication.writers import write
 
 
 @pytest.fixture(scope="module")
@@ -121,10 +123,10 @@ def test_the_metrics_are_those_of_polars(settings: Settings, con: duckdb.DuckDBP
 
 
 @pytest.fixture(scope="module")
-def page(settings: Settings) -> str:
+def page(settings: Settings, con: duckdb.DuckDBPyConnection) -> str:
     publication = read_manifest(settings)
     assert publication is not None
-    return report_of(str(settings.published), publication)
+    return report(con, publication)
 
 
 def test_the_report_says_the_metrics_of_the_mart(page: str, con: duckdb.DuckDBPyConnection) -> None:
@@ -149,6 +151,19 @@ def test_the_report_holds_every_plot_with_its_rows_and_asks_no_network(
     (stars,) = specs["rating_distribution"]["datasets"].values()
     assert [(sum(row["ratings"] for row in stars),)] == ratings
     assert re.search(r'(src|href)="?https?:', page) is None
+
+
+def test_a_report_is_made_of_what_was_published_whatever_a_killed_writer_left(
+    settings: Settings, page: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publication = read_manifest(settings)
+    assert publication is not None
+    file = copy_of(settings, publication.version)
+    write(file, "UPDATE marts.metrics SET value = 1", killed=True)
+    monkeypatch.setenv("MARQUEE_HOME", str(settings.home))
+    assert main([str(tmp_path / "report.html")]) == 0
+    assert (tmp_path / "report.html").read_text() == page
+    assert capsys.readouterr().err.startswith(f"removed {file}.wal, a log of another tool's changes")
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")

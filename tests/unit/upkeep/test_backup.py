@@ -17,11 +17,13 @@ import pytest
 
 from models.bundle import load_bundle, read_pointer, read_previous
 from orchestration.home import heal, prepare, read_home
+from orchestration.publication.manifest import copy_of, read_manifest
 from orchestration.upkeep.__main__ import main
 from orchestration.upkeep.backup import restore, verify, write_backup
 from orchestration.upkeep.report import UpkeepError
 from orchestration.warehouse import connect
 from settings import HOME_FORMAT, Settings
+from tests.unit.publication.writers import write
 from tests.unit.upkeep.homes import KEYS, NOW, make_home, put
 
 
@@ -91,6 +93,25 @@ def test_a_restored_home_holds_nothing_of_the_state_that_it_replaces(home: Setti
     assert not (home.dagster / "history").exists()
     assert (home.downloads / "imdb" / "title.basics.tsv.gz").exists()
     assert not {"restored", "former", "swap.json", "keys"} & {path.name for path in home.home.iterdir()}
+
+
+def test_a_copy_that_another_tool_has_changed_gets_into_no_backup(home: Settings, tmp_path: Path) -> None:
+    publication = read_manifest(home)
+    assert publication is not None
+    versioned = copy_of(home, publication.version)
+    write(home.published, "DELETE FROM marts.viewers")
+    elsewhere = Settings(home=tmp_path / "elsewhere")
+    write_backup(home, tmp_path / "one.tar.gz", now=NOW, tell=lambda line: None)
+    restore(elsewhere, tmp_path / "one.tar.gz", tell=lambda line: None)
+    with duckdb.connect(str(elsewhere.published), read_only=True) as con:
+        assert con.execute("SELECT count(*) FROM marts.viewers").fetchall() == [(2,)]
+    files = [path for path in elsewhere.published.parent.iterdir() if path.is_file()]
+    assert {(oct(path.stat().st_mode & 0o777), path.stat().st_nlink) for path in files} == {("0o444", 1)}
+    write(versioned, "DELETE FROM marts.viewers")
+    told: list[str] = []
+    manifest = write_backup(home, tmp_path / "none.tar.gz", now=NOW, tell=told.append)
+    assert "the published copy is left out: another tool has changed it; `make update` makes it again" in told
+    assert {member.part for member in manifest.members.values()} == {"keys", "bundles"}
 
 
 def add_app_user(settings: Settings, name: str) -> None:

@@ -9,11 +9,12 @@ import pytest
 
 from models.bundle import write_pointer
 from orchestration.home import DAGSTER_YAML
-from orchestration.publication.manifest import read_manifest
+from orchestration.publication.manifest import copy_of, read_manifest
 from orchestration.upkeep.clean_up import clean_up
 from orchestration.upkeep.report import UpkeepError
 from settings import Settings
 from tests.unit.publication.generations import publish_generation
+from tests.unit.publication.writers import write
 from tests.unit.upkeep.homes import NOW, age, make_home, put, put_bento
 
 
@@ -200,6 +201,19 @@ def test_an_old_run_goes_unless_it_holds_the_latest_word_on_an_asset(tmp_path: P
         assert len(instance.fetch_observations(observed.key, limit=5).records) == 1
     assert {line.split("Dagster run ")[1][:8] for line in told[:-1]} == {stale[:8], seen_before[:8]}
     assert not list(settings.dagster.rglob(f"{stale}*"))
+
+
+def test_logs_that_other_tools_left_beside_published_copies_go(tmp_path: Path) -> None:
+    settings, _ = make_home(tmp_path)
+    publication = publish_generation(settings, 1)
+    before = snapshot(settings.home)
+    write(settings.published, "DELETE FROM marts.films", killed=True)
+    write(copy_of(settings, publication.version), "DELETE FROM marts.films", killed=True)
+    logs = ["marquee.duckdb.wal", f"marquee-{publication.version}.duckdb.wal"]
+    said = [f"published/{log}, a log of another tool's changes" for log in logs]
+    assert {line[11:] for line in run(settings, dry_run=True)[:-1]} == {*said}
+    assert {line[11:] for line in run(settings)[:-1]} == {*said}
+    assert snapshot(settings.home) == before
 
 
 def test_publications_beyond_those_that_are_kept_go_and_are_named_no_longer(tmp_path: Path) -> None:
