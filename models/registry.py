@@ -46,7 +46,9 @@ def recommender_class(name: str) -> type[Recommender]:
 
 def module_of(name: str) -> str:
     """The module that holds a recommender; ``RecommenderError`` as of :func:`recommender_class`."""
-    recommender_class(name)
+    if name not in _CLASSES:
+        # Says which names there are. One that is known is not imported: torch takes seconds.
+        recommender_class(name)
     return _CLASSES[name][0]
 
 

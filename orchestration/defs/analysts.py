@@ -28,9 +28,10 @@ from orchestration.analysts.tables import (
     USER_SEGMENTS,
     MadeMart,
 )
+from orchestration.code_versions import code_version
 from orchestration.data_checks import UpstreamChecks
 from orchestration.defs.metadata import materialized, picture, table_metadata
-from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, OWNERS, source_digest
+from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, OWNERS
 from orchestration.defs.serving import PROMOTED_MODEL
 from orchestration.warehouse import connect, quote
 from settings import Settings
@@ -57,7 +58,7 @@ MADE_KEYS = [made_key(mart) for mart in MADE_MARTS.values()]
     group_name="marts",
     owners=OWNERS,
     kinds={"duckdb", "scikitlearn"},
-    code_version=source_digest("orchestration/analysts/segments.py", _TABLES),
+    code_version=code_version("orchestration/analysts/segments.py", _TABLES),
     automation_condition=ON_CHANGE,
     description=USER_SEGMENTS.description,
 )
@@ -89,7 +90,7 @@ def user_segments(context: dg.AssetExecutionContext, settings: dg.ResourceParam[
     group_name="marts",
     owners=MODEL_OWNERS,
     kinds={"duckdb", "parquet"},
-    code_version=source_digest("orchestration/analysts/suggestions.py", "models", _TABLES),
+    code_version=code_version("orchestration/analysts/suggestions.py", "models", _TABLES),
     automation_condition=ON_CHANGE,
     description=RECOMMENDATIONS.description,
 )
@@ -183,7 +184,7 @@ def _specs(marts: Sequence[MadeMart], deps: Sequence[dg.AssetKey], code: str) ->
 def mart_profiles(dbt_marts: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
     """The assets of the profile of each mart; ``dbt_marts`` are those that dbt makes."""
     marts = [*dbt_marts, made_key(USER_SEGMENTS), made_key(RECOMMENDATIONS)]
-    code = source_digest("orchestration/analysts/profile.py", _TABLES)
+    code = code_version("orchestration/analysts/profile.py", _TABLES)
 
     @dg.multi_asset(name="mart_profiles", specs=_specs((MART_PROFILE, MART_CORRELATIONS), marts, code))
     def profiles(
@@ -239,7 +240,7 @@ def trust(
         for spec in one.check_specs
         if spec.asset_key not in {made_key(mart) for mart in of_runs}
     ]
-    code = source_digest(__name__.replace(".", "/") + ".py", _TABLES)
+    code = code_version(__name__.replace(".", "/") + ".py", _TABLES)
 
     @dg.multi_asset(name="trust", specs=_specs(of_runs, deps, code))
     def told(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> Iterator[dg.MaterializeResult]:

@@ -3,9 +3,10 @@
 import dagster as dg
 
 from orchestration import charts
+from orchestration.code_versions import code_version
 from orchestration.defs.metadata import materialized, picture, table_metadata
 from orchestration.defs.raw import raw_key
-from orchestration.defs.resources import ON_CHANGE, OWNERS, source_digest
+from orchestration.defs.resources import ON_CHANGE, OWNERS
 from orchestration.sources.imdb_changes import WATCHED, Thresholds, take_look
 from orchestration.sources.tables import IMDB_CHANGES
 from orchestration.warehouse import connect
@@ -21,7 +22,7 @@ LATEST_LOOKS, MOST_VOTED = 12, 15
     group_name="raw",
     owners=OWNERS,
     kinds={"duckdb"},
-    code_version=source_digest("orchestration/sources/imdb_changes.py"),
+    code_version=code_version("orchestration/sources/imdb_changes.py"),
     automation_condition=ON_CHANGE,
     description=(
         "What each update of IMDb's dumps changed: titles added, removed, retitled, redated, first rated, no longer"

@@ -2,9 +2,10 @@
 
 import dagster as dg
 
+from orchestration.code_versions import code_version
 from orchestration.defs.features import ONLINE_STORE
 from orchestration.defs.raw import UPSTREAM_APP
-from orchestration.defs.resources import OWNERS, source_digest
+from orchestration.defs.resources import OWNERS
 from orchestration.defs.serving import BENTO
 from orchestration.defs.warehouse import PUBLISHED_COPY
 from orchestration.erasure import erase
@@ -20,7 +21,7 @@ ERASURES = dg.AssetKey("erasures")
     group_name="serving",
     owners=OWNERS,
     kinds={"duckdb", "sqlite"},
-    code_version=source_digest("orchestration/erasure.py", "orchestration/publication"),
+    code_version=code_version("orchestration/erasure.py", "orchestration/publication"),
     automation_condition=dg.AutomationCondition.any_deps_updated().since_last_handled()
     & ~dg.AutomationCondition.any_deps_missing()
     & ~dg.AutomationCondition.any_deps_in_progress()

@@ -8,9 +8,10 @@ import dagster as dg
 import polars as pl
 
 from orchestration import charts
+from orchestration.code_versions import code_version
 from orchestration.data_checks import UpstreamChecks
 from orchestration.defs.metadata import materialized, place, table_metadata
-from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
+from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE
 from orchestration.warehouse import connect, export_parquet, table_version
 from settings import Settings
 
@@ -27,7 +28,7 @@ FEATURE_MARTS = {
 }
 #: IMDb's ratings have no past before the first dump, so the view `movie_imdb` is served and not trained on.
 TRAINING_MARTS = ("user_features", "movie_features", "movie_content")
-FEATURE_CODE = source_digest("feature_repo", "orchestration/warehouse.py")
+FEATURE_CODE = code_version("feature_repo", "orchestration/warehouse.py")
 
 
 def _frame_metadata(settings: Settings, frame: pl.DataFrame, path: Path) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def _history(mart: str, key: str) -> dg.AssetsDefinition:
         group_name="features",
         owners=MODEL_OWNERS,
         kinds={"parquet", "duckdb"},
-        code_version=source_digest("orchestration/warehouse.py"),
+        code_version=code_version("orchestration/warehouse.py"),
         automation_condition=ON_CHANGE,
         description=(
             f"The mart `{mart}` as a Parquet file, which Feast reads: one row a {key} and day of change, computed from"

@@ -1,7 +1,9 @@
 """The promotion gate: what is served next, decided by figures; and the recipe that it chose, fitted on every rating."""
 
+import hashlib
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -13,6 +15,7 @@ import polars as pl
 from models.recommender import Recommender
 from models.trial import FIGURE, Figures, RecipeVersion, Trial
 from orchestration import charts
+from orchestration.code_versions import code_version
 from orchestration.data_checks import UpstreamChecks
 from orchestration.defs.features import TRAINING_SET
 from orchestration.defs.metadata import picture, place
@@ -24,11 +27,12 @@ from orchestration.defs.recommender import (
     fitted_metadata,
     folder_digest,
     recipe,
+    recipe_version,
     save_and_log,
     save_whole,
     teller,
 )
-from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
+from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE
 from orchestration.promotion import fitted_folder, rating_folder
 from orchestration.training_data import load_training_data, training_snapshot
 from settings import Settings
@@ -37,15 +41,22 @@ GATE = dg.AssetKey("gate")
 FITTED_MODEL = dg.AssetKey("fitted_model")
 RATING_MODEL = dg.AssetKey("rating_model")
 
-_CODE = source_digest(
-    "models", "orchestration/training_data.py", "orchestration/promotion.py", "orchestration/defs/promotion.py"
+#: How the data are read, a decision is made and what it chose is fitted, whichever recipe it is.
+_CODE = code_version(
+    *("orchestration/training_data.py", "orchestration/promotion.py", "orchestration/defs/promotion.py"),
+    closure_of=("models.trial", "models.gate", "models.chosen"),
 )
 
 
 def gate_code(settings: Settings) -> str:
-    """The code version of the gate, with the settings that it reads."""
+    """The code version of the gate, with the recipes that it judges and the settings that it reads."""
     read = (settings.gate_min_users, settings.gate_tolerance, settings.gate_segment_share, *settings.candidates)
-    return "-".join([_CODE, *map(str, read)])
+    recipes = [recipe_version(name, settings) for name in settings.candidates]
+    return "-".join([_CODE, _joined(recipes), *map(str, read)])
+
+
+def _joined(versions: Sequence[str]) -> str:
+    return hashlib.sha256("|".join(versions).encode()).hexdigest()[:12]
 
 
 def gate(settings: Settings) -> dg.AssetsDefinition:
@@ -271,7 +282,9 @@ def fitted_model(
     group_name="recommender",
     owners=MODEL_OWNERS,
     kinds={"pytorch"},
-    code_version=_CODE,
+    code_version=code_version(
+        *("orchestration/training_data.py", "orchestration/defs/promotion.py"), closure_of=["models.rating_head"]
+    ),
     automation_condition=ON_CHANGE,
     description=(
         "What `/predict_rating` answers from: Bayesian matrix factorisation with few factors and draws, fitted on every"

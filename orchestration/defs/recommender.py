@@ -13,10 +13,11 @@ import polars as pl
 
 from models.recommender import Progress, Recommender
 from orchestration import charts
+from orchestration.code_versions import code_version
 from orchestration.data_checks import UpstreamChecks
 from orchestration.defs.features import TRAINING_SET
 from orchestration.defs.metadata import picture, place
-from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
+from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE
 from orchestration.training_data import (
     CREDITS_FILE,
     ITEMS_FILE,
@@ -55,7 +56,11 @@ METRICS = {
     "coverage_10": "coverage@10",
 }
 
-_CODE = source_digest("models", "orchestration/training_data.py", "orchestration/defs/recommender.py")
+#: How the ratings are read, parted and judged, whichever recommender it is.
+_CODE = code_version(
+    *("orchestration/training_data.py", "orchestration/defs/recommender.py", "models/chosen.toml"),
+    closure_of=("models.evaluation", "models.chosen", "models.features"),
+)
 
 
 def candidate_key(name: str) -> dg.AssetKey:
@@ -69,7 +74,7 @@ def candidate_key(name: str) -> dg.AssetKey:
     group_name="recommender",
     owners=MODEL_OWNERS,
     kinds={"parquet"},
-    code_version=source_digest("orchestration/defs/recommender.py"),
+    code_version=code_version("orchestration/defs/recommender.py"),
     automation_condition=ON_CHANGE,
     description=(
         "The films and users that the recommenders know, in the order of their indices: what is rated, and who rates."
@@ -128,7 +133,7 @@ def catalogue(
     group_name="recommender",
     owners=MODEL_OWNERS,
     kinds={"parquet"},
-    code_version=source_digest("orchestration/defs/recommender.py"),
+    code_version=code_version("orchestration/defs/recommender.py"),
     automation_condition=ON_CHANGE,
     description="Who made the films that are served: what `/v1/people` shows. No recommender reads it.",
 )
@@ -173,8 +178,8 @@ def film_credits(
     group_name="recommender",
     owners=MODEL_OWNERS,
     kinds={"parquet", "scikitlearn"},
-    code_version=source_digest(
-        "models/film_map.py", "orchestration/training_data.py", "orchestration/defs/recommender.py"
+    code_version=code_version(
+        *("orchestration/training_data.py", "orchestration/defs/recommender.py"), closure_of=["models.film_map"]
     ),
     automation_condition=ON_CHANGE,
     description=(
@@ -284,9 +289,16 @@ def _candidate(name: str, code: str) -> dg.AssetsDefinition:
 
 def candidates(settings: Settings) -> list[dg.AssetsDefinition]:
     """The recipes that compete in this home, one asset each."""
-    # The home's own settings of NeuMF are not in any file of the code: a change of them is one of the recipe.
-    neumf = f"{_CODE}-{settings.neumf_epochs}-{settings.neumf_features}"
-    return [_candidate(name, neumf if name == "neumf" else _CODE) for name in settings.candidates]
+    return [_candidate(name, f"{_CODE}-{recipe_version(name, settings)}") for name in settings.candidates]
+
+
+def recipe_version(name: str, settings: Settings) -> str:
+    """The code version of a recipe: its own algorithm with all that it imports, and the home's settings of it."""
+    from models.registry import module_of
+
+    own = code_version(closure_of=[module_of(name)])
+    # They are not in any file of the code: a change of them is one of the recipe.
+    return f"{own}-{settings.neumf_epochs}-{settings.neumf_features}" if name == "neumf" else own
 
 
 def save_and_log(settings: Settings, fitted: Recommender, folder: Path, experiment: str, *, fit_seconds: float) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtP
 
 from environment import adopt_environment, dbt_variables
 from orchestration.automation_conditions import RetryDue, UpstreamChecksPassed
+from orchestration.code_versions import code_version, sql_version
 from orchestration.defs.dbt import parse
 from settings import PROJECT_ROOT, Settings
 
@@ -49,26 +50,6 @@ ON_CHANGE = (
     & ~dg.AutomationCondition.in_progress()
     & UpstreamChecksPassed()
 ).with_label("when upstream data changed")
-
-
-def source_digest(*paths: str) -> str:
-    """A code version: the digest of the source files (or folders of them) that decide an asset's content."""
-    digest = hashlib.sha256()
-    for path in sorted(_files(paths)):
-        digest.update(str(path.relative_to(PROJECT_ROOT)).encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def _files(paths: Iterable[str]) -> Iterable[Path]:
-    for name in paths:
-        path = PROJECT_ROOT / name
-        if path.is_dir():
-            yield from (file for file in path.rglob("*") if file.suffix in {".py", ".sql", ".yml", ".yaml"})
-        elif path.exists():
-            yield path
-        else:
-            yield from path.parent.glob(path.name + "*.py")
 
 
 def dbt_project(settings: Settings, project_dir: Path = DBT_PROJECT) -> tuple[DbtProject, Manifest | None]:
@@ -134,12 +115,12 @@ class MartTranslator(DagsterDbtTranslator):
 
     def __init__(self) -> None:
         super().__init__(DagsterDbtTranslatorSettings(enable_asset_checks=True, enable_source_tests_as_checks=True))
-        self._macros = source_digest("dbt_project/macros")
+        self._macros = code_version("dbt_project/macros")
 
     def get_code_version(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
-        """Digest of the model's SQL and the project's macros, with the settings and metrics that the SQL is made of."""
-        own = super().get_code_version(dbt_resource_props)
-        if own is None:
+        """Version of a model's SQL and the project's macros, with the settings and metrics that the SQL is made of."""
+        sql = dbt_resource_props.get("raw_code")
+        if not sql:
             return None
         called = dbt_resource_props.get("depends_on", {}).get("macros", [])
         # From where dbt itself takes them: `dbt_project` has put them there.
@@ -147,7 +128,7 @@ class MartTranslator(DagsterDbtTranslator):
         # Metrics are defined in the yml, and the SQL is made of them.
         defined = dbt_resource_props["config"].get("meta", {}).get("metrics")
         said = [hashlib.sha256(json.dumps(defined).encode()).hexdigest()[:12]] if defined else []
-        return "-".join([own[:12], self._macros, *read, *said])
+        return "-".join([sql_version(sql), self._macros, *read, *said])
 
     def get_tags(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, str]:
         """Views are marked."""

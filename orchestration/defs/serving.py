@@ -9,12 +9,13 @@ import numpy as np
 import polars as pl
 
 from orchestration import charts
+from orchestration.code_versions import code_version
 from orchestration.data_checks import UpstreamChecks
 from orchestration.defs.features import ONLINE_STORE, TRAINING_SET
 from orchestration.defs.metadata import place
 from orchestration.defs.promotion import FITTED_MODEL, GATE, RATING_MODEL
 from orchestration.defs.recommender import CATALOGUE, COMPARISON, CREDITS, FILM_MAP, comparison_file
-from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE, source_digest
+from orchestration.defs.resources import MODEL_OWNERS, ON_CHANGE
 from orchestration.training_data import CREDITS_FILE, MAP_FILE, load_training_data, training_snapshot
 from settings import Settings
 
@@ -32,10 +33,11 @@ BENTO = dg.AssetKey("bento")
     group_name="serving",
     owners=MODEL_OWNERS,
     kinds={"pytorch", "numpy"},
-    code_version=source_digest(
-        *("models", "orchestration/training_data.py", "orchestration/promotion.py", "orchestration/defs/serving.py"),
+    code_version=code_version(
+        *("orchestration/training_data.py", "orchestration/promotion.py", "orchestration/defs/serving.py"),
         # Not part of the bundle, but of what is checked before the bundle is promoted.
         "bento/fresh_features.py",
+        closure_of=("models.bundle", "models.content_part", "models.popularity", "models.rating_head"),
     ),
     automation_condition=ON_CHANGE,
     description=(
@@ -197,7 +199,7 @@ def promoted_model(
     group_name="serving",
     owners=MODEL_OWNERS,
     kinds={"bentoml"},
-    code_version=source_digest("bento", "models", "settings.py", "environment.py", "requirements.lock"),
+    code_version=code_version("bento", "models", "settings.py", "environment.py", "requirements.lock"),
     automation_condition=ON_CHANGE,
     description="The promoted bundle with its service in the bento store: what `make serve` starts.",
 )

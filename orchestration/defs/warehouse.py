@@ -13,12 +13,13 @@ from sqlglot.schema import MappingSchema
 
 from orchestration import charts
 from orchestration.analysts.tables import MADE_MARTS
+from orchestration.code_versions import code_version
 from orchestration.data_checks import UpstreamChecks
 from orchestration.defs.analysts import MADE_KEYS
 from orchestration.defs.dbt import Dbt, DbtBuildFailed
 from orchestration.defs.metadata import column_schema, picture, place, table_metadata
 from orchestration.defs.plots import PLOTS, TABLES
-from orchestration.defs.resources import ON_CHANGE, OWNERS, source_digest
+from orchestration.defs.resources import ON_CHANGE, OWNERS
 from orchestration.lineage import column_lineage, warehouse_schema, without
 from orchestration.publication.copies import differences, publish
 from orchestration.publication.manifest import Layout, read_manifest
@@ -174,7 +175,7 @@ def published_copy(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
         group_name="marts",
         owners=OWNERS,
         kinds={"duckdb"},
-        code_version=source_digest(
+        code_version=code_version(
             "orchestration/publication",
             "orchestration/warehouse.py",
             "orchestration/questions",
