@@ -252,7 +252,7 @@ def _candidate(name: str, code: str) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             data_version=dg.DataVersion(folder_digest(folder)),
             metadata={
-                "interactions": len(protocol.split.fit),
+                "interactions": len(protocol.task.fit),
                 "mlflow_run": run,
                 **fitted_metadata(settings, fitted, folder, seconds),
             },
@@ -364,7 +364,7 @@ def comparison(names: Sequence[str]) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             data_version=dg.DataVersion(hashlib.sha256(json.dumps(timeless, sort_keys=True).encode()).hexdigest()[:16]),
             metadata={
-                "users_judged": len(protocol.split.test),
+                "users_judged": len(protocol.task),
                 "table": dg.MetadataValue.md(charts.markdown_table(pl.DataFrame(rows).rename(METRICS))),
                 "chart": picture(charts.comparison(rows)),
                 "file": place(settings, comparison_file(settings)),
