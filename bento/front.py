@@ -1,8 +1,8 @@
 """The one ASGI layer around every route, BentoML's and those under ``/v1``.
 
 It has the guard judge each request before any route sees it, gives each answer a request id and security headers,
-refuses bodies that are too large before they are read, makes every error an RFC 9457 problem, completes BentoML's
-OpenAPI document with what is really answered, and notes what came of each request.
+refuses bodies that are too large before they are read, makes every error an RFC 9457 problem, and notes what came of
+each request.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from bento.arrival import Arrival, note_arrival
 from bento.backing import utc_now
 from bento.callers import note_caller
 from bento.guard import Guard, Verdict
-from bento.openapi import complete
 from bento.problems import MEDIA_TYPE, problem
 from bento.request_log import RequestLog
 
@@ -46,6 +45,12 @@ _SECURITY: Headers = [
 ]
 #: Answers are of one person and of one moment.
 _OF_DATA: Headers = [(b"cache-control", b"no-store"), (b"content-security-policy", b"default-src 'none'")]
+#: Pages load from this service alone; the style sheet of the API reference has its icons in itself.
+_POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'"
+)
+_OF_PAGES: Headers = [(b"content-security-policy", _POLICY.encode())]
 
 
 _NOT_STARTED = Verdict(HTTPStatus.SERVICE_UNAVAILABLE, "Not ready: the service has not started yet.")
@@ -139,7 +144,7 @@ class Front:
 
 
 class _Answer:
-    """What goes back to the caller: an error, or the document of the API, is held until it is whole, then rewritten."""
+    """What goes back to the caller: an error is held until it is whole, then rewritten."""
 
     def __init__(self, scope: Scope, send: Send, request_id: str, verdict: Verdict, guard: Guard | None) -> None:
         self.request_id = request_id
@@ -159,8 +164,7 @@ class _Answer:
             if self._guard is not None:
                 self._guard.answered(self._verdict, message["status"])
             is_problem = (_header(message["headers"], b"content-type") or b"").startswith(MEDIA_TYPE.encode())
-            is_document = self._path == "/docs.json" and message["status"] == HTTPStatus.OK
-            if is_document or (message["status"] >= HTTPStatus.BAD_REQUEST and not is_problem):
+            if message["status"] >= HTTPStatus.BAD_REQUEST and not is_problem:
                 self._held = message
             else:
                 await self._send({**message, "headers": self._headers(message["headers"])})
@@ -184,20 +188,16 @@ class _Answer:
             said = json.loads(self._body)
         except ValueError:
             said = self._body.decode("utf-8", "replace")
-        if start["status"] == HTTPStatus.OK:
-            media_type, document = "application/json", complete(said)
-        else:
-            media_type = MEDIA_TYPE
-            document = problem(start["status"], said, instance=self._path, request_id=self.request_id)
-            if start["status"] == HTTPStatus.UNAUTHORIZED and _header(start["headers"], b"www-authenticate") is None:
-                start["headers"] = [*start["headers"], (b"www-authenticate", b'Bearer realm="marquee"')]
+        document = problem(start["status"], said, instance=self._path, request_id=self.request_id)
+        if start["status"] == HTTPStatus.UNAUTHORIZED and _header(start["headers"], b"www-authenticate") is None:
+            start["headers"] = [*start["headers"], (b"www-authenticate", b'Bearer realm="marquee"')]
         body = json.dumps(document, ensure_ascii=False).encode()
         kept = [
             (name, value)
             for name, value in start["headers"]
             if name.lower() not in (b"content-type", b"content-length")
         ]
-        about = [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
+        about = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
         await self._send({**start, "headers": self._headers([*kept, *about])})
         await self._send({"type": "http.response.body", "body": body})
 
@@ -208,7 +208,7 @@ class _Answer:
         wanted = [
             *self._verdict.cors,
             *_SECURITY,
-            *([] if is_page else _OF_DATA),
+            *(_OF_PAGES if is_page else _OF_DATA),
             (b"x-request-id", self.request_id.encode()),
         ]
         return [*given, *(header for header in wanted if header[0] not in there)]

@@ -45,6 +45,8 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
             responses = operation["responses"]
             kept = {status: said for status, said in responses.items() if str(status) == "200"}
             operation["responses"] = {**kept, **{status: error_response(_SAYS[status]) for status in statuses}}
+    # BentoML names its own makers as those to turn to.
+    document.get("info", {}).pop("contact", None)
     document.setdefault("components", {}).setdefault("schemas", {}).update(problem_schemas())
     return document
 

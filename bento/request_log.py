@@ -16,8 +16,13 @@ from bento.arrival import Arrival
 
 logger = logging.getLogger("marquee.requests")
 
-#: Routes outside of the mounted app, beside those that BentoML's document lists.
-_OWN = frozenset({"/", "/healthz", "/livez", "/readyz", "/metrics", "/docs.json", "/login", "/refresh"})
+#: Routes outside of the app under ``/v1``, beside those that BentoML's document lists.
+_OWN = frozenset(
+    {
+        "/", "/healthz", "/livez", "/readyz", "/metrics", "/docs.json", "/v1/openapi.json", "/v1/docs",
+        "/v1/docs/initializer.js", "/login", "/refresh",
+    }
+)  # fmt: skip
 #: Asked every few seconds by whoever watches; counted, and not written down.
 _WATCHED = frozenset({"/healthz", "/livez", "/readyz", "/metrics"})
 _SECONDS = (0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02, 0.035, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)

@@ -76,8 +76,11 @@ def make_app() -> FastAPI:
     app = FastAPI(
         title="Marquee: users, ratings, films, people, catalogues, events",
         version="1",
-        docs_url="/docs",
+        # ``bento.reference`` shows and sends the document.
+        docs_url=None,
         redoc_url=None,
+        openapi_url=None,
+        servers=[{"url": "/v1"}],
         description=__doc__,
         dependencies=[Depends(only_ones_own)],
     )

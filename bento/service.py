@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import bentoml
 from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from bento import answers, one_film
 from bento.answer_log import AnswerLog, Noted, answers_of
@@ -32,7 +34,9 @@ from bento.following import ServedBundle
 from bento.fresh_features import FreshFeatures
 from bento.front import Front
 from bento.guard import Guard
+from bento.metrics import send_metrics
 from bento.openapi import ANSWERING
+from bento.reference import reference_routes
 from bento.request_log import RequestLog, write_lines
 from bento.resources import make_app
 from bento.schemas import (
@@ -78,12 +82,27 @@ _ARGUMENTS = bentoml.use_arguments(BuildArguments)
 
 
 _RESOURCES = make_app()
+_PAGES = Starlette(
+    routes=[
+        *reference_routes(lambda: Marquee.openapi_spec.asdict(), _RESOURCES.openapi),  # type: ignore[attr-defined]
+        Route("/metrics", send_metrics),
+    ]
+)
 
 
 # One user's scores are too little work to share: with two threads on two busy processors a request took five times as
 # long, waiting for the other thread's turn.
 @bentoml.asgi_app(_RESOURCES, path="/v1")
-@bentoml.service(name="Marquee", traffic={"timeout": 30}, envs=[{"name": "OMP_NUM_THREADS", "value": "1"}])
+@bentoml.asgi_app(_PAGES, path="/")
+@bentoml.service(
+    name="Marquee",
+    traffic={"timeout": 30},
+    envs=[{"name": "OMP_NUM_THREADS", "value": "1"}],
+    # Here and not among the options of a start, so that it holds however the bento is started. BentoML's access log has
+    # the paths, which say whose user was asked for, as they were sent: with line feeds and terminal codes in them.
+    logging={"access": {"enabled": False}},
+    metrics={"enabled": False},
+)
 class Marquee:
     """Movie recommendations with IMDb links, for one user or around one film."""
 

@@ -136,8 +136,49 @@ def test_without_a_token_every_route_but_the_open_ones_asks_who_is_calling(serve
         answer = server.ask(method, re.sub(r"{\w+}", "1", path), json={})
         _is_problem(answer, 401)
         assert answer.headers["www-authenticate"].startswith("Bearer")
-    for path in ("/healthz", "/livez", "/readyz", "/docs.json", "/v1/openapi.json", "/"):
+    for path in (
+        "/healthz",
+        "/livez",
+        "/readyz",
+        "/docs.json",
+        "/v1/openapi.json",
+        "/v1/docs",
+        "/static_content/swagger-ui.css",
+    ):
         assert server.ask("GET", path).status_code == 200
+    assert server.ask("GET", "/").status_code == 307
+
+
+def test_the_api_reference_loads_nothing_from_another_host(server: Server) -> None:
+    with httpx.Client(base_url=server.url, timeout=30, trust_env=False, follow_redirects=True) as http:
+        page = http.get("/")
+        assert page.url.path == "/v1/docs"
+        assert page.headers["content-security-policy"].startswith("default-src 'self'; ")
+        assert "unsafe" not in page.headers["content-security-policy"]
+        loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assert len(loaded) >= 4
+        # The policy forbids scripts in the page itself.
+        assert re.findall(r"<script(?! src=)|<style|\son\w+=", page.text) == []
+        texts = {name: http.get(page.url.join(name)) for name in loaded}
+        assert {name: answer.status_code for name, answer in texts.items()} == dict.fromkeys(loaded, 200)
+        (initializer,) = [answer.text for name, answer in texts.items() if name.endswith("initializer.js")]
+        documents = re.findall(r'url: "([^"]+)"', initializer)
+        assert [http.get(page.url.join(name)).json()["openapi"][0] for name in documents] == ["3", "3"]
+    for text in (page.text, initializer):
+        assert re.findall(r"//[\w.-]+\.\w+|googletag|jsdelivr", text) == []
+
+
+def test_the_documents_are_sent_once_to_a_caller_who_keeps_them(server: Server) -> None:
+    for path in ("/docs.json", "/v1/openapi.json"):
+        first = server.ask("GET", path)
+        tag = first.headers["etag"]
+        assert server.ask("GET", path).content == first.content
+        for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+            again = server.ask("GET", path, headers={"If-None-Match": known})
+            assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        assert server.ask("GET", path, headers={"If-None-Match": '"other"'}).status_code == 200
+        assert first.headers["cache-control"] == "no-cache"
+        assert "bentoml.com" not in first.text
 
 
 def test_a_user_may_ask_and_write_for_himself_and_an_app_for_anybody(server: Server, app: str, ann: Person) -> None:
@@ -354,6 +395,40 @@ def test_nothing_secret_is_in_the_log(server: Server, app: str, ann: Person) -> 
         assert secret not in log
 
 
+def test_no_line_of_the_log_says_whose_or_can_be_forged_by_a_path(server: Server, ann: Person) -> None:
+    asked = [
+        (f"/v1/users/{ann.user_id}", ann.token, 200),
+        (f"/v1/users/{ann.user_id}/ratings?limit=1", ann.token, 200),
+        (f"/v1/users/{ann.user_id}", None, 401),
+        ("/v1/films/%0AFORGED%20%5BERROR%5D%20line", None, 401),
+        ("/v1/films/x%1b%5B31mred%0d%0aFORGED", ann.token, 403),
+        (f"/{ann.user_id}%0aFORGED%00", None, 401),
+    ]
+    ids = []
+    for path, token, status in asked:
+        answer = server.ask("GET", path, token)
+        assert answer.status_code == status, answer.text
+        ids.append(answer.headers["x-request-id"])
+    _wait_for_lines(server.log, ids)
+    log = server.log.read_bytes()
+    for leaked in (str(ann.user_id).encode(), b"path=", b"FORGED", b"31mred"):
+        assert leaked not in log, leaked
+    assert not re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", log)
+    # BentoML writes none of its own.
+    assert all(sum(request_id in line for line in log.decode().splitlines()) == 1 for request_id in ids)
+    assert b"127.0.0.1:" not in log.replace(server.url.encode(), b"")
+
+
+def _wait_for_lines(log: Path, ids: list[str]) -> list[str]:
+    """The lines of JSON once there is one a request: it is written after the caller has its answer."""
+    deadline = time.monotonic() + 30
+    lines = _lines(log)
+    while not all(any(request_id in line for line in lines) for request_id in ids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+        lines = _lines(log)
+    return lines
+
+
 def _lines(log: Path) -> list[str]:
     """The whole lines of JSON in a log that is still written."""
     whole, _, _ = log.read_text(encoding="utf-8").rpartition("\n")
@@ -376,12 +451,7 @@ def test_the_log_has_a_line_of_json_a_request_with_its_id_and_status_and_names_n
         answer = server.ask(method, path, token, **({} if body is None else {"json": body}))
         assert answer.status_code == status, answer.text
         ids.append(answer.headers["x-request-id"])
-    # A line is written once its answer is sent, which the caller may have before.
-    deadline = time.monotonic() + 30
-    lines = _lines(server.log)
-    while not all(any(request_id in line for line in lines) for request_id in ids) and time.monotonic() < deadline:
-        time.sleep(0.05)
-        lines = _lines(server.log)
+    lines = _wait_for_lines(server.log, ids)
     told = {said["request_id"]: said for said in map(json.loads, lines)}
     for request_id, (method, _, _, _, status, route, role) in zip(ids, asked, strict=True):
         said = told[request_id]
