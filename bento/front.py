@@ -36,7 +36,8 @@ Headers = list[tuple[bytes, bytes]]
 MAX_BODY = 1_000_000
 #: A caller's own id is taken over where it can do no harm in a log.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_SECURITY: Headers = [
+#: On every answer.
+SECURITY_HEADERS: Headers = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
@@ -207,7 +208,7 @@ class _Answer:
         there = {name.lower() for name, _ in given}
         wanted = [
             *self._verdict.cors,
-            *_SECURITY,
+            *SECURITY_HEADERS,
             *(_OF_PAGES if is_page else _OF_DATA),
             (b"x-request-id", self.request_id.encode()),
         ]

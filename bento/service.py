@@ -34,6 +34,7 @@ from bento.following import ServedBundle
 from bento.fresh_features import FreshFeatures
 from bento.front import Front
 from bento.guard import Guard
+from bento.http_protocol import bound_headers
 from bento.metrics import send_metrics
 from bento.openapi import ANSWERING
 from bento.reference import reference_routes
@@ -433,6 +434,7 @@ class Marquee:
 
 
 Marquee.add_asgi_middleware(Front, state=_RESOURCES.state)  # type: ignore[attr-defined]
+bound_headers()
 
 
 @dataclass(frozen=True, slots=True)
