@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -528,8 +529,17 @@ def test_the_service_does_not_start_without_the_protection_that_its_address_need
     assert variables.get("MARQUEE_JWT_SECRET", "?") not in error
 
 
-def test_a_service_that_lets_anybody_in_answers_its_own_machine_under_its_own_name_only(server: Server) -> None:
-    with serving(server.settings) as client, httpx.Client(base_url=client.url, trust_env=False) as http:
+@pytest.fixture(scope="module")
+def open_url(server: Server) -> Iterator[str]:
+    """A second server, where nobody has to log in; it answers within two seconds, and 120 requests a minute."""
+    with serving(
+        server.settings, environment={"MARQUEE_RATE_LIMIT": "120", "MARQUEE_REQUEST_TIMEOUT_S": "2"}
+    ) as client:
+        yield client.url
+
+
+def test_a_service_that_lets_anybody_in_answers_its_own_machine_under_its_own_name_only(open_url: str) -> None:
+    with httpx.Client(base_url=open_url, trust_env=False) as http:
         assert http.get("/v1/films").status_code == 200
         for host in ("films.example.org", "192.168.1.5:8000", "[fe80::1]:8000"):
             _is_problem(http.get("/v1/films", headers={"Host": host}), 403)
@@ -537,3 +547,24 @@ def test_a_service_that_lets_anybody_in_answers_its_own_machine_under_its_own_na
         _is_problem(http.post("/v1/users", json={}, headers={"Origin": "https://evil.example.org"}), 403)
         _is_problem(http.get("/v1/films", headers={"X-Forwarded-For": "203.0.113.7"}), 403)
         _is_problem(http.post("/login", json={"key": "x"}), 409)
+
+
+def test_a_request_whose_body_never_comes_is_answered_at_the_deadline(open_url: str) -> None:
+    host, port = open_url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(b"POST /recommend HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\n\r\n{")
+        head = connection.recv(65_536).split(b"\r\n\r\n")[0]
+    assert head.startswith(b"HTTP/1.1 504 ")
+    for header in (b"content-type: application/problem+json", b"x-request-id: ", b"x-content-type-options: nosniff"):
+        assert header in head
+
+
+def test_a_large_request_counts_as_several_in_the_limit(open_url: str) -> None:
+    large = {"user_ids": list(range(1, 201)), "k": 50}
+    with httpx.Client(base_url=open_url, trust_env=False, timeout=30) as http:
+        answers = [http.post("/recommend_batch", json=large) for _ in range(7)]
+        late = answers[-1]
+        assert {answer.status_code for answer in answers} == {200, 429}
+        assert "counts as 20" in _is_problem(late, 429)["error"]
+        assert int(late.headers["retry-after"]) >= 1
+        assert http.get("/readyz").status_code == 200
