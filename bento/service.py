@@ -124,8 +124,8 @@ class Marquee:
         # Threads in the background give way to answers after so many seconds, not after five times as many.
         sys.setswitchinterval(0.001)
         # A large answer has a hundred thousand objects, and each pass of the collector over all of them stops every
-        # thread: by default two or three passes an answer, of 10 ms and more each.
-        gc.set_threshold(10_000)
+        # thread. By default that is two or three times an answer, for 10 to 100 ms each.
+        gc.set_threshold(10_000, 5, 50)
         guard = Guard(settings)
         self._metrics = ServiceMetrics()
         self._bundle = ServedBundle(
