@@ -174,7 +174,11 @@ class Settings(BaseSettings):
     rate_limit: int | None = Field(
         default=None,
         ge=0,
-        description="Requests a minute of one caller, 0 for no limit; default 600 with `MARQUEE_AUTH=jwt`, else none.",
+        description="Requests a minute of one caller, large ones counted as several, 0 for no limit; default 600 with"
+        " `MARQUEE_AUTH=jwt`, else none.",
+    )
+    request_timeout_s: float = Field(
+        default=30.0, gt=0, le=60, description="Seconds after which a request that has no answer yet is answered 504."
     )
     login_limit: int = Field(default=30, ge=1, description="Failed logins a minute from one address.")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(

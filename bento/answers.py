@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bento.alike import likeness_by, way_of_likeness
 from bento.blend import Blend
 from bento.choosing import allowed_films, best_of, choose, genre_columns
+from bento.computing import check_wanted
 from bento.errors import RequestRefused
 from bento.features import UserFeatures
 from bento.schemas import (
@@ -43,6 +44,9 @@ from models.bundle import Bundle
 from models.item_index import IndexMissing
 from models.recommender import mask_seen, top_k
 
+#: Users of a batch whose scores are made in one go, and so the most that is computed for a caller who is gone.
+_USERS_AT_ONCE = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -70,6 +74,7 @@ def recommend_each(
     """
     ways: dict[int, Way] = {}
     answers: dict[int, RecommendResponse | RequestRefused] = {}
+    check_wanted()
     for place, one in enumerate(asked):
         try:
             ways[place] = way_of(served.bundle, one.request.model, one.request.blend)
@@ -79,6 +84,7 @@ def recommend_each(
         Person(asked[place].request.user_id, asked[place].request.history or (), asked[place].app) for place in ways
     ]
     for place, scored in zip(ways, scored_by(served, people, list(ways.values())), strict=True):
+        check_wanted()
         try:
             answers[place] = _best_of(served, asked[place], scored, reasons)
         except RequestRefused as refused:
@@ -218,7 +224,7 @@ def _utc(moment: datetime | None) -> str | None:
 
 
 def recommend_batch(served: Served, request: BatchRequest, apps: Sequence[AppHistory] | None) -> BatchResponse:
-    """One answer a user, in the order asked, each as ``recommend`` gives it; ``RequestRefused`` as there.
+    """One answer a user, in their order, each as ``recommend`` gives it; ``RequestRefused`` as there.
 
     ``apps`` goes with the users, None where the app's store could not be read.
     """
@@ -229,10 +235,11 @@ def recommend_batch(served: Served, request: BatchRequest, apps: Sequence[AppHis
         for user, app in zip(request.user_ids, told, strict=True)
     ]
     answers = []
-    for answer in recommend_each(served, asked, reasons=request.reasons):
-        if isinstance(answer, RequestRefused):
-            raise answer
-        answers.append(answer)
+    for start in range(0, len(asked), _USERS_AT_ONCE):
+        for answer in recommend_each(served, asked[start : start + _USERS_AT_ONCE], reasons=request.reasons):
+            if isinstance(answer, RequestRefused):
+                raise answer
+            answers.append(answer)
     return BatchResponse.model_construct(answers=answers)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 class Arrival:
     """One request; ``began`` in seconds of ``time.perf_counter``. ``afterwards`` is called after the answer.
 
+    ``charge`` counts the request as so many more in its caller's limit; it returns the seconds to wait, 0 for none.
     ``stages`` are the seconds that parts of the answer took so far: ``store``, ``features``, ``model``, ``body``.
     """
 
@@ -20,6 +21,7 @@ class Arrival:
     began: float
     afterwards: list[Callable[[], None]] = field(default_factory=list)
     stages: dict[str, float] = field(default_factory=dict)
+    charge: Callable[[int], float] = field(default=lambda more: 0.0)
 
 
 _ARRIVAL: ContextVar[Arrival] = ContextVar("arrival")

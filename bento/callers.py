@@ -58,7 +58,7 @@ def note_caller(known: Caller) -> None:
 
 #: Pages and checks that need no login; they hold nothing of anybody.
 _OPEN = re.compile(
-    r"/|/healthz|/livez|/readyz|/docs\.json|/static_content/.*|/v1/docs|/v1/openapi\.json|(/v1)?/(login|refresh)"
+    r"/|/healthz|/livez|/readyz|/docs\.json|/static_content/.*|/v1/docs(/initializer\.js)?|/v1/openapi\.json|(/v1)?/(login|refresh)"
 )
 #: What every caller may ask; whose user it is, the route itself looks at.
 _OF_USERS = re.compile(

@@ -81,7 +81,7 @@ class MarqueeClient:
         return self.ask(RecommendResponse, "/recommend", {"user_id": user_id, "k": k, **wishes})
 
     def recommend_batch(self, user_ids: Sequence[int], k: int = DEFAULT_K, **wishes: Any) -> BatchResponse:
-        """One answer a user, in the order asked."""
+        """One answer a user, each once, in the order in which they are first named."""
         return self.ask(BatchResponse, "/recommend_batch", {"user_ids": list(user_ids), "k": k, **wishes})
 
     def recommend_for_movie(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
 
@@ -23,10 +24,11 @@ class FeatureStoreUnavailable(ServingError):
 
 
 class RequestRefused(ServingError):
-    """A request that has no answer: HTTP ``status``, a message and a remedy."""
+    """A request that has no answer: HTTP ``status``, a message and a remedy, and headers that belong to it."""
 
-    def __init__(self, status: HTTPStatus, message: str, remedy: str) -> None:
+    def __init__(self, status: HTTPStatus, message: str, remedy: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.remedy = remedy
+        self.headers = headers

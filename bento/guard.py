@@ -13,6 +13,7 @@ from typing import Any
 from bento.callers import OPERATOR, ROLES, Caller, role_needed
 from bento.errors import ServingError
 from bento.rate_limit import RateLimit
+from bento.request_log import WATCHED
 from bento.tokens import TokenRefused, Tokens, is_weak
 from settings import Settings
 
@@ -36,7 +37,8 @@ class UnsafeSettings(ServingError):
 class Verdict:
     """What is to be done with a request: go on as ``caller``, or answer ``status`` with ``detail`` and ``headers``.
 
-    ``cors`` belongs on the answer whatever it is; ``on_success`` names a bucket that a good answer is not to count in.
+    ``cors`` belongs on the answer whatever it is; ``on_success`` names a bucket that a good answer is not to count in,
+    ``counted_in`` the one that the request was counted in.
     """
 
     status: HTTPStatus | None = None
@@ -45,6 +47,7 @@ class Verdict:
     caller: Caller | None = None
     cors: tuple[tuple[bytes, bytes], ...] = ()
     on_success: str | None = field(default=None)
+    counted_in: str | None = field(default=None)
 
 
 def check_settings(settings: Settings, host: str | None = None) -> None:
@@ -129,6 +132,12 @@ class Guard:
         if verdict.on_success is not None and status < HTTPStatus.BAD_REQUEST:
             self._logins.give_back(verdict.on_success)
 
+    def charge(self, verdict: Verdict, more: int) -> float:
+        """Count a request that went on as so many more; 0 where it may still go on, else the seconds until it may."""
+        if self._requests is None or verdict.counted_in is None:
+            return 0.0
+        return self._requests.wait(verdict.counted_in, more)
+
     def _known(
         self,
         scope: MutableMapping[str, Any],
@@ -138,16 +147,17 @@ class Guard:
     ) -> Verdict:
         needed = role_needed(scope["path"])
         caller, problem = (OPERATOR, "") if self.tokens is None else self._caller(self.tokens, headers)
-        if needed is not None or problem:
-            bucket = f"caller {caller.name}" if caller is not None and caller.name else f"address {address}"
-            if (late := _too_often(self._requests, bucket, cors)) is not None:
-                return late
-        bucket = f"address {address}"
         is_login = scope["path"] in _LOGINS
-        if is_login and (late := _too_often(self._logins, bucket, cors)) is not None:
+        by_address = f"address {address}"
+        bucket = f"caller {caller.name}" if needed is not None and caller is not None and caller.name else by_address
+        # Logins have a limit of their own; who watches the service asks often, and is answered at once.
+        is_counted = problem or not (is_login or scope["path"] in WATCHED)
+        if is_counted and (late := _too_often(self._requests, bucket, cors)) is not None:
+            return late
+        if is_login and (late := _too_often(self._logins, by_address, cors)) is not None:
             return late
         if needed is None:
-            return Verdict(caller=caller or _STRANGER, cors=cors, on_success=bucket if is_login else None)
+            return Verdict(caller=caller or _STRANGER, cors=cors, on_success=by_address if is_login else None)
         if caller is None:
             wants = b'Bearer realm="marquee"' + (b', error="invalid_token"' if problem else b"")
             return Verdict(
@@ -158,7 +168,7 @@ class Guard:
             )
         if ROLES.index(caller.role) < ROLES.index(needed):
             return Verdict(HTTPStatus.FORBIDDEN, f"This is not for the role {caller.role}.", cors=cors)
-        return Verdict(caller=caller, cors=cors)
+        return Verdict(caller=caller, cors=cors, counted_in=bucket)
 
     @staticmethod
     def _caller(tokens: Tokens, headers: Headers) -> tuple[Caller | None, str]:

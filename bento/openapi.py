@@ -18,12 +18,13 @@ _SAYS = {
     "413": "The body is too large.",
     "415": "The body is no JSON.",
     "429": "Too many requests; `Retry-After` says for how long to wait.",
+    "431": "The request's headers are too many or too large.",
     "500": "An error of the service; the log has it under the request id.",
     "503": "Nothing is served yet, or the service is overloaded; `detail` says what to do.",
     "504": "The answer took longer than it may.",
 }
 #: What BentoML's own routes answer beside 200.
-_OF_ANSWERS = ("400", "401", "403", "404", "413", "415", "429", "500", "503")
+_OF_ANSWERS = ("400", "401", "403", "404", "413", "415", "429", "431", "500", "503", "504")
 _STATUSES = {
     "/recommend": _OF_ANSWERS,
     "/similar": _OF_ANSWERS,
@@ -45,6 +46,8 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
             responses = operation["responses"]
             kept = {status: said for status, said in responses.items() if str(status) == "200"}
             operation["responses"] = {**kept, **{status: error_response(_SAYS[status]) for status in statuses}}
+    # BentoML names its own makers as those to turn to.
+    document.get("info", {}).pop("contact", None)
     document.setdefault("components", {}).setdefault("schemas", {}).update(problem_schemas())
     return document
 

@@ -17,15 +17,19 @@ class RateLimit:
         self, per_minute: int, *, remembered: int = 50_000, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._step = 60.0 / per_minute
+        self._per_minute = per_minute
         self._remembered = remembered
         self._clock = clock
         #: When each bucket will be empty.
         self._empty_at: OrderedDict[str, float] = OrderedDict()
 
-    def wait(self, caller: str) -> float:
-        """Count a request; 0 where it may go on, else the seconds until one may."""
+    def wait(self, caller: str, cost: int = 1) -> float:
+        """Count a request as ``cost`` of them; 0 where it may go on, else the seconds until it may.
+
+        One that costs more than a minute's requests counts as these, for it could never be sent.
+        """
         now = self._clock()
-        empty_at = max(self._empty_at.get(caller, now), now) + self._step
+        empty_at = max(self._empty_at.get(caller, now), now) + self._step * min(cost, self._per_minute)
         if empty_at - now > 60.0 + 1e-9:
             return empty_at - now - 60.0
         self._empty_at[caller] = empty_at

@@ -16,10 +16,15 @@ from bento.arrival import Arrival
 
 logger = logging.getLogger("marquee.requests")
 
-#: Routes outside of the mounted app, beside those that BentoML's document lists.
-_OWN = frozenset({"/", "/healthz", "/livez", "/readyz", "/metrics", "/docs.json", "/login", "/refresh"})
+#: Routes outside of the app under ``/v1``, beside those that BentoML's document lists.
+_OWN = frozenset(
+    {
+        "/", "/healthz", "/livez", "/readyz", "/metrics", "/docs.json", "/v1/openapi.json", "/v1/docs",
+        "/v1/docs/initializer.js", "/login", "/refresh",
+    }
+)  # fmt: skip
 #: Asked every few seconds by whoever watches; counted, and not written down.
-_WATCHED = frozenset({"/healthz", "/livez", "/readyz", "/metrics"})
+WATCHED = frozenset({"/healthz", "/livez", "/readyz", "/metrics"})
 _SECONDS = (0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02, 0.035, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 _MOUNTED = "/v1"
 #: Anybody may send any other, each of which would be a metric of its own.
@@ -63,7 +68,7 @@ class RequestLog:
         self._of(self._seconds, route).observe(seconds)
         for name, of_stage in stages.items():
             self._of(self._stages, route, name).observe(of_stage)
-        if route in _WATCHED:
+        if route in WATCHED:
             return
         line = {
             "at": at.isoformat(timespec="milliseconds"),

@@ -67,17 +67,22 @@ def make_app() -> FastAPI:
         "415": "The body is no JSON.",
         "422": "The request is not of the form that is wanted; `errors` names the fields.",
         "429": "Too many requests; `Retry-After` says for how long to wait.",
+        "431": "The request's headers are too many or too large.",
         "500": "An error of the service; the log has it under the request id.",
         "503": "Nothing is served yet, or the app's store or the published copy cannot be read.",
+        "504": "The answer took longer than it may.",
     }
-    of_reading = ("401", "403", "404", "422", "429", "500", "503")
+    of_reading = ("401", "403", "404", "422", "429", "431", "500", "503", "504")
     reading: dict[int | str, Any] = {status: error_response(said[status]) for status in of_reading}
     writing: dict[int | str, Any] = {status: error_response(text) for status, text in said.items()}
     app = FastAPI(
         title="Marquee: users, ratings, films, people, catalogues, events",
         version="1",
-        docs_url="/docs",
+        # ``bento.reference`` shows and sends the document.
+        docs_url=None,
         redoc_url=None,
+        openapi_url=None,
+        servers=[{"url": "/v1"}],
         description=__doc__,
         dependencies=[Depends(only_ones_own)],
     )

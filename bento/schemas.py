@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
 from pydantic.config import JsonDict
+
+from bento.request_cost import MAX_BATCH_MOVIES, MAX_BATCH_REASONS
 
 #: The most items that one answer can hold.
 MAX_K = 500
@@ -79,7 +81,7 @@ class Wishes(BaseModel):
         description="How many films; where fewer are left to recommend, the answer holds those.",
         examples=[20],
     )
-    genres: list[Genre] = Field(
+    genres: Annotated[list[Genre], FailFast()] = Field(
         default=[], max_length=30, description="Only films of one of these genres; 400 for one that no film has."
     )
     min_year: int | None = Field(default=None, ge=0, le=9999, description="Released in this year or later.")
@@ -90,7 +92,7 @@ class Wishes(BaseModel):
     min_runtime: int | None = Field(default=None, ge=0, le=100_000, description="At least so many minutes long.")
     max_runtime: int | None = Field(default=None, ge=0, le=100_000, description="At most so many minutes long.")
     adult: bool = Field(default=False, description="Also films that IMDb marks as for adults.")
-    exclude: list[Id] = Field(
+    exclude: Annotated[list[Id], FailFast()] = Field(
         default=[], max_length=1_000, description="Ids of films to leave out; ids that no film has leave nothing out."
     )
     diversity: float = Field(
@@ -148,7 +150,7 @@ class RecommendRequest(WayWishes):
         description="The edition's own id of the user (`userId` of its ratings), or the app's; null with a `history`.",
         examples=[1],
     )
-    history: list[Met] | None = Field(
+    history: Annotated[list[Met] | None, FailFast()] = Field(
         default=None,
         max_length=10_000,
         description="Instead of a user: what somebody who is nobody's user has met, the latest last. Films that the"
@@ -173,11 +175,30 @@ class BatchRequest(WayWishes):
         json_schema_extra={"example": EXAMPLE_INPUT["recommend_batch"]},
     )
 
-    user_ids: list[Id] = Field(min_length=1, max_length=200, description="As in `/recommend`.", examples=[[1, 2, 3]])
+    user_ids: Annotated[list[Id], FailFast()] = Field(
+        min_length=1,
+        max_length=200,
+        description="As in `/recommend`; one who is named several times is answered once, where he is named first. At"
+        f" most {MAX_BATCH_MOVIES:,} movies over all users, {MAX_BATCH_REASONS:,} with reasons.",
+        examples=[[1, 2, 3]],
+    )
     include_seen: bool = Field(default=False, description="Also films that the users have rated already.")
     reasons: bool = Field(
         default=False, description="Also say why each film is there, which takes longer than choosing the films does."
     )
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        users = list(dict.fromkeys(self.user_ids))
+        most = MAX_BATCH_REASONS if self.reasons else MAX_BATCH_MOVIES
+        if len(users) * self.k > most:
+            raise ValueError(
+                f"{len(users)} users x {self.k} movies are {len(users) * self.k:,}, and one request"
+                f" {'with reasons ' if self.reasons else ''}may ask for {most:,}: name at most {most // self.k} users,"
+                f" ask for a k of at most {most // len(users)}, or send several requests"
+            )
+        self.user_ids = users
+        return self
 
 
 class ForMovieRequest(WayWishes):
@@ -210,12 +231,12 @@ class ColdStartRequest(Wishes):
         json_schema_extra={"example": EXAMPLE_INPUT["cold_start"]},
     )  # fmt: skip
 
-    genres: list[Genre] = Field(
+    genres: Annotated[list[Genre], FailFast()] = Field(
         min_length=1,
         max_length=30,
         description="Preferred genres: their films come first; 400 for one that no film has.",
     )
-    liked: list[Id] = Field(
+    liked: Annotated[list[Id], FailFast()] = Field(
         default=[],
         max_length=1_000,
         description="Ids of films that are liked; one that the model has not counts nothing.",
@@ -435,7 +456,7 @@ class SimilarResponse(BaseModel):
 
 
 class BatchResponse(BaseModel):
-    """One answer a user, in the order asked."""
+    """One answer a user, in the order in which they are first named."""
 
     answers: list[RecommendResponse]
 

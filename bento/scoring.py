@@ -152,8 +152,12 @@ def popular_instead(cause: _Cause, reason: str) -> Fallback:
 
 
 def batch_of(served: Served, taste: Taste, features: UserFeatures | None) -> UserBatch:
-    """What a model is asked with."""
-    values = features.values[None] if features is not None and features.found else None
+    """Return what a model is asked with, as the promotion gate asks it: unknown features of a user are NaN."""
+    values = None
+    if features is not None and features.found:
+        values = features.values[None]
+    elif served.features is not None:
+        values = np.full((1, len(served.bundle.features.user_names)), np.nan, dtype=np.float32)
     return UserBatch(np.array([taste.user]), taste.history, values, served.bundle.item_features, taste.times)
 
 
@@ -206,7 +210,7 @@ def _scores(recommender: Recommender, batches: Sequence[UserBatch]) -> NDArray[n
 
 
 def _stacked(batches: Sequence[UserBatch]) -> UserBatch:
-    """Batches as one; those of users with features and those without do not go together."""
+    """Batches as one; those that bring features and those that bring none do not go together."""
     if len(batches) == 1:
         return batches[0]
     values = [batch.user_features for batch in batches if batch.user_features is not None]

@@ -46,13 +46,10 @@ def serve_command(bento: BuiltBento, *, host: str, port: int) -> list[str]:
 def serve_environment(settings: Settings, port: int) -> dict[str, str]:
     """The environment of a server on a port."""
     variables = bentoml_environment(settings, bentoml_home=server_home(settings, port))
-    # The layer around all routes writes a line a request itself, without whose user it was.
-    options = ["api_server.logging.access.enabled=false"]
     if settings.traces_url:
         # BentoML makes the spans, of none of the requests unless it is told a share.
-        options.append(f"tracing.sample_rate={settings.traces_share}")
-    others = variables.get("BENTOML_CONFIG_OPTIONS", "")
-    variables["BENTOML_CONFIG_OPTIONS"] = " ".join([others, *options]).strip()
+        others = variables.get("BENTOML_CONFIG_OPTIONS", "")
+        variables["BENTOML_CONFIG_OPTIONS"] = f"{others} tracing.sample_rate={settings.traces_share}".strip()
     return variables
 
 
@@ -67,7 +64,7 @@ def serve(settings: Settings, *, host: str = HOST, port: int | None = None) -> N
     port = port or settings.serve_port
     _check_free(host, port)
     print(
-        f"serving {bento.tag} on http://{host}:{port} (API description on that page; ready in about 15 seconds)",
+        f"serving {bento.tag} on http://{host}:{port} (API reference on that page; ready in about 15 seconds)",
         flush=True,
     )
     os.chdir(settings.home)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +18,20 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import bentoml
 from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from bento import answers, one_film
 from bento.answer_log import AnswerLog, Noted, answers_of
 from bento.answers import Asked
 from bento.arrival import Arrival, arrival, note_arrival, stage
 from bento.backing import Backing, utc_now
+from bento.body_errors import limit_errors
 from bento.callers import Caller, caller
 from bento.catalogues import Catalogues
+from bento.computing import ComputePool, check_wanted
 from bento.deadline import WithDeadline
 from bento.errors import RequestRefused
 from bento.experiment import Choice, Experiment, Shadows, overlap
@@ -32,7 +39,11 @@ from bento.following import ServedBundle
 from bento.fresh_features import FreshFeatures
 from bento.front import Front
 from bento.guard import Guard
+from bento.http_protocol import bound_headers
+from bento.metrics import send_metrics
 from bento.openapi import ANSWERING
+from bento.reference import reference_routes
+from bento.request_cost import cost_of
 from bento.request_log import RequestLog, write_lines
 from bento.resources import make_app
 from bento.schemas import (
@@ -78,12 +89,28 @@ _ARGUMENTS = bentoml.use_arguments(BuildArguments)
 
 
 _RESOURCES = make_app()
+_PAGES = Starlette(
+    routes=[
+        *reference_routes(lambda: Marquee.openapi_spec.asdict(), _RESOURCES.openapi),  # type: ignore[attr-defined]
+        Route("/metrics", send_metrics),
+    ]
+)
 
 
 # One user's scores are too little work to share: with two threads on two busy processors a request took five times as
 # long, waiting for the other thread's turn.
 @bentoml.asgi_app(_RESOURCES, path="/v1")
-@bentoml.service(name="Marquee", traffic={"timeout": 30}, envs=[{"name": "OMP_NUM_THREADS", "value": "1"}])
+@bentoml.asgi_app(_PAGES, path="/")
+@bentoml.service(
+    name="Marquee",
+    # Later than the deadline of the layer around all routes, whose answer is a problem with all its headers.
+    traffic={"timeout": 65},
+    envs=[{"name": "OMP_NUM_THREADS", "value": "1"}],
+    # Here and not among the options of a start, so that it holds however the bento is started. BentoML's access log has
+    # the paths, which say whose user was asked for, as they were sent: with line feeds and terminal codes in them.
+    logging={"access": {"enabled": False}},
+    metrics={"enabled": False},
+)
 class Marquee:
     """Movie recommendations with IMDb links, for one user or around one film."""
 
@@ -96,6 +123,9 @@ class Marquee:
         _set_up_logging()
         # Threads in the background give way to answers after so many seconds, not after five times as many.
         sys.setswitchinterval(0.001)
+        # A large answer has a hundred thousand objects, and each pass of the collector over all of them stops every
+        # thread. By default that is two or three times an answer, for 10 to 100 ms each.
+        gc.set_threshold(10_000, 5, 50)
         guard = Guard(settings)
         self._metrics = ServiceMetrics()
         self._bundle = ServedBundle(
@@ -119,7 +149,10 @@ class Marquee:
             # Recommendations go on without it, and the first request that finds it again makes its tables.
             logger.error("%s", error)
         self._experiment = Experiment.of(settings)
-        self._together = Together(self._recommend_all)
+        # Where a store is a server, requests wait for it at the same time; else all there is to do is computing.
+        waits = not self._store.is_sqlite or bool(settings.online_store.get_secret_value())
+        self._together = Together(self._recommend_all, most_at_once=16 if waits else 1)
+        self._small, self._large = ComputePool("answers"), ComputePool("large-answers")
         beside = self._experiment.challenger
         self._fresh = FreshFeatures(self._store, self._both, utc_now)
         _RESOURCES.state.backing = Backing(self._store, self._served, utc_now, guard.tokens, beside, self._fresh.note)
@@ -131,6 +164,7 @@ class Marquee:
         if self._experiment.mode == "shadow":
             self._shadows.start()
         _RESOURCES.state.requests = RequestLog(ANSWERING, _RESOURCES.routes)
+        _RESOURCES.state.request_timeout_s = settings.request_timeout_s
         _RESOURCES.state.guard = guard
 
     @bentoml.api(route="/recommend")
@@ -142,11 +176,22 @@ class Marquee:
         popular ones; `fallback` then says so. `model` and `blend` ask for another of the bundle's models, or for the
         films' words to count beside it. Example: `{"user_id": 1, "k": 20}`.
         """
-        return await self._together.ask(Query(request, caller(), arrival()))
+        query = Query(request, caller(), arrival())
+        cost = cost_of(movies=request.k, reasons=True, history=len(request.history or ()))
+        try:
+            _charge(cost)
+        except RequestRefused as refused:
+            return _problem(refused)
+        if cost == 1:
+            return await self._together.ask(query)
+        [answer] = await self._recommend_all([query], self._large)
+        return answer
 
     @bentoml.api(route="/recommend_batch")
     async def recommend_batch(self, request: BatchRequest, /) -> BatchResponse:
         """Films for many users in one call, one answer a user in the order asked, each as `/recommend` gives it.
+
+        A user who is named several times is answered once. At most 10,000 movies over all users, 2,000 with reasons.
 
         Example: `{"user_ids": [1, 2, 3], "k": 5}`.
         """
@@ -163,7 +208,8 @@ class Marquee:
             }
             return BatchResponse(answers=[by_place[place] for place in range(len(users))])
 
-        return self._answer("recommend_batch", *parts, join=joined)
+        cost = cost_of(users=len(users), movies=len(users) * request.k, reasons=request.reasons)
+        return await self._answer("recommend_batch", *parts, cost=cost, join=joined)
 
     @bentoml.api(route="/recommend_for_movie")
     async def recommend_for_movie(self, request: ForMovieRequest, /) -> ForMovieResponse:
@@ -177,7 +223,7 @@ class Marquee:
         app = await self._app_history(choice.served, user_id)
         choice = await _with_features(choice, [user_id], _alone(app))
         part = Part(choice, lambda served: answers.recommend_for_movie(served, request, app), [user_id], _alone(app))
-        return self._answer("recommend_for_movie", part)
+        return await self._answer("recommend_for_movie", part, cost=cost_of(movies=request.k, reasons=True))
 
     @bentoml.api(route="/cold_start")
     async def cold_start(self, request: ColdStartRequest, /) -> RecommendResponse:
@@ -186,7 +232,8 @@ class Marquee:
         Example: `{"genres": ["Comedy"], "liked": [1], "k": 20}`.
         """
         nobody = Choice(self._bundle.current)
-        return self._answer("cold_start", Part(nobody, lambda served: answers.cold_start(served, request)))
+        part = Part(nobody, lambda served: answers.cold_start(served, request))
+        return await self._answer("cold_start", part, cost=cost_of(movies=request.k, reasons=True))
 
     @bentoml.api(route="/similar")
     async def similar(self, request: SimilarRequest, /) -> SimilarResponse:
@@ -197,7 +244,7 @@ class Marquee:
         Example: `{"movie_id": 1, "k": 20}`.
         """
         nobody = Choice(self._bundle.current)
-        return self._answer("similar", Part(nobody, lambda served: answers.similar(served, request)))
+        return await self._answer("similar", Part(nobody, lambda served: answers.similar(served, request)))
 
     @bentoml.api(route="/predict_rating")
     async def predict_rating(self, request: PredictRatingRequest, /) -> PredictRatingResponse:
@@ -211,7 +258,7 @@ class Marquee:
         choice = self._experiment.choice(self._bundle.current, user_id)
         app = await self._app_history(choice.served, user_id)
         part = Part(choice, lambda served: one_film.predict_rating(served, request, app), [user_id], _alone(app))
-        return self._answer("predict_rating", part)
+        return await self._answer("predict_rating", part)
 
     @bentoml.api(route="/explain")
     async def explain(self, request: ExplainRequest, /) -> ExplainResponse:
@@ -225,7 +272,7 @@ class Marquee:
         app = await self._app_history(choice.served, user_id)
         choice = await _with_features(choice, [user_id], _alone(app))
         part = Part(choice, lambda served: one_film.explain(served, request, app), [user_id], _alone(app))
-        return self._answer("explain", part)
+        return await self._answer("explain", part)
 
     def _swapped(self, served: Served) -> None:
         """Note the bundle that is served from now on."""
@@ -268,19 +315,20 @@ class Marquee:
                 return people.app_histories(session, whos)
 
         try:
-            if self._store.is_sqlite:
-                # A file in this machine's memory: a thread would cost more than the reading.
-                return read()
             # Threads that wait for a server that hangs are no longer free for the routes under /v1: these are others.
             self._store_limit = self._store_limit or anyio.CapacityLimiter(8)
+            if self._store.is_sqlite:
+                # A file does not hang; on a busy machine reading it may take long all the same.
+                return await anyio.to_thread.run_sync(read, limiter=self._store_limit)
             with anyio.fail_after(STORE_DEADLINE_S):
                 return await anyio.to_thread.run_sync(read, abandon_on_cancel=True, limiter=self._store_limit)
         except (StoreUnavailable, TimeoutError) as error:
             logger.warning("answering without the app's store: %s", error or "it took too long")
             return None
 
-    async def _recommend_all(self, queries: Sequence[Query]) -> list[Response]:
+    async def _recommend_all(self, queries: Sequence[Query], pool: ComputePool | None = None) -> list[Response]:
         """The answers to requests for films that came at the same time: one question to each store, one scoring."""
+        pool = pool or self._small
         # What several share takes its time for each of them.
         shared = Arrival("", time.perf_counter())
         note_arrival(shared)
@@ -307,41 +355,66 @@ class Marquee:
             requests = [queries[place].request for place, _ in group]
             asked = [Asked(one, NOBODY if one.user_id is None else apps[one.user_id]) for one in requests]
             served = await _with_features_of(group[0][1].served, asked)
-            start = time.perf_counter()
-            with stage("model"):
-                made = answers.recommend_each(served, asked)
-            seconds = time.perf_counter() - start
-            for (place, choice), one, answer in zip(group, asked, made, strict=True):
-                if isinstance(answer, RequestRefused):
-                    responses[place] = _problem(answer)
-                    continue
-                part = _part_of_one(choice.over(served), one)
-                self._told("recommend", part, answer, seconds, queries[place].came)
-                with stage("body"):
-                    responses[place] = _json(answer)
+            parts = [_part_of_one(choice.over(served), one) for (_, choice), one in zip(group, asked, strict=True)]
+            came = [queries[place].came for place, _ in group]
+            try:
+                made = await pool.run(partial(self._recommend_group, served, asked, parts, came))
+            except RequestRefused as refused:
+                made = [_problem(refused)] * len(group)
+            responses.update((place, response) for (place, _), response in zip(group, made, strict=True))
         for query in queries:
             query.came.stages.update(shared.stages)
         return [responses[place] for place in range(len(queries))]
 
-    def _answer(self, endpoint: str, *parts: Part, join: Callable[[list[Any]], Any] | None = None) -> Any:
+    def _recommend_group(
+        self, served: Served, asked: Sequence[Asked], parts: Sequence[Part], came: Sequence[Arrival]
+    ) -> list[Response]:
+        """The answers of one bundle, each counted and logged, in a thread."""
+        start = time.perf_counter()
+        with stage("model"):
+            made = answers.recommend_each(served, asked)
+        seconds = time.perf_counter() - start
+        check_wanted()
+        responses: list[Response] = []
+        for part, answer, one in zip(parts, made, came, strict=True):
+            if isinstance(answer, RequestRefused):
+                responses.append(_problem(answer))
+                continue
+            self._told("recommend", part, answer, seconds, one)
+            with stage("body"):
+                responses.append(_json(answer))
+        return responses
+
+    async def _answer(
+        self, endpoint: str, *parts: Part, cost: int = 1, join: Callable[[list[Any]], Any] | None = None
+    ) -> Any:
         """An answer over one bundle, or over several joined, or the response that says why there is none.
 
-        Made on the event loop: it takes a few milliseconds, and a thread for it would cost more than it gives.
+        Small ones are made in one thread and large ones in another, so that they do not wait for each other.
         """
-        start = time.perf_counter()
-        made: list[Any] = []
         try:
             for part in parts:
-                served = part.choice.served
-                if served is None:
+                if part.choice.served is None:
                     raise self._not_ready()
                 for user_id in part.users:
-                    caller().must_be(user_id, served.catalogue.edition)
-                with stage("model"):
-                    made.append(part.make(served))
+                    caller().must_be(user_id, part.choice.served.catalogue.edition)
+            _charge(cost)
+            pool = self._small if cost == 1 else self._large
+            return await pool.run(partial(self._make_answer, endpoint, parts, join))
         except RequestRefused as refused:
             return _problem(refused)
+
+    def _make_answer(self, endpoint: str, parts: Sequence[Part], join: Callable[[list[Any]], Any] | None) -> Response:
+        """The answer to one request, counted and logged, in a thread."""
+        start = time.perf_counter()
+        made: list[Any] = []
+        for part in parts:
+            check_wanted()
+            assert part.choice.served is not None
+            with stage("model"):
+                made.append(part.make(part.choice.served))
         seconds = time.perf_counter() - start
+        check_wanted()
         for part, answer in zip(parts, made, strict=True):
             self._told(endpoint, part, answer, seconds, arrival())
         with stage("body"):
@@ -404,6 +477,8 @@ class Marquee:
     def close(self) -> None:
         """Stop following the pointer, write what is to be logged, and close the store."""
         self._bundle.stop()
+        self._small.close()
+        self._large.close()
         self._fresh.stop()
         self._shadows.stop()
         if self._log is not None:
@@ -414,6 +489,8 @@ class Marquee:
 
 
 Marquee.add_asgi_middleware(Front, state=_RESOURCES.state)  # type: ignore[attr-defined]
+limit_errors(Marquee.apis.values())  # type: ignore[attr-defined]
+bound_headers()
 
 
 @dataclass(frozen=True, slots=True)
@@ -624,4 +701,17 @@ def _json(answer: BaseModel) -> Response:
 
 def _problem(refused: RequestRefused) -> JSONResponse:
     """An error in the shape that the OpenAPI document describes."""
-    return JSONResponse({"error": refused.message, "detail": refused.remedy}, status_code=refused.status)
+    said = {"error": refused.message, "detail": refused.remedy}
+    return JSONResponse(said, status_code=refused.status, headers=refused.headers)
+
+
+def _charge(cost: int) -> None:
+    """Count a request for what it costs more than one that is counted already; ``RequestRefused`` (429) if too much."""
+    if cost > 1 and (wait := arrival().charge(cost - 1)):
+        seconds = math.ceil(wait)
+        raise RequestRefused(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            f"Too many requests: this one counts as {cost}.",
+            f"Wait {seconds} s, or ask for less at once.",
+            {"Retry-After": str(seconds)},
+        )

@@ -1,7 +1,8 @@
 """Requests that come at the same time are answered together, for most of what one costs is shared by several.
 
-Nothing waits for others to come: what the event loop has at hand when it turns to answering is taken as it is. One
-caller at a time is answered as before; the more there are, the more are answered in one go.
+Nothing waits for others to come: what the event loop has at hand when it turns to answering is taken as it is, and
+what comes meanwhile is next. One caller at a time is answered as before; the more there are, the more are answered in
+one go.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Generic, TypeVar
 
 logger = logging.getLogger("marquee.serving")
 
-#: Requests that are answered in one go at most: the loop does nothing else meanwhile.
+#: Requests that are answered in one go at most: each waits for all of them.
 MOST = 16
 
 Asked = TypeVar("Asked")
@@ -23,11 +24,17 @@ Answer = TypeVar("Answer")
 class Together(Generic[Asked, Answer]):
     """Gathers what is asked in one turn of the event loop. ``answer_all`` gives an answer each, in the order asked.
 
-    Where it fails for several, each is asked for alone, so that one request does not take the others along.
+    Where it fails for several, each is asked for alone, so that one request does not take the others along. It is under
+    way ``most_at_once`` times at most.
     """
 
-    def __init__(self, answer_all: Callable[[Sequence[Asked]], Awaitable[Sequence[Answer]]], most: int = MOST) -> None:
-        self._answer_all, self._most = answer_all, most
+    def __init__(
+        self,
+        answer_all: Callable[[Sequence[Asked]], Awaitable[Sequence[Answer]]],
+        most: int = MOST,
+        most_at_once: int = 1,
+    ) -> None:
+        self._answer_all, self._most, self._most_at_once = answer_all, most, most_at_once
         self._waiting: list[tuple[Asked, asyncio.Future[Answer]]] = []
         self._answering: set[asyncio.Task[None]] = set()
 
@@ -41,13 +48,19 @@ class Together(Generic[Asked, Answer]):
         return await answer
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._waiting or len(self._answering) >= self._most_at_once:
+            return
         taken, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
         if self._waiting:
             loop.call_soon(self._begin, loop)
         task = loop.create_task(self._answer(taken))
         # The loop itself holds a task only weakly.
         self._answering.add(task)
-        task.add_done_callback(self._answering.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._answering.discard(task)
+        self._begin(task.get_loop())
 
     async def _answer(self, taken: Sequence[tuple[Asked, asyncio.Future[Answer]]]) -> None:
         # Who has hung up is not answered.

@@ -134,7 +134,7 @@ class BayesianMF(RatingRecommender):
 
     def _user_groups(self, interactions: Interactions, features: TrainingFeatures | None) -> list[Directions]:
         """The users' features as directions, and everything that turns further users' features into them."""
-        self._known = latest_user_values(interactions, features)
+        self._take_known(latest_user_values(interactions, features))
         counts = np.diff(self._histories.indptr).astype(np.int64)
         self._scale, self._activity = Standardizer.fit(self._known[counts > 0]), Activity.of(counts)
         groups = [
@@ -143,6 +143,11 @@ class BayesianMF(RatingRecommender):
         ]
         self._bases = (groups[0].basis, groups[1].basis)
         return groups
+
+    def _take_known(self, values: NDArray[np.float32]) -> None:
+        """Take the training's features of its users, float32[n_users, Fu]; a batch may bring those of today."""
+        self._known = values
+        self.uses_features = values.shape[1] > 0
 
     def _table(self, values: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.float32]:
         return np.concatenate([self._scale.transform(values), self._activity.columns(counts)], axis=1)
@@ -370,7 +375,7 @@ class BayesianMF(RatingRecommender):
             (arrays["history_stars"], arrays["history_items"], arrays["history_starts"]),
             shape=(self.n_users, self.n_items),
         )
-        self._known = arrays["user_values"]
+        self._take_known(arrays["user_values"])
 
 
 #: What is kept of the draws, by the names of the attributes without their underscore.

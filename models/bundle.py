@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +111,18 @@ class Bundle:
     credits: pl.DataFrame = field(default_factory=no_credits, repr=False)
     film_map: NDArray[np.float32] | None = field(default=None, repr=False)
     content: Recommender | None = None
+
+    def of_users(self, kept: NDArray[np.bool_]) -> Bundle:
+        """Return the bundle with the users ``kept`` bool[n_users] alone; its models are as they are, of all users."""
+        cells = np.repeat(kept, np.diff(self.history.indptr))
+        users = self.users.filter(pl.Series(kept))
+        return replace(
+            self,
+            users=users,
+            history=csr_array(self.history[np.flatnonzero(kept)]),
+            history_times=self.history_times[cells],
+            user_index={int(uid): index for index, uid in enumerate(users["user_id"].to_list())},
+        )
 
     def batch(self, users: Sequence[int], user_features: NDArray[np.float32] | None = None) -> UserBatch:
         """The batch of known user indices (-1 = unknown, without history) with the bundle's own item features."""

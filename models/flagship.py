@@ -118,7 +118,7 @@ class Flagship(Recommender):
             raise RecommenderError(f"flagship: task {config.task!r} is neither 'next' nor 'any'")
         self._words = _words_of(features, config.min_items)
         useful = features if config.use_features and self._in_order else None
-        self._scaling = None if useful is None else _scaling(interactions, useful, seed)
+        self._take_scaling(None if useful is None else _scaling(interactions, useful, seed))
         self._ranker, self._shortness = None, Shortness()
         total = 2 * config.epochs * config.encoders
 
@@ -140,6 +140,11 @@ class Flagship(Recommender):
             # The parts that the ranker saw are done with: two first stages at once would be the most that is held.
             self._stage = None
             self._stage = fitted("whole", interactions, total // 2)
+
+    def _take_scaling(self, scaling: tuple[Standardizer, Standardizer] | None) -> None:
+        """Rank by features that are scaled so, or by none; whoever serves the scores reads them accordingly."""
+        self._scaling = scaling
+        self.uses_features = scaling is not None
 
     def _fit_ranker(
         self,
@@ -430,12 +435,13 @@ class Flagship(Recommender):
         self._ranker = (
             restored_ranker(arrays, config.ranker, damped=self._in_order) if "ranker.change" in arrays else None
         )
+        # Whether features count is said by their scaling, which bundles of all versions hold.
         if "scaling.user.mean" in arrays:
             user, item = (
                 Standardizer(**{f.name: arrays[f"scaling.{side}.{f.name}"] for f in fields(Standardizer)})
                 for side in ("user", "item")
             )
-            self._scaling = (user, item)
+            self._take_scaling((user, item))
 
 
 def _after_told(timelines: Timelines, asked: Asked) -> NDArray[np.int64]:

@@ -38,15 +38,6 @@ def hit_ratio(ranks: NDArray[np.int64], k: int) -> float:
     return float((ranks < k).mean()) if len(ranks) else float("nan")
 
 
-def recall(ranks: NDArray[np.int64], k: int) -> float:
-    """Recall@k with a single relevant item a user: the same number as HR@k, named so in full rankings.
-
-    >>> recall(np.array([0, 19, 20, 500]), 20)
-    0.5
-    """
-    return hit_ratio(ranks, k)
-
-
 def ndcg(ranks: NDArray[np.int64], k: int) -> float:
     """NDCG@k with a single relevant item a user: 1 / log2(rank + 2) within the first k, else 0; the ideal is 1.
 

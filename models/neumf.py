@@ -46,7 +46,7 @@ class NeuMF(Recommender):
 
     def __init__(self, config: NeuMFConfig | None = None) -> None:
         super().__init__(config)
-        self.uses_features = bool(self.config.use_features)
+        self.uses_features = self.needs_features = bool(self.config.use_features)
         #: The epoch whose validation was best. A later fit on more data may run just as many without a validation.
         self.best_epoch = 0
         self._network: Network | None = None

@@ -113,8 +113,11 @@ class Recommender(ABC):
 
     name: ClassVar[str]
     config_class: ClassVar[type[Any]] = EmptyConfig
-    #: Whether the scores depend on features; such a recommender needs them in fit and in every batch.
+    #: Whether the scores depend on the features in a batch, so that they have to be read for every user who is asked
+    #: for. A fact of the fitted recommender: some use features where the fit had any.
     uses_features: bool = False
+    #: Whether it can neither be fitted nor score without them.
+    needs_features: bool = False
     #: Whether the scores depend on the batch's history, so that a new rating counts without a fit.
     uses_history: ClassVar[bool] = False
     #: Whether several processes can fit it together (``torchrun``, see ``models.team``).
@@ -142,11 +145,11 @@ class Recommender(ABC):
 
         ``checkpoints`` is a folder for the states of fits. One that was killed goes on when it is asked for again with
         the same recipe, code, data and seed, and ends with the same scores; a recommender that is fitted in a moment
-        keeps none. Raises ``RecommenderError`` for no rows at all, or missing features where the recommender uses them.
+        keeps none. Raises ``RecommenderError`` for no rows at all, or missing features that it needs.
         """
         if len(interactions) == 0:
             raise RecommenderError(f"{self.name}: there is no interaction to learn from")
-        if self.uses_features and features is None:
+        if self.needs_features and features is None:
             raise RecommenderError(f"{self.name}: needs features, or a configuration without them")
         if features is not None and len(features.user_values) != len(interactions):
             raise RecommenderError(

@@ -23,7 +23,6 @@ from models.protocols.leave_last_out import LeaveLastOut
 from models.protocols.temporal import Temporal
 from models.recommender import ProgressCallback, Recommender
 from models.registry import configured, module_of
-from models.splits import last_rows
 
 #: The figure of a user that decides: NDCG@10 in the ranking of all films that the user has not met.
 FIGURE = "ndcg_10"
@@ -229,7 +228,7 @@ def make_trial(
             values = user_history.as_of(trial.asked, np.full(len(trial.asked), cut))
             trial = replace(trial, task=replace(trial.task, user_features=values))
         return replace(trial, facts={**trial.facts, "cut": cut, "share": share})
-    last = last_rows(interactions)
+    last = LeaveLastOut().held_out(interactions)
     fit = np.ones(len(interactions), dtype=bool)
     fit[last] = False
     never = np.iinfo(np.int64).max
@@ -240,8 +239,7 @@ def make_trial(
     asked_at[interactions.users[last]] = interactions.timestamps[last]
     trial = _trial(LeaveLastOut.name, interactions, fit, features, until, asked_at)
     if features is not None:
-        by_user = last[np.argsort(interactions.users[last], kind="stable")]
-        trial = replace(trial, task=replace(trial.task, user_features=features.user_values[by_user]))
+        trial = replace(trial, task=replace(trial.task, user_features=features.user_values[last]))
     return replace(
         trial,
         too_small=f"the temporal split has {len(warm)} users with a past, fewer than {min_users}",

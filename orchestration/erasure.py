@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -101,13 +102,18 @@ def _pointed(settings: Settings) -> str | None:
 def holds(bundle: Path, people: Collection[tuple[str, int]]) -> bool:
     """Whether one of these people is among those whom a bundle knows."""
     try:
-        edition = str(read_bundle_manifest(bundle)["data_snapshot"].get("edition", ""))
+        manifest = read_bundle_manifest(bundle)
         users = pl.read_parquet(bundle / "users.parquet", columns=["user_id"], glob=False)["user_id"]
     except (BundleError, OSError, pl.exceptions.PolarsError):
         # What cannot be read could hold anybody.
         return True
-    ids = [number for source, number in people if source in (APP, edition)]
-    return bool(users.is_in(ids).any())
+    return bool(users.is_in(ids_of(people, manifest)).any())
+
+
+def ids_of(people: Collection[tuple[str, int]], manifest: Mapping[str, Any]) -> list[int]:
+    """Return the user ids that these people have in a bundle, whose manifest says of which edition it is."""
+    edition = str(manifest["data_snapshot"].get("edition", ""))
+    return [number for source, number in people if source in (APP, edition)]
 
 
 def _unpublish(settings: Settings, people: Collection[tuple[str, int]]) -> tuple[tuple[str, ...], str | None]:

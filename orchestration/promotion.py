@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ from models.features import FeatureHistory, TrainingFeatures
 from models.foretelling import ServedStars
 from models.gate import Champion, Decision, Panel, Rules, decide
 from models.interactions import Interactions
+from models.protocols.contract import ProtocolError
 from models.protocols.temporal import Temporal
 from models.recommender import ProgressCallback, Recommender, RecommenderError
 from models.registry import load_recommender
@@ -74,7 +76,11 @@ class Served:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A decision with all that is written of it: the recipe to serve, the trial, the figures of that recipe."""
+    """A decision with all that is written of it: the recipe to serve, the trial, the figures of that recipe.
+
+    ``keeps`` is the version whose weights stay. With ``refits`` they do not, for they know somebody who asked to be
+    forgotten: the recipe is fitted again on what that version knows of everybody else.
+    """
 
     decision: Decision
     recipe: RecipeVersion
@@ -85,6 +91,16 @@ class Outcome:
     figures: Figures
     figure_users: NDArray[np.int64]
     fit_seconds: Mapping[str, float]
+    refits: bool = False
+
+
+@dataclass(frozen=True)
+class FitData:
+    """What the recipe of a decision is fitted on, and ``note``: what is written beside its weights of that."""
+
+    interactions: Interactions
+    features: TrainingFeatures
+    note: Mapping[str, Any]
 
 
 def rules_of(settings: Settings) -> Rules:
@@ -157,6 +173,7 @@ def write_decision(
             "label": decision.recipe,
             "recipe": {**asdict(outcome.recipe), "digest": outcome.recipe.digest},
             "keeps": outcome.keeps,
+            "refits": outcome.refits,
             "snapshot_kept": outcome.snapshot_kept,
             "reasons": list(decision.reasons),
             "notes": list(outcome.notes),
@@ -188,6 +205,8 @@ def digest_of(decision: Mapping[str, Any]) -> str:
         told: list[Any] = ["refused", *decision["refused"]]
     else:
         told = [decision["promoted"], decision["recipe"]["digest"], decision["snapshot_kept"]]
+        if decision.get("refits"):
+            told.append(decision["keeps"])
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -228,7 +247,8 @@ def make_bundle(
     """Write the bundle that follows from a decision, and the decision as its record; returns its version.
 
     A promoted recipe's weights lie in :func:`fitted_folder`; others stay those of the bundle that the decision keeps,
-    and so does its model of stars, which ``rating`` is otherwise. ``credits`` are who made the films, and ``film_map``
+    and so does its model of stars, which ``rating`` is otherwise; both are fitted again where that bundle knows
+    somebody who asked to be forgotten. ``credits`` are who made the films, and ``film_map``
     where they lie, as of today; the films' words are those of today either way.
     """
     refuse_unchecked(decision)
@@ -253,14 +273,17 @@ def make_bundle(
             content=fit_content(data.interactions, data.features.item_content),
         )
     else:
-        version = bundle_kept(settings, decision["keeps"], data, features, told, credits, film_map)
+        kept = kept_bundle(settings, decision)
+        if decision.get("refits"):
+            kept = _refitted(settings, kept)
+        version = bundle_kept(settings, kept, data, features, told, credits, film_map)
     file_decision(settings, version)
     return version
 
 
 def bundle_kept(
     settings: Settings,
-    version: str,
+    base: Bundle,
     data: TrainingData,
     features: FeatureSet,
     evaluation: Mapping[str, Any],
@@ -272,7 +295,6 @@ def bundle_kept(
     The history stays, too: it is what the weights were trained on, and the data after it are those that were refused.
     Where the features are no longer those that the weights were trained with, the films' stay as they were.
     """
-    base = load_bundle(settings.models / version)
     assert not isinstance(base.rating, ServedStars)
     facts = [name for name in base.items.columns if name != "movie_key"]
     today = data.items.select("movie_key", *(name for name in facts if name in data.items.columns))
@@ -293,8 +315,7 @@ def bundle_kept(
         place = _places(data.items["movie_key"].to_numpy(), base.items["movie_key"].to_numpy())
         values = np.where(known.to_numpy()[:, None], data.latest_item_features()[place], values)
         described = replace(described, snapshot_time=features.snapshot_time)
-    n_users, n_items = base.history.shape
-    interactions = history_of(base, np.arange(n_users), np.arange(n_items), n_users, n_items)
+    interactions = _own_rows(base)
     return write_bundle(
         settings.models,
         recommender=base.recommender,
@@ -311,6 +332,60 @@ def bundle_kept(
         film_map=film_map,
         # Of the facts that are served: a film that today's catalogue no longer has keeps its words with its title.
         content=fit_content(interactions, None if data.features.item_content is None else item_content(items)),
+    )
+
+
+def kept_bundle(settings: Settings, decision: Mapping[str, Any]) -> Bundle:
+    """Return the bundle whose weights or rows a decision keeps.
+
+    It is removed once another one stands in its place, where it knows somebody who asked to be forgotten; what follows
+    from the decision after that, goes on from the one that was made by it.
+    """
+    version = decision["keeps"]
+    if not (settings.models / version).is_dir():
+        with suppress(BundleError, PromotionError):
+            built = read_pointer(settings.models / "built.json")
+            if read_decision(decision_file(settings, built)) == decision:
+                version = built
+    return load_bundle(settings.models / version)
+
+
+def weights_stay(decision: Mapping[str, Any]) -> bool:
+    """Whether nothing is to be fitted after a decision."""
+    return not decision["promoted"] and not decision.get("refits", False)
+
+
+def fit_data(settings: Settings, decision: Mapping[str, Any], data: TrainingData) -> FitData:
+    """Return what the recipe of a decision is fitted on: today's data where they were let in.
+
+    Where they were refused and the served weights know somebody who asked to be forgotten, it is what these weights
+    know of everybody else.
+    """
+    if decision["promoted"]:
+        return FitData(data.interactions, data.features, {})
+    bundle = _without_forgotten(settings, kept_bundle(settings, decision))
+    older, features, _ = own_data(bundle, data)
+    snapshot = {name: table for name, table in bundle.manifest["data_snapshot"].items() if name != "edition"}
+    keys = bundle.users["user_key"].to_list()
+    return FitData(older, features, {"data": snapshot, "kept_from": bundle.version, "user_keys": keys})
+
+
+def _refitted(settings: Settings, bundle: Bundle) -> Bundle:
+    """Return a bundle with the weights that were fitted again on some of its users, and without the others.
+
+    These are the users of :func:`fit_data` and not those of this moment: somebody may have left since.
+    """
+    from models.popularity import Popularity
+    from models.rating_head import fit_rating_head
+
+    note = json.loads((fitted_folder(settings) / "fit.json").read_text(encoding="utf-8"))
+    kept = bundle.of_users(bundle.users["user_key"].is_in(note["user_keys"]).to_numpy())
+    known = _own_rows(kept)
+    return replace(
+        kept,
+        recommender=load_recommender(fitted_folder(settings)),
+        popularity=Popularity().fit(known),
+        rating=None if bundle.rating is None else fit_rating_head(known, seed=settings.seed),
     )
 
 
@@ -383,6 +458,8 @@ def judge_candidates(
         outcome = _beside_refitted(settings, data, recipes, served, arms)
     else:
         outcome = _beside_figures_on_file(settings, data, recipes, served, arms)
+    if served is not None and not outcome.decision.promoted:
+        outcome = _without_who_is_forgotten(settings, outcome, data, recipes, served, arms)
     arms.forget_others()
     return replace(outcome, fit_seconds=arms.seconds)
 
@@ -438,7 +515,14 @@ def _beside_figures_on_file(
 
 
 def replay(bundle: Bundle, data: TrainingData, protocol: str) -> Trial:
-    """The trial that let a bundle's recipe in once more: its own data and index, with the present features.
+    """The trial that let a bundle's recipe in once more, on :func:`own_data`."""
+    older, features, user_history = own_data(bundle, data)
+    wanted = 1 if protocol == Temporal.name else len(older) + 1
+    return replace(make_trial(older, features, user_history, min_users=wanted), too_small=None)
+
+
+def own_data(bundle: Bundle, data: TrainingData) -> tuple[Interactions, TrainingFeatures, FeatureHistory]:
+    """Return what a bundle was trained on, in its own index, with the present features and users' features in time.
 
     The order of the rows and the sizes of the index are those of that time, on which a fit's random numbers depend.
     """
@@ -461,12 +545,13 @@ def replay(bundle: Bundle, data: TrainingData, protocol: str) -> Trial:
         item_histories=tuple(_moved(history, of_item) for history in features.item_histories),
         item_content=None if features.item_content is None else features.item_content.take(items),
     )
-    older = history_of(bundle, np.arange(n_users), np.arange(n_items), n_users, n_items)
-    wanted = 1 if protocol == Temporal.name else len(older) + 1
-    trial = make_trial(
-        older, features_of_pairs(older, present, known), _moved(data.user_history, of_user), min_users=wanted
-    )
-    return replace(trial, too_small=None)
+    older = _own_rows(bundle)
+    return older, features_of_pairs(older, present, known), _moved(data.user_history, of_user)
+
+
+def _own_rows(bundle: Bundle) -> Interactions:
+    n_users, n_items = bundle.history.shape
+    return history_of(bundle, np.arange(n_users), np.arange(n_items), n_users, n_items)
 
 
 def history_of(
@@ -575,29 +660,66 @@ def fitted_for(settings: Settings, folder: Path, trial: Trial, recipe: RecipeVer
     )
 
 
-def _knows_who_is_forgotten(settings: Settings, version: str) -> bool:
-    from orchestration.erasure import holds
+def _without_forgotten(settings: Settings, bundle: Bundle) -> Bundle:
+    """Return the bundle without the users who asked to be forgotten, its weights as they are."""
+    from orchestration.erasure import ids_of
     from orchestration.sources.app import forgotten_people
 
-    people = forgotten_people(settings.app_store)
-    return bool(people) and holds(settings.models / version, people)
+    gone = ids_of(forgotten_people(settings.app_store), bundle.manifest)
+    return bundle.of_users(~bundle.users["user_id"].is_in(gone).to_numpy())
 
 
 def _without_who_is_forgotten(
-    decision: Decision, figures: Mapping[str, Figures], champion: Champion | None
-) -> Decision:
-    """What is promoted after all: weights that know somebody who asked to be forgotten must not stay.
+    settings: Settings,
+    outcome: Outcome,
+    data: TrainingData,
+    recipes: Sequence[RecipeVersion],
+    served: Served,
+    arms: _Arms,
+) -> Outcome:
+    """Have the served weights fitted again where they know somebody who asked to be forgotten, and not stay.
 
-    The champion's recipe, or the same one under the present code, where it is among the figures; else the best of them.
+    The recipe is the served one, under the present code; where that has none, the best of the others on the rows that
+    the served weights know, for then these are what all were judged on. Nobody judged the refused data to be better,
+    so they have no part in it.
     """
-    own = [] if champion is None else [label for label in (champion.label, champion.heir) if label in figures]
-    best = max(figures, key=lambda label: float(np.nanmean(figures[label].ndcg)))
-    recipe = next((label for label in own if label is not None), best)
+    bundle = _without_forgotten(settings, served.bundle)
+    if len(bundle.users) == len(served.bundle.users):
+        return outcome
+    if not bundle.history.nnz:
+        raise PromotionError(
+            f"{served.bundle.version} knows only people who asked to be forgotten, and there is nothing to put in its"
+            f" place: {'; '.join(outcome.decision.reasons)}"
+        )
+    means = {str(row["recipe"]): row["mean"] for row in outcome.decision.table}
+    recipe = _present(served.recipe) or max(recipes, key=lambda other: means[other.label] or 0.0)
+    facts = dict(outcome.trial)
+    nothing = np.empty(0)
+    figures, users = Figures(nothing, nothing), np.empty(0, dtype=np.int64)
+    try:
+        trial = replay(bundle, data, served.protocol or Temporal.name)
+    except ProtocolError:
+        # Too few are left to ask; the next gate says that there are no figures on file.
+        pass
+    else:
+        figures = arms.figures(trial, [recipe], which=" without who is forgotten")[recipe.label]
+        users = bundle.users["user_key"].to_numpy().astype(np.int64)[trial.asked]
+        facts["figures_of"] = trial.protocol
     reason = (
-        "the served weights know somebody who asked to be forgotten, so that they are replaced whatever the figures"
+        f"the served weights know somebody who asked to be forgotten: {recipe.label} is fitted again on what they know"
+        " of everybody else, and the newer data stay out"
     )
-    others = (other for other in decision.reasons if other != "the old weights stay")
-    return replace(decision, promoted=True, recipe=recipe, reasons=(reason, *others))
+    stays = "the old weights stay"
+    others = [other.removesuffix(f": {stays}") for other in outcome.decision.reasons if other != stays]
+    return replace(
+        outcome,
+        decision=replace(outcome.decision, recipe=recipe.label, reasons=(reason, *others)),
+        recipe=recipe,
+        trial=facts,
+        figures=figures,
+        figure_users=users,
+        refits=True,
+    )
 
 
 def _outcome(
@@ -611,8 +733,6 @@ def _outcome(
     notes: tuple[str, ...],
 ) -> Outcome:
     decision = decide(figures, Panel.of(trial), champion, rules_of(settings))
-    if served is not None and not decision.promoted and _knows_who_is_forgotten(settings, served.bundle.version):
-        decision = _without_who_is_forgotten(decision, figures, champion)
     if trial.too_small is not None:
         notes = (f"{trial.too_small}: judged by each user's last rating instead", *notes)
     facts = {"protocol": trial.protocol, **trial.facts}

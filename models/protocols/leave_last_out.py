@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation import NEGATIVES
+from models.features import TrainingFeatures
 from models.interactions import Interactions
 from models.negatives import distinct_negatives
 from models.protocols.contract import ProtocolError, RankingProtocol, RankingTask, task_of
 from models.splits import last_rows
+
+#: Sampled negatives a user, as in He et al. 2017.
+NEGATIVES = 99
 
 
 @dataclass(frozen=True)
@@ -31,16 +34,35 @@ class LeaveLastOut(RankingProtocol):
 
     judged: NDArray[np.bool_] | None = None
 
-    def split(self, interactions: Interactions, *, seed: int) -> RankingTask:
-        """The negatives are drawn with ``seed``, outside everything that a user met."""
+    def held_out(self, interactions: Interactions) -> NDArray[np.int64]:
+        """Return the rows to be found, one a user in the order of the users."""
         last = last_rows(interactions)
         if self.judged is not None:
             last = last[self.judged[interactions.users[last]]]
+        return last[np.argsort(interactions.users[last], kind="stable")]
+
+    def split(self, interactions: Interactions, *, seed: int) -> RankingTask:
+        """The negatives are drawn with ``seed``, outside everything that a user met."""
+        last = self.held_out(interactions)
         if len(last) == 0:
             raise ProtocolError("no user has two interactions with known times, so there is none to hold out")
-        last = last[np.argsort(interactions.users[last], kind="stable")]
-        held = np.zeros(len(interactions), dtype=bool)
-        held[last] = True
         negatives = distinct_negatives(interactions, interactions.users[last], NEGATIVES, seed=seed)
         candidates = np.column_stack([interactions.items[last], negatives])
-        return task_of(interactions.take(~held), interactions.take(last), candidates=candidates)
+        fit = interactions.take(_all_but(last, len(interactions)))
+        return task_of(fit, interactions.take(last), candidates=candidates)
+
+    def split_with(self, interactions: Interactions, features: TrainingFeatures, *, seed: int) -> RankingTask:
+        """The task with the features of the interactions, each user's and the items' as of the held-out row's time."""
+        last = self.held_out(interactions)
+        return replace(
+            self.split(interactions, seed=seed),
+            features=features.take(_all_but(last, len(interactions))),
+            user_features=features.user_values[last],
+            asked_at=interactions.timestamps[last],
+        )
+
+
+def _all_but(rows: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
+    kept = np.ones(n, dtype=bool)
+    kept[rows] = False
+    return kept

@@ -229,7 +229,8 @@ def beats_popularity(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResul
     automation_condition=ON_CHANGE,
     description=(
         "The recipe that the gate promoted, fitted on every rating, the last ones too; where it promoted none, the"
-        " served weights as they are. The bundle takes its weights from here, so that a change of the films' facts"
+        " served weights as they are, or fitted again on their own ratings without those of people who asked to be"
+        " forgotten. The bundle takes its weights from here, so that a change of the films' facts"
         " alone costs no fit."
     ),
 )
@@ -239,37 +240,44 @@ def fitted_model(
     upstream_checks: dg.ResourceParam[UpstreamChecks],
 ) -> dg.MaterializeResult:
     """Fit what the gate promoted on all interactions, or take over the weights that it keeps."""
-    from models.bundle import load_bundle
-    from orchestration.promotion import gate_file, read_decision, recipe_of, refuse_unchecked
+    from orchestration.promotion import (
+        fit_data,
+        gate_file,
+        kept_bundle,
+        read_decision,
+        recipe_of,
+        refuse_unchecked,
+        weights_stay,
+    )
 
     upstream_checks.require_passed(context)
     decision = read_decision(gate_file(settings))
     refuse_unchecked(decision)
     folder = fitted_folder(settings)
-    if not decision["promoted"]:
-        kept = load_bundle(settings.models / decision["keeps"])
+    if weights_stay(decision):
+        kept = kept_bundle(settings, decision)
         save_whole(kept.recommender, folder, {"fit_seconds": 0.0, "kept_from": decision["keeps"]})
         return dg.MaterializeResult(
             data_version=dg.DataVersion(folder_digest(folder)),
             metadata={"kept_from": decision["keeps"], **fitted_metadata(settings, kept.recommender, folder, 0.0)},
         )
-    data = load_training_data(settings.features)
+    source = fit_data(settings, decision, load_training_data(settings.features))
     started = time.monotonic()
     fitted = recipe_of(decision).make()
     fitted.fit(
-        data.interactions,
-        data.features,
+        source.interactions,
+        source.features,
         seed=settings.seed,
         progress=teller(context.log.info),
         checkpoints=settings.checkpoints,
     )
     seconds = time.monotonic() - started
-    run = save_and_log(settings, fitted, folder, "served", fit_seconds=seconds)
+    run = save_and_log(settings, fitted, folder, "served", fit_seconds=seconds, note=source.note)
     fitted.checkpoint.remove()
     return dg.MaterializeResult(
         data_version=dg.DataVersion(folder_digest(folder)),
         metadata={
-            "interactions": len(data.interactions),
+            "interactions": len(source.interactions),
             "mlflow_run": run,
             **fitted_metadata(settings, fitted, folder, seconds),
         },

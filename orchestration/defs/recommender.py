@@ -278,7 +278,7 @@ def _candidate(name: str, code: str) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             data_version=dg.DataVersion(folder_digest(folder)),
             metadata={
-                "interactions": len(protocol.split.fit),
+                "interactions": len(protocol.task.fit),
                 "mlflow_run": run,
                 **fitted_metadata(settings, fitted, folder, seconds),
             },
@@ -301,15 +301,26 @@ def recipe_version(name: str, settings: Settings) -> str:
     return f"{own}-{settings.neumf_epochs}-{settings.neumf_features}" if name == "neumf" else own
 
 
-def save_and_log(settings: Settings, fitted: Recommender, folder: Path, experiment: str, *, fit_seconds: float) -> str:
-    """Put a fitted recommender into its folder, and a run about it among the experiments; returns the run's id."""
+def save_and_log(
+    settings: Settings,
+    fitted: Recommender,
+    folder: Path,
+    experiment: str,
+    *,
+    fit_seconds: float,
+    note: Mapping[str, Any] | None = None,
+) -> str:
+    """Put a fitted recommender into its folder, and a run about it among the experiments; returns the run's id.
+
+    ``note`` is what else is written beside the weights, such as ``data`` where these are not today's.
+    """
     from models.trial import RecipeVersion
     from orchestration.tracking import log_fit
 
     version = RecipeVersion.of(fitted)
-    snapshot = training_snapshot(settings.features)
-    note = {"fit_seconds": fit_seconds, "recipe": version.digest, "seed": settings.seed, "data": snapshot}
-    save_whole(fitted, folder, note)
+    told: dict[str, Any] = {"fit_seconds": fit_seconds, "recipe": version.digest, "seed": settings.seed}
+    told |= {"data": training_snapshot(settings.features), **(note or {})}
+    save_whole(fitted, folder, told)
     run = log_fit(
         settings,
         experiment,
@@ -323,12 +334,12 @@ def save_and_log(settings: Settings, fitted: Recommender, folder: Path, experime
             "edition": settings.movielens,
             "artifact": place(settings, folder),
             "artifact_version": folder_digest(folder),
-            **{f"data.{table}": content for table, content in snapshot.items()},
+            **{f"data.{table}": content for table, content in told["data"].items()},
         },
         files=[folder / "recommender.json"],
     )
     aside = folder / ".fit.json.part"
-    aside.write_text(json.dumps({**note, "mlflow_run": run}))
+    aside.write_text(json.dumps({**told, "mlflow_run": run}))
     aside.replace(folder / "fit.json")
     return run
 
@@ -402,7 +413,7 @@ def comparison(names: Sequence[str]) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             data_version=dg.DataVersion(hashlib.sha256(json.dumps(timeless, sort_keys=True).encode()).hexdigest()[:16]),
             metadata={
-                "users_judged": len(protocol.split.test),
+                "users_judged": len(protocol.task),
                 "table": dg.MetadataValue.md(charts.markdown_table(pl.DataFrame(rows).rename(METRICS))),
                 "chart": picture(charts.comparison(rows)),
                 "file": place(settings, comparison_file(settings)),

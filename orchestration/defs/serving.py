@@ -1,8 +1,9 @@
 """What is served: the immutable bundle, the checks it must pass, the pointer that promotes it, and the built bento."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import numpy as np
@@ -84,12 +85,20 @@ def model_bundle(
         data_version=dg.DataVersion(version),
         metadata={
             "version": version,
-            "weights": "fitted anew" if decision["promoted"] else f"those of {decision['keeps']}",
+            "weights": _weights(decision),
             "folder": place(settings, settings.models / version),
             **{f"bundle_{what}": count for what, count in manifest["counts"].items()},
             "data_snapshot": dg.MetadataValue.json(manifest["data_snapshot"]),
         },
     )
+
+
+def _weights(decision: Mapping[str, Any]) -> str:
+    if decision["promoted"]:
+        return "fitted anew"
+    if decision.get("refits"):
+        return f"fitted again on the ratings of {decision['keeps']}, without those of people who asked to be forgotten"
+    return f"those of {decision['keeps']}"
 
 
 @dg.asset_check(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -116,15 +118,72 @@ def test_diversity_brings_another_genre_forward(http: httpx.Client) -> None:
 def test_a_batch_gives_each_user_what_he_gets_alone(http: httpx.Client) -> None:
     user = http.post("/v1/users", json={}).json()["user_id"]
     http.put(f"/v1/users/{user}/ratings/100", json={"rating": 5})
-    users = [11, 12, 13, 14, 99, user, 12]
+    users = [11, 12, 13, 14, 99, user]
     for wishes in ({}, {"genres": ["Drama"], "k": 2}, {"include_seen": True, "diversity": 0.5}):
-        together = _ask(http, "/recommend_batch", user_ids=users, **wishes)["answers"]
+        # Who is named again is answered once.
+        together = _ask(http, "/recommend_batch", user_ids=[*users, 12, 11], **wishes)["answers"]
         alone = [_ask(http, "/recommend", user_id=user_id, **wishes) for user_id in users]
         for one, other in zip(together, alone, strict=True):
             assert [item["title"] for item in one["items"]] == [item["title"] for item in other["items"]]
             assert {**one, "items": []} == {**other, "items": []}
     _refused(http, "/recommend_batch", 400, user_ids=[])
     _refused(http, "/recommend_batch", 400, user_ids=list(range(1, 202)))
+
+
+def test_a_batch_is_bounded_in_users_times_movies_and_more_so_with_reasons(http: httpx.Client) -> None:
+    for most, reasons in ((10_000, False), (2_000, True)):
+        users = list(range(1, 41))
+        said = _refused(http, "/recommend_batch", 400, user_ids=users, k=most // 40 + 1, reasons=reasons)
+        # The bound, and what to do about it.
+        for told in (f"{most:,}", f"at most {most // 40},", "several requests"):
+            assert told in said
+        assert len(_ask(http, "/recommend_batch", user_ids=users, k=most // 40, reasons=reasons)["answers"]) == 40
+    one = {"user_ids": [12] * 200, "k": 500, "reasons": True, "diversity": 1.0, "blend": 0.5}
+    assert len(_ask(http, "/recommend_batch", **one)["answers"]) == 1
+
+
+def test_a_body_with_thousands_of_errors_is_refused_in_a_few_words(http: httpx.Client) -> None:
+    bodies = {
+        "fields": {f"f{number}": 1 for number in range(20_000)},
+        "more fields": {f"f{number}": 1 for number in range(60_000)},
+        "history": {"history": [{"movie_id": "x"}] * 10_000},
+        "lists": {"user_id": 12, "genres": [[]] * 20_000},
+        "exclude": {"user_id": 12, "exclude": ["x"] * 1_000},
+    }
+    for name, body in bodies.items():
+        answer = http.post("/recommend", json=body)
+        assert answer.status_code in (400, 413), name
+        assert len(answer.content) < 2_000, name
+    for body in (bodies["fields"], {"name": "x" * 20_000}):
+        assert http.post("/v1/users", json=body).status_code == 413
+    # What is meant is taken.
+    history = [{"movie_id": number, "rating": 4.5} for number in range(10_000)]
+    assert http.post("/recommend", json={"history": history}).status_code == 200
+    errors = http.post("/recommend", json={"user_id": 1, "a": 1, "b": 2}).json()["errors"]
+    assert sorted(error["field"] for error in errors) == ["a", "b"]
+
+
+def test_health_is_answered_while_large_answers_are_made(http: httpx.Client) -> None:
+    large = {"user_ids": list(range(1, 201)), "k": 10, "reasons": True, "blend": 0.5, "diversity": 1.0}
+    done = threading.Event()
+
+    def ask_large() -> list[int]:
+        try:
+            with ThreadPoolExecutor(4) as crowd:
+                asked = crowd.map(lambda _: http.post("/recommend_batch", json=large), range(10))
+                return [answer.status_code for answer in asked]
+        finally:
+            done.set()
+
+    meanwhile = 0
+    with ThreadPoolExecutor(1) as other:
+        asked = other.submit(ask_large)
+        while not done.is_set():
+            assert http.get("/readyz").status_code == 200
+            meanwhile += 1
+        assert asked.result() == [200] * 10
+    # Were they made on the event loop, health would come between two of them at most.
+    assert meanwhile > 20
 
 
 def test_callers_at_once_get_what_each_gets_alone(http: httpx.Client) -> None:

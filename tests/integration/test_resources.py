@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -445,16 +446,23 @@ def test_a_body_that_is_too_large_is_refused_whether_or_not_it_says_so(http: htt
     assert small.json()["name"] == "Ann"
 
 
+def test_headers_that_are_too_many_or_too_large_are_refused_before_they_end(http: httpx.Client) -> None:
+    for headers in (b"a: " + b"a" * 40_000, b"a: 1\r\n" * 101):
+        with socket.create_connection((http.base_url.host, http.base_url.port), timeout=20) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n" + headers)
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 431 ")
+
+
 def test_the_documents_name_the_statuses_that_are_really_answered(http: httpx.Client) -> None:
     whole = http.get("/docs.json").json()
     for route in ("/recommend", "/similar"):
         assert set(whole["paths"][route]["post"]["responses"]) == {
-            "200", "400", "401", "403", "404", "413", "415", "429", "500", "503",
+            "200", "400", "401", "403", "404", "413", "415", "429", "431", "500", "503", "504",
         }  # fmt: skip
     assert "application/problem+json" in whole["paths"]["/readyz"]["get"]["responses"]["503"]["content"]
     own = http.get("/v1/openapi.json").json()
     assert set(own["paths"]["/users/{user_id}/ratings/{movie_id}"]["put"]["responses"]) == {
-        "200", "201", "401", "403", "404", "409", "412", "413", "415", "422", "429", "500", "503",
+        "200", "201", "401", "403", "404", "409", "412", "413", "415", "422", "429", "431", "500", "503", "504",
     }  # fmt: skip
     for document in (whole, own):
         assert "request_id" in document["components"]["schemas"]["Problem"]["properties"]

@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -136,8 +137,49 @@ def test_without_a_token_every_route_but_the_open_ones_asks_who_is_calling(serve
         answer = server.ask(method, re.sub(r"{\w+}", "1", path), json={})
         _is_problem(answer, 401)
         assert answer.headers["www-authenticate"].startswith("Bearer")
-    for path in ("/healthz", "/livez", "/readyz", "/docs.json", "/v1/openapi.json", "/"):
+    for path in (
+        "/healthz",
+        "/livez",
+        "/readyz",
+        "/docs.json",
+        "/v1/openapi.json",
+        "/v1/docs",
+        "/static_content/swagger-ui.css",
+    ):
         assert server.ask("GET", path).status_code == 200
+    assert server.ask("GET", "/").status_code == 307
+
+
+def test_the_api_reference_loads_nothing_from_another_host(server: Server) -> None:
+    with httpx.Client(base_url=server.url, timeout=30, trust_env=False, follow_redirects=True) as http:
+        page = http.get("/")
+        assert page.url.path == "/v1/docs"
+        assert page.headers["content-security-policy"].startswith("default-src 'self'; ")
+        assert "unsafe" not in page.headers["content-security-policy"]
+        loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assert len(loaded) >= 4
+        # The policy forbids scripts in the page itself.
+        assert re.findall(r"<script(?! src=)|<style|\son\w+=", page.text) == []
+        texts = {name: http.get(page.url.join(name)) for name in loaded}
+        assert {name: answer.status_code for name, answer in texts.items()} == dict.fromkeys(loaded, 200)
+        (initializer,) = [answer.text for name, answer in texts.items() if name.endswith("initializer.js")]
+        documents = re.findall(r'url: "([^"]+)"', initializer)
+        assert [http.get(page.url.join(name)).json()["openapi"][0] for name in documents] == ["3", "3"]
+    for text in (page.text, initializer):
+        assert re.findall(r"//[\w.-]+\.\w+|googletag|jsdelivr", text) == []
+
+
+def test_the_documents_are_sent_once_to_a_caller_who_keeps_them(server: Server) -> None:
+    for path in ("/docs.json", "/v1/openapi.json"):
+        first = server.ask("GET", path)
+        tag = first.headers["etag"]
+        assert server.ask("GET", path).content == first.content
+        for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+            again = server.ask("GET", path, headers={"If-None-Match": known})
+            assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        assert server.ask("GET", path, headers={"If-None-Match": '"other"'}).status_code == 200
+        assert first.headers["cache-control"] == "no-cache"
+        assert "bentoml.com" not in first.text
 
 
 def test_a_user_may_ask_and_write_for_himself_and_an_app_for_anybody(server: Server, app: str, ann: Person) -> None:
@@ -354,6 +396,40 @@ def test_nothing_secret_is_in_the_log(server: Server, app: str, ann: Person) -> 
         assert secret not in log
 
 
+def test_no_line_of_the_log_says_whose_or_can_be_forged_by_a_path(server: Server, ann: Person) -> None:
+    asked = [
+        (f"/v1/users/{ann.user_id}", ann.token, 200),
+        (f"/v1/users/{ann.user_id}/ratings?limit=1", ann.token, 200),
+        (f"/v1/users/{ann.user_id}", None, 401),
+        ("/v1/films/%0AFORGED%20%5BERROR%5D%20line", None, 401),
+        ("/v1/films/x%1b%5B31mred%0d%0aFORGED", ann.token, 403),
+        (f"/{ann.user_id}%0aFORGED%00", None, 401),
+    ]
+    ids = []
+    for path, token, status in asked:
+        answer = server.ask("GET", path, token)
+        assert answer.status_code == status, answer.text
+        ids.append(answer.headers["x-request-id"])
+    _wait_for_lines(server.log, ids)
+    log = server.log.read_bytes()
+    for leaked in (str(ann.user_id).encode(), b"path=", b"FORGED", b"31mred"):
+        assert leaked not in log, leaked
+    assert not re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", log)
+    # BentoML writes none of its own.
+    assert all(sum(request_id in line for line in log.decode().splitlines()) == 1 for request_id in ids)
+    assert b"127.0.0.1:" not in log.replace(server.url.encode(), b"")
+
+
+def _wait_for_lines(log: Path, ids: list[str]) -> list[str]:
+    """The lines of JSON once there is one a request: it is written after the caller has its answer."""
+    deadline = time.monotonic() + 30
+    lines = _lines(log)
+    while not all(any(request_id in line for line in lines) for request_id in ids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+        lines = _lines(log)
+    return lines
+
+
 def _lines(log: Path) -> list[str]:
     """The whole lines of JSON in a log that is still written."""
     whole, _, _ = log.read_text(encoding="utf-8").rpartition("\n")
@@ -376,12 +452,7 @@ def test_the_log_has_a_line_of_json_a_request_with_its_id_and_status_and_names_n
         answer = server.ask(method, path, token, **({} if body is None else {"json": body}))
         assert answer.status_code == status, answer.text
         ids.append(answer.headers["x-request-id"])
-    # A line is written once its answer is sent, which the caller may have before.
-    deadline = time.monotonic() + 30
-    lines = _lines(server.log)
-    while not all(any(request_id in line for line in lines) for request_id in ids) and time.monotonic() < deadline:
-        time.sleep(0.05)
-        lines = _lines(server.log)
+    lines = _wait_for_lines(server.log, ids)
     told = {said["request_id"]: said for said in map(json.loads, lines)}
     for request_id, (method, _, _, _, status, route, role) in zip(ids, asked, strict=True):
         said = told[request_id]
@@ -458,8 +529,17 @@ def test_the_service_does_not_start_without_the_protection_that_its_address_need
     assert variables.get("MARQUEE_JWT_SECRET", "?") not in error
 
 
-def test_a_service_that_lets_anybody_in_answers_its_own_machine_under_its_own_name_only(server: Server) -> None:
-    with serving(server.settings) as client, httpx.Client(base_url=client.url, trust_env=False) as http:
+@pytest.fixture(scope="module")
+def open_url(server: Server) -> Iterator[str]:
+    """A second server, where nobody has to log in; it answers within two seconds, and 120 requests a minute."""
+    with serving(
+        server.settings, environment={"MARQUEE_RATE_LIMIT": "120", "MARQUEE_REQUEST_TIMEOUT_S": "2"}
+    ) as client:
+        yield client.url
+
+
+def test_a_service_that_lets_anybody_in_answers_its_own_machine_under_its_own_name_only(open_url: str) -> None:
+    with httpx.Client(base_url=open_url, trust_env=False) as http:
         assert http.get("/v1/films").status_code == 200
         for host in ("films.example.org", "192.168.1.5:8000", "[fe80::1]:8000"):
             _is_problem(http.get("/v1/films", headers={"Host": host}), 403)
@@ -467,3 +547,24 @@ def test_a_service_that_lets_anybody_in_answers_its_own_machine_under_its_own_na
         _is_problem(http.post("/v1/users", json={}, headers={"Origin": "https://evil.example.org"}), 403)
         _is_problem(http.get("/v1/films", headers={"X-Forwarded-For": "203.0.113.7"}), 403)
         _is_problem(http.post("/login", json={"key": "x"}), 409)
+
+
+def test_a_request_whose_body_never_comes_is_answered_at_the_deadline(open_url: str) -> None:
+    host, port = open_url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(b"POST /recommend HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\n\r\n{")
+        head = connection.recv(65_536).split(b"\r\n\r\n")[0]
+    assert head.startswith(b"HTTP/1.1 504 ")
+    for header in (b"content-type: application/problem+json", b"x-request-id: ", b"x-content-type-options: nosniff"):
+        assert header in head
+
+
+def test_a_large_request_counts_as_several_in_the_limit(open_url: str) -> None:
+    large = {"user_ids": list(range(1, 201)), "k": 50}
+    with httpx.Client(base_url=open_url, trust_env=False, timeout=30) as http:
+        answers = [http.post("/recommend_batch", json=large) for _ in range(7)]
+        late = answers[-1]
+        assert {answer.status_code for answer in answers} == {200, 429}
+        assert "counts as 20" in _is_problem(late, 429)["error"]
+        assert int(late.headers["retry-after"]) >= 1
+        assert http.get("/readyz").status_code == 200

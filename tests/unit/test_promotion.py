@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +15,32 @@ import polars as pl
 import pytest
 
 from bento.following import ServedBundle
+from bento.store import people
+from bento.store.database import Store
+from bento.store.tables import APP
+from models.bayesian_mf import BayesianMF
 from models.bundle import Bundle, FeatureSet, is_held, load_bundle, read_former, read_pointer, write_pointer
 from models.ease import Ease, EaseConfig
 from models.evaluation import LeaveLastOutEvaluation
 from models.features import FeatureHistory, TrainingFeatures
 from models.interactions import Interactions
-from models.itemknn import ItemKnn
+from models.itemknn import ItemKnn, ItemKnnConfig
 from models.neumf import NeuMF
 from models.neumf_network import NeuMFConfig
 from models.popularity import Popularity
+from models.rating_head import fit_rating_head
 from models.recommender import Progress
 from models.trial import Figures, RecipeVersion, Trial
+from orchestration.defs.recommender import save_whole
 from orchestration.promotion import (
     PromotionError,
     Space,
     decision_file,
     digest_of,
+    fit_data,
     fitted_folder,
     gate_file,
+    history_of,
     judge_candidates,
     make_bundle,
     pointer_is_behind,
@@ -40,6 +50,7 @@ from orchestration.promotion import (
     replay,
     served_now,
     spoken_decision,
+    weights_stay,
     write_decision,
 )
 from orchestration.training_data import TRAINING_FILE, TrainingData, item_content
@@ -108,6 +119,9 @@ class Home:
     settings: Settings
     snapshot: str = "first"
     service_hash: str = "abc"
+    rating: BayesianMF | None = None
+    #: Called between the asset `fitted_model` and the asset `model_bundle`.
+    on_fitted: Callable[[], None] = lambda: None
 
     def decide(self, data: TrainingData, *recipes: RecipeVersion) -> dict[str, Any]:
         """The asset `gate`."""
@@ -118,9 +132,11 @@ class Home:
     def follow(self, data: TrainingData) -> str:
         """The assets `fitted_model`, `model_bundle` and `promoted_model`; returns the version that is served then."""
         decision = read_decision(gate_file(self.settings))
-        if decision["promoted"]:
-            shutil.rmtree(fitted_folder(self.settings), ignore_errors=True)
-            recipe_of(decision).make().fit(data.interactions, data.features).save(fitted_folder(self.settings))
+        if not weights_stay(decision):
+            source = fit_data(self.settings, decision, data)
+            fitted = recipe_of(decision).make().fit(source.interactions, source.features)
+            save_whole(fitted, fitted_folder(self.settings), source.note)
+        self.on_fitted()
         version = make_bundle(
             self.settings,
             decision,
@@ -128,6 +144,7 @@ class Home:
             features=FeatureSet("service", self.service_hash, ("age",), ("length",), f"{data.snapshot_time}"),
             data_snapshot={"tables": self.snapshot},
             evaluation={"rows": []},
+            rating=self.rating,
         )
         write_pointer(self.settings.models / "built.json", version)
         return promote(self.settings, version, tell=lambda _: None)
@@ -298,6 +315,152 @@ def test_kept_weights_keep_their_features_where_these_mean_something_else_now(ho
     home.service_hash = "of another meaning"
     kept = load_bundle(home.settings.models / home.follow(data))
     assert kept.features.service_hash == "abc"
+
+
+def ask_to_be_forgotten(home: Home, *user_ids: int) -> None:
+    """What `DELETE /v1/users/{user_id}` does in the app's store."""
+    store = Store(home.settings.app_store)
+    try:
+        with store.writing() as session:
+            for user_id in user_ids:
+                people.forget_user(session, people.Who(APP, user_id), datetime(2026, 1, 1, tzinfo=UTC))
+    finally:
+        store.close()
+
+
+def without(data: TrainingData, *user_ids: int) -> TrainingData:
+    """The data of a run after these people have left: no table knows them any more."""
+    stays = ~np.isin(np.arange(1, USERS + 1), user_ids)
+    place = np.where(stays, np.cumsum(stays) - 1, -1)
+    kept, rows = stays[data.interactions.users], data.interactions
+    return replace(
+        data,
+        users=data.users.filter(pl.Series(stays)),
+        interactions=replace(rows.take(kept), users=place[rows.users[kept]].astype(np.int32), n_users=int(stays.sum())),
+        features=data.features.take(kept),
+        user_history=FeatureHistory.of(
+            np.arange(stays.sum()), np.zeros(stays.sum()), np.zeros((stays.sum(), 1)), ["age"]
+        ),
+    )
+
+
+def rows_of(bundle: Bundle) -> set[tuple[int, int, int]]:
+    """Who met what when, by the keys."""
+    met = bundle.history.tocoo()
+    users, items = bundle.users["user_key"].to_numpy()[met.row], bundle.items["movie_key"].to_numpy()[met.col]
+    return set(zip(users.tolist(), items.tolist(), bundle.history_times.tolist(), strict=True))
+
+
+def test_an_erasure_does_not_let_in_data_that_the_gate_refused(home: Home) -> None:
+    """Somebody is trained on, others poison the data until these are refused, and then the first one leaves."""
+    home.rating = fit_rating_head(tastes().interactions, seed=1)
+    _, before = home.run(tastes(), EASE)
+    known = rows_of(load_bundle(home.settings.models / before))
+    poisoned, refused = home.run(broken(), EASE, snapshot="second")
+    assert not poisoned["promoted"]
+    ask_to_be_forgotten(home, 7)
+    home.rating = fit_rating_head(without(broken(), 7).interactions, seed=1)
+    decision, after = home.run(without(broken(), 7), EASE, snapshot="third")
+    assert (decision["promoted"], decision["keeps"], recipe_of(decision)) == (False, refused, EASE)
+    served = load_bundle(home.settings.models / after)
+    assert 506 not in served.users["user_key"].to_list()
+    assert rows_of(served) == {row for row in known if row[0] != 506}
+    assert served.manifest["data_snapshot"] == {"tables": "first"}
+    # All that is fitted is fitted on those rows alone.
+    older = history_of(served, np.arange(USERS - 1), np.arange(FILMS), USERS - 1, FILMS)
+    batch = served.batch(range(USERS - 1))
+    np.testing.assert_allclose(served.recommender.score(batch), EASE.make().fit(older).score(batch), atol=1e-5)
+    np.testing.assert_array_equal(served.popularity.score(batch), Popularity().fit(older).score(batch))
+    assert isinstance(served.rating, BayesianMF)
+    stars = fit_rating_head(older, seed=home.settings.seed)
+    np.testing.assert_array_equal(served.rating.score(batch), stars.score(batch))
+    assert "506" not in decision_file(home.settings, after).read_text()
+    with np.load(decision_file(home.settings, after).with_suffix(".npz")) as figures:
+        assert 506 not in figures["users"]
+
+
+def test_after_an_erasure_the_gate_goes_on_from_the_weights_without_who_left(home: Home) -> None:
+    home.run(tastes(), EASE)
+    ask_to_be_forgotten(home, 7)
+    bad = without(broken(), 7)
+    _, after = home.run(bad, EASE, snapshot="second")
+    again, same = home.run(bad, EASE, snapshot="second")
+    assert (again["promoted"], again["keeps"], same) == (False, after, after)
+    ask_to_be_forgotten(home, 7, 8, 9)
+    bad = without(broken(), 7, 8, 9)
+    third, fewer = home.run(bad, EASE, snapshot="second")
+    assert digest_of(third) != digest_of(again)
+    assert len(load_bundle(home.settings.models / fewer).users) == USERS - 3
+    good, _ = home.run(without(tastes(), 7, 8, 9), EASE, snapshot="fourth")
+    assert (good["way"], good["promoted"]) == ("refresh", True)
+
+
+def test_an_erasure_after_a_renewal_was_refused_fits_the_present_code_on_the_older_rows(home: Home) -> None:
+    _, version = home.run(tastes(), EASE)
+    forget_code(home, version)
+    path = decision_file(home.settings, version).with_suffix(".npz")
+    with np.load(path) as stored:
+        better = {name: stored[name] for name in stored.files}
+    np.savez(path, **{**better, "ndcg": better["ndcg"] + 0.05})
+    ask_to_be_forgotten(home, 7)
+    decision, after = home.run(without(broken(), 7), POPULARITY, EASE, snapshot="second")
+    assert (decision["way"], decision["promoted"], recipe_of(decision)) == ("renewal", False, EASE)
+    served = load_bundle(home.settings.models / after)
+    known = rows_of(load_bundle(home.settings.models / version))
+    assert rows_of(served) == {row for row in known if row[0] != 506}
+    champion = served_now(home.settings)
+    assert champion is not None
+    assert champion.recipe == EASE
+    assert champion.figures is not None
+
+
+def test_without_a_successor_of_its_code_the_best_on_the_older_rows_is_fitted(home: Home) -> None:
+    _, version = home.run(tastes(), EASE)
+    path = decision_file(home.settings, version)
+    told = json.loads(path.read_text())
+    told["recipe"] |= {"code": "gone", "settings": {"gone": 1}}
+    path.write_text(json.dumps(told))
+    ask_to_be_forgotten(home, 7)
+    knn = RecipeVersion.of(ItemKnn(ItemKnnConfig(neighbours=1)))
+    decision, after = home.run(without(broken(), 7), POPULARITY, knn, snapshot="second")
+    means = {row["recipe"]: row["mean"] for row in decision["table"]}
+    best = max((POPULARITY, knn), key=lambda recipe: means[recipe.label])
+    assert (decision["way"], decision["promoted"], recipe_of(decision)) == ("none", False, best)
+    assert len(load_bundle(home.settings.models / after).users) == USERS - 1
+
+
+def test_who_leaves_while_the_weights_are_fitted_stays_until_the_next_run(home: Home) -> None:
+    """The bundle goes with the weights that were fitted, whatever the list of the forgotten says by then."""
+    home.run(tastes(), EASE)
+    ask_to_be_forgotten(home, 7)
+    home.on_fitted = lambda: ask_to_be_forgotten(home, 8)
+    _, after = home.run(without(broken(), 7), EASE, snapshot="second")
+    assert len(load_bundle(home.settings.models / after).users) == USERS - 1
+    home.on_fitted = lambda: None
+    _, later = home.run(without(broken(), 7, 8), EASE, snapshot="third")
+    assert len(load_bundle(home.settings.models / later).users) == USERS - 2
+
+
+def test_the_bundle_can_be_made_again_after_the_one_that_knew_who_left_was_removed(home: Home) -> None:
+    """A change of the movies' facts alone makes the bundle anew, and by then the older one is erased."""
+    _, before = home.run(tastes(), EASE)
+    ask_to_be_forgotten(home, 7)
+    bad = without(broken(), 7)
+    _, after = home.run(bad, EASE, snapshot="second")
+    shutil.rmtree(home.settings.models / before)
+    assert home.follow(bad) == after
+    renamed = home.follow(replace(bad, items=bad.items.with_columns(title=pl.lit("Renamed"))))
+    served = load_bundle(home.settings.models / renamed)
+    assert set(served.items["title"]) == {"Renamed"}
+    assert rows_of(served) == rows_of(load_bundle(home.settings.models / after))
+
+
+def test_where_everybody_has_left_refused_data_stay_out_and_the_error_says_so(home: Home) -> None:
+    _, version = home.run(tastes(), EASE)
+    ask_to_be_forgotten(home, *range(1, USERS + 1))
+    with pytest.raises(PromotionError, match=f"{version} knows only people who asked to be forgotten"):
+        home.decide(broken(), EASE)
+    assert read_pointer(home.settings.serving_pointer) == version
 
 
 def test_a_challenger_that_is_worse_is_refused_and_the_champion_is_refreshed(home: Home) -> None:

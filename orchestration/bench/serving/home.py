@@ -98,9 +98,8 @@ def make_home(folder: Path, size: ServedSize, recommenders: Sequence[str], tell:
 
 
 def _fitted(name: str, parts: dict[str, Any], seed: int) -> Recommender:
-    fresh = configured(name, SHORT_FITS.get(name, {}))
-    features: TrainingFeatures | None = parts["features"] if fresh.uses_features else None
-    return fresh.fit(parts["common"]["interactions"], features, seed=seed)
+    features: TrainingFeatures = parts["features"]
+    return configured(name, SHORT_FITS.get(name, {})).fit(parts["common"]["interactions"], features, seed=seed)
 
 
 def _parts(settings: Settings, size: ServedSize, tell: Callable[[str], None]) -> dict[str, Any]:

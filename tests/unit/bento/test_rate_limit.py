@@ -34,6 +34,18 @@ def test_a_request_that_is_given_back_does_not_count() -> None:
     assert limit.wait("ann") > 0.0
 
 
+def test_a_request_that_costs_more_counts_as_several() -> None:
+    clock = Clock()
+    limit = RateLimit(6, clock=clock)
+    assert limit.wait("ann", 5) == 0.0
+    assert limit.wait("ann", 2) == 10.0
+    assert limit.wait("ann", 1) == 0.0
+    # One that costs more than a minute's requests takes all of them, and is not refused for ever.
+    clock.now += 60.0
+    assert limit.wait("ann", 100) == 0.0
+    assert limit.wait("ann") == 10.0
+
+
 def test_only_the_latest_callers_are_remembered() -> None:
     limit = RateLimit(1, remembered=2, clock=Clock())
     for name in ("ann", "bob", "eve"):

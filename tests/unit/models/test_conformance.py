@@ -26,6 +26,7 @@ from models.neumf_network import NeuMFConfig
 from models.popularity import Popularity
 from models.recommender import Progress, Recommender, RecommenderError, UnknownUser, UserBatch
 from models.registry import RATING_RECOMMENDERS, RECOMMENDERS, load_recommender, make_recommender
+from models.served_forms import load_served_form
 from models.svd import Svd, SvdConfig, Svdpp, SvdppConfig
 from tests.unit.models.examples import ITEMS, USERS, batch_of, features_of, liked_tastes, two_tastes
 
@@ -120,6 +121,22 @@ class TestEveryRecommender:
         strangers = replace(everybody, history=csr_array(everybody.history.shape, dtype=np.float32))
         counts = not np.array_equal(fitted.score(strangers), fitted.score(everybody))
         assert counts == fitted.uses_history
+
+    def test_says_truly_whether_the_features_of_the_batch_count(
+        self, fitted: Recommender, everybody: UserBatch, tmp_path: Path
+    ) -> None:
+        """Serving reads features for a recommender that says so alone, and what is saved is what is served."""
+        scores = fitted.score(everybody)
+        counts = False
+        for left_out in ({"user_features": None}, {"item_features": None}):
+            try:
+                counts |= not np.array_equal(fitted.score(replace(everybody, **left_out)), scores)
+            except RecommenderError:
+                counts = True
+        assert fitted.uses_features == counts
+        fitted.save(tmp_path)
+        assert load_recommender(tmp_path).uses_features == counts
+        assert load_served_form(tmp_path).uses_features == counts
 
     def test_never_recommends_what_was_seen(self, fitted: Recommender, everybody: UserBatch) -> None:
         items, scores = fitted.recommend(everybody, ITEMS)
@@ -245,6 +262,14 @@ class TestEveryRecommender:
 def test_every_registered_recommender_is_held_to_the_contract() -> None:
     assert {maker().name for maker in MAKERS.values()} == set(RECOMMENDERS)
     assert [make_recommender(name).name for name in RECOMMENDERS] == list(RECOMMENDERS)
+
+
+@pytest.mark.parametrize("name", ["flagship", "bmf"])
+def test_features_are_asked_for_only_where_the_last_fit_had_some(name: str) -> None:
+    few = liked_tastes()[0].take(np.arange(60))
+    recommender = MAKERS[name]().fit(few, features_of(few), seed=3)
+    assert recommender.uses_features
+    assert not recommender.fit(few, seed=3).uses_features
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:

@@ -60,6 +60,18 @@ def two_users() -> Interactions:
     )
 
 
+def negatives_of(protocol: LeaveLastOutEvaluation) -> NDArray[np.int32]:
+    """The sampled candidates without the target, which is the first of them."""
+    assert protocol.task.candidates is not None
+    return protocol.task.candidates[:, 1:]
+
+
+def codes_to_find(protocol: LeaveLastOutEvaluation) -> NDArray[np.int64]:
+    """The codes of the pairs of users and movies that are held out."""
+    task = protocol.task
+    return task.users * task.fit.n_items + task.relevant.indices
+
+
 def test_the_metrics_are_those_of_a_ranking_made_by_hand(two_users: Interactions) -> None:
     table = np.zeros((2, 200), dtype=np.float32)
     # User 0: the films seen before score highest, then two others, then the target: full rank 2 once seen are out.
@@ -70,13 +82,14 @@ def test_the_metrics_are_those_of_a_ranking_made_by_hand(two_users: Interactions
     table[1, 50:65] = 7.0
     table[1, 5] = 6.0
     protocol = LeaveLastOutEvaluation.prepare(two_users, seed=1)
+    negatives = negatives_of(protocol)
     row = protocol.judge(Recording(table))
     assert row.test_users == 2
     assert row.full_ndcg_10 == pytest.approx(1 / log2(4) / 2)
     assert row.recall_20 == 1.0
     # User 0's list: 10, 11, 3 and the seven lowest indices unseen (4 to 9, 12). User 1's: ten of 50 to 64.
     assert row.coverage_10 == pytest.approx((3 + 7 + 10) / 200)
-    above = [np.isin(protocol.negatives[0], [10, 11]).sum(), np.isin(protocol.negatives[1], range(50, 65)).sum()]
+    above = [np.isin(negatives[0], [10, 11]).sum(), np.isin(negatives[1], range(50, 65)).sum()]
     assert row.hr_10 == np.mean([rank < 10 for rank in above])
     assert row.ndcg_10 == pytest.approx(np.mean([1 / log2(rank + 2) if rank < 10 else 0 for rank in above]))
 
@@ -94,11 +107,11 @@ def test_a_recommender_is_fitted_without_the_test_and_asked_with_what_came_befor
 
 def test_negatives_are_the_same_for_all_and_none_was_ever_met(two_users: Interactions) -> None:
     protocol = LeaveLastOutEvaluation.prepare(two_users, seed=1)
-    assert protocol.negatives.shape == (2, 99)
-    assert not np.isin(protocol.negatives[0], [0, 1, 2, 3]).any()
-    assert not np.isin(protocol.negatives[1], [4, 5]).any()
-    again = LeaveLastOutEvaluation.prepare(two_users, seed=1)
-    np.testing.assert_array_equal(protocol.negatives, again.negatives)
+    negatives = negatives_of(protocol)
+    assert negatives.shape == (2, 99)
+    assert not np.isin(negatives[0], [0, 1, 2, 3]).any()
+    assert not np.isin(negatives[1], [4, 5]).any()
+    np.testing.assert_array_equal(negatives, negatives_of(LeaveLastOutEvaluation.prepare(two_users, seed=1)))
 
 
 def test_features_are_read_as_of_the_held_out_rows_own_time() -> None:
@@ -110,9 +123,11 @@ def test_features_are_read_as_of_the_held_out_rows_own_time() -> None:
     protocol.judge(recorder)
     given = recorder.fitted[0][1]
     assert given is not None
-    np.testing.assert_array_equal(given.user_values, features.user_values[protocol.split.fit])
+    test = np.flatnonzero(np.isin(interactions.codes(), codes_to_find(protocol)))
+    kept = np.setdiff1d(np.arange(len(interactions)), test)
+    np.testing.assert_array_equal(given.user_values, features.user_values[kept])
     asked = recorder.asked[0]
-    row = protocol.split.test[7]
+    row = test[7]
     np.testing.assert_array_equal(asked.user_features[7], features.user_values[row])
     assert isinstance(asked.item_features, ItemsAsOf)
     assert asked.item_features.times[7] == interactions.timestamps[row]
@@ -128,7 +143,10 @@ def test_a_recommender_that_scores_everything_alike_gains_nothing(two_users: Int
 def test_a_catalogue_with_fewer_than_99_films_left_uses_what_there_is() -> None:
     interactions, _ = two_tastes()
     protocol = LeaveLastOutEvaluation.prepare(interactions, seed=1)
-    rows = protocol.compare([Popularity(), Ease(EaseConfig(l2=5.0))], seed=1)
+    rows = [
+        protocol.judge(recommender, fit_seconds=protocol.fit(recommender, seed=1))
+        for recommender in (Popularity(), Ease(EaseConfig(l2=5.0)))
+    ]
     assert [row.recommender for row in rows] == ["popularity", "ease"]
     # Every film is equally popular by construction, so popularity cannot find the held-out one, EASE can.
     assert rows[1].hr_10 > rows[0].hr_10
@@ -138,3 +156,17 @@ def test_a_catalogue_with_fewer_than_99_films_left_uses_what_there_is() -> None:
 def test_nobody_to_hold_out_is_an_error() -> None:
     with pytest.raises(ValueError, match="no user has two interactions"):
         LeaveLastOutEvaluation.prepare(Interactions.of([0, 1], [0, 1]), seed=1)
+
+
+def test_a_history_recommender_is_asked_with_the_times_and_stars_of_the_past() -> None:
+    interactions, _ = two_tastes()
+    protocol = LeaveLastOutEvaluation.prepare(interactions, seed=1)
+    recorder = Recording(np.zeros((interactions.n_users, interactions.n_items), dtype=np.float32))
+    protocol.judge(recorder)
+    (batch,) = recorder.asked
+    assert batch.history_times is not None
+    to_find = codes_to_find(protocol)
+    past = interactions.take(~np.isin(interactions.codes(), to_find))
+    order = np.argsort(past.codes(), kind="stable")
+    assert batch.history.data.tolist() == past.ratings[order].tolist()
+    assert batch.history_times.tolist() == past.timestamps[order].tolist()

@@ -19,7 +19,7 @@ def test_hit_ratio_counts_the_ranks_within_k() -> None:
     ranks = np.array([0, 9, 10, 55])
     assert metrics.hit_ratio(ranks, 10) == 0.5
     assert metrics.hit_ratio(ranks, 1) == 0.25
-    assert metrics.recall(ranks, 11) == 0.75
+    assert metrics.hit_ratio(ranks, 11) == 0.75
 
 
 def test_ndcg_discounts_by_the_logarithm_of_the_rank() -> None:

@@ -1,8 +1,27 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.interactions import Interactions
-from models.splits import leave_last_out
+from models.splits import last_rows
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Each user's last row, the one before it and the rest, as row indices: what a fit with a validation holds out."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+def leave_last_out(rows: Interactions) -> Parts:
+    test = last_rows(rows)
+    fit = np.setdiff1d(np.arange(len(rows)), test)
+    validation = fit[last_rows(rows.take(fit))]
+    return Parts(np.setdiff1d(fit, validation), validation, test)
 
 
 def _random(seed: int) -> Interactions:
@@ -18,7 +37,7 @@ def test_the_last_row_is_the_test_and_the_one_before_the_validation() -> None:
     assert split.test.tolist() == [0, 5]
     assert split.validation.tolist() == [2, 6]
     assert split.train.tolist() == [1, 3, 4]
-    assert split.fit.tolist() == [1, 2, 3, 4, 6]
+    assert np.union1d(split.train, split.validation).tolist() == [1, 2, 3, 4, 6]
 
 
 def test_of_rows_at_the_same_second_the_highest_item_is_the_last() -> None:

@@ -14,6 +14,7 @@ import duckdb
 import polars as pl
 import pytest
 
+from orchestration.data_checks import UpstreamChecks
 from orchestration.home import prepare, rebuild_folder, swap
 from orchestration.publication.copies import publish
 from orchestration.publication.manifest import Publication, copy_of, current_parquet, parquet_of, read_manifest
@@ -143,12 +144,13 @@ def test_building_the_published_copy_alone_makes_a_changed_file_again(settings: 
 
     first = publish_films(settings, 1)
     asset = published_copy({"nodes": {}})
-    dg.materialize([asset], resources={"settings": settings})
+    resources = {"settings": settings, "upstream_checks": UpstreamChecks.of([asset])}
+    dg.materialize([asset], resources=resources)
     publication = read_manifest(settings)
     assert publication is not None
     write(settings.published, "DELETE FROM marts.films WHERE film > 3")
     write(copy_of(settings, publication.version), NOTE, killed=True)
-    built = dg.materialize([asset], resources={"settings": settings})
+    built = dg.materialize([asset], resources=resources)
     (event,) = built.get_asset_materialization_events()
     assert_as_published(settings, 1, (first, 1))
     mended = event.materialization.metadata["mended"].value
