@@ -22,9 +22,10 @@ _FEW = 16
 class Taste:
     """What one user has met: the bundle's history with the app's ratings folded in, as one row.
 
-    ``user`` is the bundle's index, -1 for who is not in it; ``times`` int64[nnz] goes with ``history.data`` and says
-    what came after what: the app's ratings after all others, a second apart. ``fresh`` and ``fresh_stars`` are the
-    films that he rated in the app and the model has, the last written last; ``dismissed`` those he sent away.
+    ``user`` is the bundle's index, -1 for who is not in it; ``times`` int64[nnz] goes with ``history.data``: epoch
+    seconds at which each film was rated, as the training has them. Where only an order is known, it is what came after
+    what, a second apart. ``fresh`` and ``fresh_stars`` are the films that he rated in the app and the model has, the
+    last written last; ``dismissed`` those he sent away.
     """
 
     user: int
@@ -49,7 +50,9 @@ def taste_of(served: Served, user_id: int, app: AppHistory = NOBODY) -> Taste:
     items = np.concatenate([old[stays], fresh])
     stars = np.concatenate([bundle.history.data[known][stays], fresh_stars]).astype(np.float32)
     old_times = bundle.history_times[known][stays]
-    times = np.concatenate([old_times, old_times.max(initial=0) + 1 + np.arange(len(fresh))])
+    moments = [at for (key, _), at in zip(app.ratings, app.rated_at, strict=False) if key in place]
+    rated_at = np.array(moments, dtype=np.int64) if moments else old_times.max(initial=0) + 1 + np.arange(len(fresh))
+    times = np.concatenate([old_times, rated_at])
     order = np.argsort(items)
     return Taste(
         user,

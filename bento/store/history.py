@@ -9,13 +9,15 @@ from dataclasses import dataclass
 class AppHistory:
     """A person's ratings as (movie_key, stars), the last written last, and the films that he sent away.
 
-    ``forgotten`` is who was deleted: nothing that a model still knows of him may be used.
+    ``rated_at`` goes with ``ratings``: the epoch seconds at which each movie was rated, as the app says; empty where
+    only the order is known. ``forgotten`` is who was deleted: nothing that a model still knows of them may be used.
     """
 
     known: bool = False
     forgotten: bool = False
     ratings: tuple[tuple[int, float], ...] = ()
     dismissed: tuple[int, ...] = ()
+    rated_at: tuple[int, ...] = ()
 
 
 #: Of whom the store knows nothing.

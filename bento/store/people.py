@@ -39,6 +39,7 @@ from bento.store.tables import (
     Suppressed,
     User,
     UserNumber,
+    UtcDateTime,
 )
 
 
@@ -176,15 +177,17 @@ def app_histories(session: Session, whos: Sequence[Who]) -> list[AppHistory]:
     known: set[tuple[str, int]] = set()
     forgotten: set[tuple[str, int]] = set()
     ratings: dict[tuple[str, int], list[tuple[int, float]]] = {}
+    rated_at: dict[tuple[str, int], list[int]] = {}
     dismissed: dict[tuple[str, int], list[int]] = {}
     names = list({(who.source, who.source_id) for who in whos})
     # Past the session: its objects would cost more than the reading, and every recommendation reads this.
-    for what, source, source_id, movie, stars, _ in session.connection().execute(_HISTORIES, {"names": names}):
+    for what, source, source_id, movie, stars, _, moment in session.connection().execute(_HISTORIES, {"names": names}):
         name = (source, source_id)
         if what == _KNOWN:
             known.add(name)
         elif what == _RATED:
             ratings.setdefault(name, []).append((movie, float(stars)))
+            rated_at.setdefault(name, []).append(int(moment.timestamp()))
         elif what == _DISMISSED:
             dismissed.setdefault(name, []).append(movie)
         else:
@@ -193,7 +196,12 @@ def app_histories(session: Session, whos: Sequence[Who]) -> list[AppHistory]:
     def history(name: tuple[str, int]) -> AppHistory:
         if name not in known:
             return AppHistory(forgotten=name in forgotten)
-        return AppHistory(known=True, ratings=tuple(ratings.get(name, ())), dismissed=tuple(dismissed.get(name, ())))
+        return AppHistory(
+            known=True,
+            ratings=tuple(ratings.get(name, ())),
+            dismissed=tuple(dismissed.get(name, ())),
+            rated_at=tuple(rated_at.get(name, ())),
+        )
 
     return [history((who.source, who.source_id)) for who in whos]
 
@@ -203,12 +211,12 @@ _KNOWN, _RATED, _DISMISSED, _FORGOTTEN = range(4)
 
 
 def _histories() -> CompoundSelect[Any]:
-    """Rows (what, source, source_id, movie_key, stars, version) of the people of a parameter ``names``, in that order.
+    """Rows (what, source, source_id, movie_key, stars, version, rated_at) of the people of ``names``, in that order.
 
     Made once: to write the question down again each time takes SQLAlchemy longer than SQLite takes to answer it.
     """
     names: BindParameter[Any] = bindparam("names", expanding=True)
-    no_number, no_stars = cast(null(), BigInteger), cast(null(), Float)
+    no_number, no_stars, no_time = cast(null(), BigInteger), cast(null(), Float), cast(null(), UtcDateTime)
     meant = (
         select(User.id, User.source, User.source_id, Subject.subject)
         .join(Subject, Subject.user_ref == User.id)
@@ -217,16 +225,20 @@ def _histories() -> CompoundSelect[Any]:
     )
     who = meant.c.source, meant.c.source_id
     sent_away = (
-        select(literal_column(str(_DISMISSED)), *who, Event.movie_key, no_stars, no_number)
+        select(literal_column(str(_DISMISSED)), *who, Event.movie_key, no_stars, no_number, no_time)
         .join(meant, Event.subject == meant.c.subject)
         .where(Event.kind == "dismissed", Event.movie_key.is_not(None))
         .distinct()
     )
     return union_all(
-        select(literal_column(str(_KNOWN)).label("what"), *who, no_number, no_stars, no_number.label("version")),
-        select(literal_column(str(_RATED)), *who, Rating.movie_key, cast(Rating.rating, Float), Rating.version).join(
-            meant, Rating.user_ref == meant.c.id
+        select(
+            *(literal_column(str(_KNOWN)).label("what"), *who, no_number, no_stars),
+            *(no_number.label("version"), no_time.label("rated_at")),
         ),
+        select(
+            *(literal_column(str(_RATED)), *who, Rating.movie_key, cast(Rating.rating, Float)),
+            *(Rating.version, Rating.rated_at),
+        ).join(meant, Rating.user_ref == meant.c.id),
         sent_away,
         select(
             literal_column(str(_FORGOTTEN)),
@@ -235,6 +247,7 @@ def _histories() -> CompoundSelect[Any]:
             no_number,
             no_stars,
             no_number,
+            no_time,
         ).where(tuple_(Suppressed.source, Suppressed.source_id).in_(names)),
     ).order_by("what", "version")
 

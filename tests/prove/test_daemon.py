@@ -118,8 +118,9 @@ class Commands:
 
     def click(self, asset: str) -> str:
         """Materialize one asset alone in a process of its own; returns what it says where it fails, else nothing."""
+        command = [sys.executable, "-m", "dagster", "asset", "materialize", "--select", asset]
         done = subprocess.run(
-            [DAGSTER, "asset", "materialize", "--select", asset, "-m", "tests.prove.strict_definitions"],
+            [*command, "-m", "tests.prove.strict_definitions"],
             cwd=PROJECT_ROOT,
             env=self.environment,
             check=False,

@@ -13,6 +13,7 @@ from bento.errors import RequestRefused
 from bento.schemas import ForMovieRequest, RecommendRequest, SimilarRequest
 from bento.served import Served
 from bento.store.history import AppHistory
+from bento.taste import taste_of
 from models.bundle import Bundle
 
 #: The key of a film that the bundle does not have.
@@ -51,3 +52,21 @@ def test_a_film_that_the_model_no_longer_has_counts_for_nothing_and_is_404_when_
         with pytest.raises(RequestRefused) as refused:
             ask()
         assert refused.value.status == HTTPStatus.NOT_FOUND
+
+
+def test_ratings_in_the_app_have_the_times_that_the_training_will_give_them(bundle: Bundle) -> None:
+    served = Served.of(bundle, None)
+    app = AppHistory(
+        known=True, ratings=((904, 5.0), (GONE, 1.0), (902, 3.0)), rated_at=(1_700_000_500, 3, 1_600_000_000)
+    )
+    taste = taste_of(served, 13, app)
+    rated = dict(zip(taste.history.indices.tolist(), taste.times.tolist(), strict=True))
+    assert (rated[4], rated[2]) == (1_700_000_500, 1_600_000_000)
+    # What the bundle knew stays as it was.
+    assert rated[3] == bundle.history_times[bundle.history.indptr[2]]
+
+
+def test_where_only_the_order_is_known_ratings_in_the_app_follow_all_others(bundle: Bundle) -> None:
+    taste = taste_of(Served.of(bundle, None), 13, AppHistory(known=True, ratings=((904, 5.0), (902, 3.0))))
+    rated = dict(zip(taste.history.indices.tolist(), taste.times.tolist(), strict=True))
+    assert rated[3] < rated[4] < rated[2]

@@ -71,6 +71,18 @@ def test_every_half_step_is_kept_as_it_is(store: Store) -> None:
         assert [stars for _, stars in people.app_history(session, Who(APP, user.source_id)).ratings] == steps
 
 
+def test_a_history_says_when_each_movie_was_rated_by_the_apps_own_word(store: Store) -> None:
+    times = [NOW - timedelta(days=days) for days in (1, 400, 0)]
+    with store.writing() as session:
+        user = people.create_user(session, None, NOW)
+        for key, moment in enumerate(times):
+            _rate(session, user, key, 4.0, at=moment)
+    with store.reading() as session:
+        history = people.app_history(session, Who(APP, user.source_id))
+    assert history.ratings == ((0, 4.0), (1, 4.0), (2, 4.0))
+    assert history.rated_at == tuple(int(moment.timestamp()) for moment in times)
+
+
 def test_a_rating_of_nobody_is_refused(store: Store) -> None:
     with pytest.raises(IntegrityError), store.writing() as session:
         session.add(
