@@ -31,9 +31,7 @@ def code_fingerprint(*modules: str) -> str:
             continue
         source = path.read_text(encoding="utf-8")
         seen[path] = syntax_fingerprint(source)
-        waiting += [
-            found for name in _imported(source) if name != _PASSED_OVER for found in module_files(name, whole=False)
-        ]
+        waiting += [found for name in imported_models(source) for found in module_files(name, whole=False)]
     return _digest(*sorted(seen.values()))
 
 
@@ -60,8 +58,9 @@ def syntax_fingerprint(source: str) -> str:
     return _digest(ast.dump(tree, include_attributes=False))
 
 
-def _imported(source: str) -> set[str]:
-    """Names of the modules of ``models`` that some source imports, wherever in it."""
+@cache
+def imported_models(source: str) -> frozenset[str]:
+    """Return the names of the modules of ``models`` that some source imports, wherever in it, less the registry."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module is not None and _is_ours(node.module):
@@ -69,7 +68,7 @@ def _imported(source: str) -> set[str]:
             found |= {f"{node.module}.{alias.name}" for alias in node.names if _is_module(node.module, alias.name)}
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names if _is_ours(alias.name)}
-    return found
+    return frozenset(found - {_PASSED_OVER})
 
 
 def _aliases_of_modules(tree: ast.AST) -> set[str]:

@@ -18,7 +18,7 @@ import yaml
 from sqlglot.errors import SqlglotError
 from sqlglot.tokens import Token, Tokenizer, TokenType
 
-from models.code_fingerprint import code_fingerprint, syntax_fingerprint
+from models.code_fingerprint import code_fingerprint, imported_models, syntax_fingerprint
 from settings import PROJECT_ROOT
 
 #: Of a folder, these files decide what it does.
@@ -27,6 +27,9 @@ _SUFFIXES = {".py", ".sql", ".yml", ".yaml", ".toml"}
 
 def code_version(*paths: str, closure_of: Iterable[str] = ()) -> str:
     """Return the version of files, folders of files, and modules of ``models`` with all that they import.
+
+    A file of domain code brings the modules of ``models`` that it imports along. One of ``defs`` does not: it holds
+    several assets, each of which names what it calls.
 
     Args:
         paths: files or folders, from the root of the project.
@@ -40,7 +43,9 @@ def code_version(*paths: str, closure_of: Iterable[str] = ()) -> str:
     """
     files = [file for name in paths for file in _files(PROJECT_ROOT / name)]
     digests = sorted(_meaning(file.suffix, file.read_text(encoding="utf-8")) for file in files)
-    return _digest(*digests, *sorted(code_fingerprint(module) for module in closure_of))
+    domain = [file for file in files if file.suffix == ".py" and "defs" not in file.parts]
+    modules = {*closure_of, *(name for file in domain for name in imported_models(file.read_text(encoding="utf-8")))}
+    return _digest(*digests, *sorted(code_fingerprint(module) for module in modules))
 
 
 def sql_version(sql: str) -> str:

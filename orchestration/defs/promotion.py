@@ -225,7 +225,8 @@ def beats_popularity(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResul
     group_name="recommender",
     owners=MODEL_OWNERS,
     kinds={"numpy"},
-    code_version=_CODE,
+    # The recipe's own code is part of the decision that this follows.
+    code_version=code_version("orchestration/training_data.py", "orchestration/defs/promotion.py"),
     automation_condition=ON_CHANGE,
     description=(
         "The recipe that the gate promoted, fitted on every rating, the last ones too; where it promoted none, the"
