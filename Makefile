@@ -90,13 +90,13 @@ endif
 evaluate bench: export TORCHINDUCTOR_CACHE_DIR ?= $(or $(MARQUEE_HOME),data)/cache/torchinductor
 bench: $(INSTALLED) ## The pipeline at three sizes beside a hand-written script, the models, and the service; ONLY=pipeline, models or serving, with BENCH="..." for its options
 ifeq ($(filter-out pipeline,$(ONLY)),)
-	@$(PY) -m orchestration.bench $(BENCH)
+	@$(PY) -m benchmarks.pipeline $(BENCH)
 endif
 ifeq ($(filter-out models,$(ONLY)),)
-	@$(PY) -m models.bench --reports "$(EVALUATE_REPORTS)" $(if $(ONLY),$(BENCH))
+	@$(PY) -m benchmarks.models --reports "$(EVALUATE_REPORTS)" $(if $(ONLY),$(BENCH))
 endif
 ifeq ($(filter-out serving,$(ONLY)),)
-	@$(PY) -m orchestration.bench.serving $(if $(ONLY),$(BENCH))
+	@$(PY) -m benchmarks.serving $(if $(ONLY),$(BENCH))
 endif
 
 clean-up: $(INSTALLED) ## Remove what the retention settings let go, saying what it frees; DRY_RUN=1 only says it

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.bench.serving import __main__ as bench
-from orchestration.bench.serving.load import quantile
+from benchmarks.serving import __main__ as bench
+from benchmarks.serving.load_generator import quantile
 
 SMALL = [
     "--films",

@@ -12,8 +12,8 @@ from typing import Any
 
 import psutil
 
+from benchmarks.serving.load_generator import Asked, Caller, Refused
 from bento.client import MarqueeClient
-from orchestration.bench.serving.load import Asked, Caller, Refused
 from settings import Settings
 from tests.integration.served_home import FIRST_MOVIE_ID
 from tests.prove.served import killed_service

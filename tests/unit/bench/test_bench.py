@@ -10,11 +10,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from orchestration.bench.__main__ import main
-from orchestration.bench.compare import differences
-from orchestration.bench.measure import run_measured
-from orchestration.bench.report import machine, markdown, slowest_analyses, summary
-from orchestration.bench.sizes import ML_20M_MOVIES, ML_20M_RATINGS, ML_20M_USERS, generate, size_of
+from benchmarks.pipeline.__main__ import main
+from benchmarks.pipeline.compare import differences
+from benchmarks.pipeline.measure import run_measured
+from benchmarks.pipeline.report import machine, markdown, slowest_analyses, summary
+from benchmarks.pipeline.sizes import ML_20M_MOVIES, ML_20M_RATINGS, ML_20M_USERS, generate, size_of
 from settings import PROJECT_ROOT
 
 #: Small, and with films of every awkward kind.

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.bench.__main__ import main
-from models.bench.generated import generated_interactions
-from models.bench.memory import CASES, fit_peak
-from models.bench.plain_neumf import PairData, fit_plainly
-from models.bench.training import CONFIG
+from benchmarks.models.__main__ import main
+from benchmarks.models.memory import CASES, fit_peak
+from benchmarks.models.naive_neumf import PairData, fit_plainly
+from benchmarks.models.synthetic import generated_interactions
+from benchmarks.models.training_speed import CONFIG
 from models.registry import RECOMMENDERS
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.models.synthetic import generated_interactions
 from models import ease_sparse
-from models.bench.generated import generated_interactions
 from models.ease import Ease, EaseConfig
 from models.ease_sparse import EaseSparse, EaseSparseConfig
 from models.interactions import Interactions

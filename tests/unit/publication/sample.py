@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from unittest import mock
 
-from orchestration.bench import stages
+from benchmarks.pipeline import stages
 from orchestration.publication.copies import publish
 from orchestration.sources.sample import SampleSpec, write_sample
 from orchestration.sources.streaming import ingest_streaming

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from orchestration.bench.serving.load import Answered, Asked, Caller, Refused, ask_all, quantile
-from orchestration.bench.serving.server import Server
+from benchmarks.serving.load_generator import Answered, Asked, Caller, Refused, ask_all, quantile
+from benchmarks.serving.server_process import Server
 
 K = 20
 #: Callers at once of the second part.

@@ -1,6 +1,6 @@
 """The service as it is, with one route more: a constant body of any size, from the same process and the same layers.
 
-BentoML imports this by its name (``bentoml serve orchestration.bench.serving.service:Measured``).
+BentoML imports this by its name (``bentoml serve benchmarks.serving.instrumented_service:Measured``).
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ from settings import PROJECT_ROOT, Settings
 HOST = "127.0.0.1"
 #: Many times what a start takes on idle processors.
 _PATIENCE_S = 300.0
-_SERVICE = "orchestration.bench.serving.service:Measured"
-_PLAIN = "orchestration.bench.serving.plain"
+_SERVICE = "benchmarks.serving.instrumented_service:Measured"
+_PLAIN = "benchmarks.serving.baseline_fastapi"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
-from models.bench.generated import generated_interactions
-from models.bench.plain_neumf import fit_plainly
+from benchmarks.models.naive_neumf import fit_plainly
+from benchmarks.models.synthetic import generated_interactions
 from models.interactions import Interactions
 from models.neumf import NeuMF, torch_threads
 from models.neumf_network import NeuMFConfig

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from models.bench.generated import generated_interactions
+from benchmarks.models.synthetic import generated_interactions
+from benchmarks.pipeline.sizes import ML_20M_MOVIES
 from models.bundle import SCHEMA_VERSION, FeatureSet, write_bundle
 from models.code_fingerprint import code_fingerprint
 from models.content_part import fit_content
@@ -28,7 +29,6 @@ from models.popularity import Popularity
 from models.rating_head import fit_rating_head
 from models.recommender import Recommender
 from models.registry import configured, module_of
-from orchestration.bench.sizes import ML_20M_MOVIES
 from orchestration.sources.synthetic.catalogue import FIRST_NCONST, Catalogue, make_catalogue
 from orchestration.sources.synthetic.people import make_cast_pools, make_credits
 from settings import Settings

@@ -1,4 +1,4 @@
-"""``python -m models.bench.memory CASE USERS ITEMS ROWS``: what a fit holds at its peak, beside what it states.
+"""``python -m benchmarks.models.memory CASE USERS ITEMS ROWS``: what a fit holds at its peak, beside what it states.
 
 One fit a process, for the system gives freed memory back when it likes.
 """
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from models.bench.generated import generated_interactions
+from benchmarks.models.synthetic import generated_interactions
 from models.features import FeatureHistory, TrainingFeatures
 from models.interactions import Interactions
 from models.item_content import ItemContent

@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pipeline.compare import differences
+from benchmarks.pipeline.measure import run_measured
+from benchmarks.pipeline.report import CHECKED_MARTS, machine, markdown, summary
+from benchmarks.pipeline.sizes import IMDB_SHARE, RATINGS, generate, size_of
+from benchmarks.pipeline.stages import STAGES, by_hand_database, checked_home
 from environment import process_environment
-from orchestration.bench.compare import differences
-from orchestration.bench.measure import run_measured
-from orchestration.bench.report import CHECKED_MARTS, machine, markdown, summary
-from orchestration.bench.sizes import IMDB_SHARE, RATINGS, generate, size_of
-from orchestration.bench.stages import STAGES, by_hand_database, checked_home
 from settings import PROJECT_ROOT, Settings, command_settings
 
 
@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m orchestration.bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline", description=__doc__)
     parser.add_argument("--ratings", type=int, nargs="+", default=list(RATINGS), help="the sizes (default %(default)s)")
     parser.add_argument(
         "--imdb-share",
@@ -104,7 +104,7 @@ def _run(stage: str, home: Settings, files: Path) -> dict[str, Any]:
     command = [
         sys.executable,
         "-m",
-        "orchestration.bench.stages",
+        "benchmarks.pipeline.stages",
         stage,
         "--input",
         str(files),

@@ -1,4 +1,4 @@
-"""``python -m orchestration.bench.serving``: the service at 27,000 films, beside a constant route and a plain service.
+"""``python -m benchmarks.serving``: the service at 27,000 films, beside a constant route and a plain service.
 
 The home is generated once under ``$MARQUEE_HOME/bench`` and used again. Markdown on standard output, JSON under
 ``$MARQUEE_HOME/reports``, the story on standard error.
@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from benchmarks.pipeline.report import machine
+from benchmarks.serving import scenarios as measures
+from benchmarks.serving.report import markdown
+from benchmarks.serving.server_process import marquee, plain
+from benchmarks.serving.synthetic_home import FIRST_ID, MadeHome, ServedSize, make_home
 from models.bundle import write_pointer
-from orchestration.bench.report import machine
-from orchestration.bench.serving import measures
-from orchestration.bench.serving.home import FIRST_ID, MadeHome, ServedSize, make_home
-from orchestration.bench.serving.report import markdown
-from orchestration.bench.serving.server import marquee, plain
 from settings import command_settings
 
 #: The recipes that compete in every home; popularity asks nobody's history.
@@ -78,7 +78,7 @@ def _measured(home: MadeHome, name: str, options: argparse.Namespace) -> dict[st
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m orchestration.bench.serving", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
     usual = ServedSize()
     parser.add_argument("--models", nargs="+", default=list(RECOMMENDERS), help="served one after the other")
     parser.add_argument("--films", type=int, default=usual.films)

@@ -2,7 +2,7 @@
 
 ``checked_marts`` is the first four of them once more, in one process as in a run, and what the script is held against.
 
-``python -m orchestration.bench.stages STAGE --input FOLDER --result FILE`` runs one on the home that the ``MARQUEE_``
+``python -m benchmarks.pipeline.stages STAGE --input FOLDER --result FILE`` runs one on the home that the ``MARQUEE_``
 variables name and writes what it did as JSON: parts with their rows and seconds.
 """
 
@@ -287,7 +287,7 @@ STAGES: dict[str, Callable[[Settings, Path, _Parts], None]] = {
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one stage."""
-    parser = argparse.ArgumentParser(prog="python -m orchestration.bench.stages", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline.stages", description=__doc__)
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--input", type=Path, required=True)
     parser.add_argument("--result", type=Path, required=True)

@@ -1,6 +1,6 @@
 """NeuMF as it is commonly written: a data set of single pairs, a ``DataLoader``, negatives drawn one by one.
 
-The yardstick of :mod:`models.bench.training`, and never what is served.
+The yardstick of :mod:`benchmarks.models.training_speed`, and never what is served.
 """
 
 from __future__ import annotations

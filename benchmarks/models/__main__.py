@@ -1,4 +1,4 @@
-"""``python -m models.bench``: NeuMF's speed beside plainly written code, and what each fit holds beside what it states.
+"""``python -m benchmarks.models``: NeuMF's speed beside plain code, and what each fit holds beside what it states.
 
 Markdown on standard output, JSON into the folder of reports.
 """
@@ -13,15 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from models.bench.memory import LARGE, SIZES, fit_peaks
-from models.bench.training import training_speed
+from benchmarks.models.memory import LARGE, SIZES, fit_peaks
+from benchmarks.models.training_speed import training_speed
 
 PARTS = ("training", "memory")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts asked for; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m models.bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.models", description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--users", type=int, default=1_000, help="of the training's generated interactions")
     parser.add_argument("--items", type=int, default=1_700)

@@ -1,7 +1,7 @@
-"""``python -m orchestration.bench.serving.plain BUNDLE --port N``: the same lookup written plainly.
+"""``python -m benchmarks.serving.baseline_fastapi BUNDLE --port N``: the same lookup written plainly.
 
 FastAPI over a flat faiss index of iALS's item vectors, the users' vectors made beforehand: no store, no fresh ratings,
-no features, no reasons, no wishes. The yardstick of :mod:`orchestration.bench.serving`, and never what is served.
+no features, no reasons, no wishes. The yardstick of :mod:`benchmarks.serving`, and never what is served.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def plain_app(bundle_path: Path) -> FastAPI:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m orchestration.bench.serving.plain", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving.baseline_fastapi", description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
