@@ -82,7 +82,7 @@ ifdef RATINGS
 	@$(PY) -m models.evaluate $(or $(PROTOCOL),leave-last-out) --ratings "$(RATINGS)" $(if $(MODEL),--model $(MODEL))
 else
 	@$(if $(filter temporal,$(or $(PROTOCOL),temporal)),$(PY) -m orchestration.sources.generated_edition "$(EVALUATE_GENERATED)")
-	@$(PY) -m models.tables --data "$(EVALUATE_DATA)" --reports "$(EVALUATE_REPORTS)" --generated "$(EVALUATE_GENERATED)" \
+	@$(PY) -m models.evaluation.leaderboards --data "$(EVALUATE_DATA)" --reports "$(EVALUATE_REPORTS)" --generated "$(EVALUATE_GENERATED)" \
 		$(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(MODEL),--model $(MODEL)) $(if $(SEEDS),--seeds $(SEEDS))
 endif
 

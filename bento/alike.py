@@ -12,8 +12,8 @@ from bento.schemas import ItemSource, Likeness
 from bento.served import Served
 from bento.shipped import CONTENT, shipped_model
 from bento.ways import Way
-from models.bundle import Bundle
-from models.recommender import Recommender
+from models.base import Recommender
+from models.serving.bundle import Bundle
 
 #: What the content weighs in hybrid likeness.
 HALF = 0.5

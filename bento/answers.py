@@ -40,9 +40,9 @@ from bento.shipped import CONTENT
 from bento.store.history import NOBODY, AppHistory
 from bento.telling import reasons_told
 from bento.ways import Way, scored_by, way_of
-from models.bundle import Bundle
-from models.item_index import IndexMissing
-from models.recommender import mask_seen, top_k
+from models.base import mask_seen, top_k
+from models.serving.ann_index import IndexMissing
+from models.serving.bundle import Bundle
 
 #: Users of a batch whose scores are made in one go, and so the most that is computed for a caller who is gone.
 _USERS_AT_ONCE = 20

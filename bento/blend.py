@@ -1,4 +1,4 @@
-"""Scores of a model and of the films' words on one scale and weighed, as ``models.hybrid`` does it, for one person."""
+"""Scores of a model and of the films' words on one scale and weighed, as ``hybrid`` does it, for one person."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.hybrid import moments
-from models.recommender import Recommender
+from models.algorithms.hybrid import moments
+from models.base import Recommender
 
 
 @dataclass(frozen=True, slots=True)

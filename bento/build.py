@@ -19,7 +19,7 @@ import yaml
 
 from bento.errors import ServingError
 from environment import process_environment
-from models.bundle import BundleError, read_bundle_manifest, read_pointer
+from models.serving.bundle import BundleError, read_bundle_manifest, read_pointer
 from settings import PROJECT_ROOT, Settings
 
 #: Name of the bento, and of the model in it that is the bundle.

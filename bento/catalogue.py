@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bento.titles import TitleIndex
-from models.bundle import Bundle
+from models.serving.bundle import Bundle
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from bento.catalogue import Catalogue
 from bento.errors import RequestRefused
 from bento.facts import FilmFacts
 from bento.schemas import Wishes
-from models.recommender import top_k
+from models.base import top_k
 
 #: Scores of which the highest is looked at first.
 _BLOCK = 64

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.bundle import Bundle
+from models.serving.bundle import Bundle
 
 DAY_S = 86_400
 #: Days before the newest rating of the bundle; None is all time.

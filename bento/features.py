@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bento.arrival import stage
 from bento.errors import FeatureStoreUnavailable, NotServable
-from models.bundle import FeatureSet
+from models.serving.bundle import FeatureSet
 
 if TYPE_CHECKING:
     from feast import FeatureStore

@@ -17,7 +17,7 @@ from bento.one_film import predict_rating
 from bento.schemas import PredictRatingRequest, RecommendRequest, SimilarRequest
 from bento.served import FeatureReader, Served
 from bento.store.history import NOBODY
-from models.bundle import BundleError, load_bundle, read_pointer
+from models.serving.bundle import BundleError, load_bundle, read_pointer
 
 logger = logging.getLogger("marquee.serving")
 

@@ -21,8 +21,8 @@ from bento.served import Served
 from bento.store.history import NOBODY, AppHistory
 from bento.taste import taste_of
 from bento.telling import reasons_told
-from models.foretelling import HIGHEST, LOWEST, foretell
-from models.recommender import UserBatch
+from models.base import UserBatch
+from models.serving.rating_inference import HIGHEST, LOWEST, foretell
 
 #: Stars from which a film is one that the user likes.
 LIKED = 3.7

@@ -23,8 +23,8 @@ from bento.served import Served
 from bento.shipped import CONTENT
 from bento.store.history import NOBODY, AppHistory
 from bento.taste import Taste, taste_from, taste_of
-from models.recommender import Recommender, UnknownUser, UserBatch
-from models.served_forms import KnowsLikeness, ScoresEach
+from models.base import Recommender, UnknownUser, UserBatch
+from models.serving.inference import KnowsLikeness, ScoresEach
 
 logger = logging.getLogger("marquee.answers")
 

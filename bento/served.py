@@ -14,8 +14,8 @@ from bento.catalogue import Catalogue
 from bento.facts import FilmFacts
 from bento.features import UserFeatures
 from bento.makers import Makers
-from models.bundle import Bundle
-from models.item_index import ItemIndexes
+from models.serving.ann_index import ItemIndexes
+from models.serving.bundle import Bundle
 
 
 class FeatureReader(Protocol):

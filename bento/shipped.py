@@ -6,8 +6,8 @@ from http import HTTPStatus
 from typing import Final
 
 from bento.errors import RequestRefused
-from models.bundle import Bundle
-from models.recommender import Recommender
+from models.base import Recommender
+from models.serving.bundle import Bundle
 
 #: The name of the model of the films' words.
 CONTENT: Final = "content"

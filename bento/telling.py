@@ -12,9 +12,9 @@ from bento.blend import Blend
 from bento.scoring import FRESH, Scored, weight_of_stars
 from bento.served import Served
 from bento.taste import Taste
-from models.reasons import FILMS, WORDS, Reason, reasons_for, reasons_of, text_of
-from models.recommender import Recommender, WordWeights
-from models.served_forms import KnowsLikeness
+from models.base import Recommender, WordWeights
+from models.serving.explanations import FILMS, WORDS, Reason, reasons_for, reasons_of, text_of
+from models.serving.inference import KnowsLikeness
 
 
 def reasons_told(

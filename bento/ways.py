@@ -13,8 +13,8 @@ from bento.scoring import Person, Scored, batch_of, popular_instead, scored_each
 from bento.served import Served
 from bento.shipped import CONTENT, shipped_model
 from bento.taste import Taste
-from models.bundle import Bundle
-from models.recommender import Recommender
+from models.base import Recommender
+from models.serving.bundle import Bundle
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models.cells import MEMORY_LIMIT, Recipe, mean_rows, paired_rows, run_cell, without_users
-from models.chosen import chosen_settings
-from models.paper_files import read_given_problem
-from models.problems import FILES, RATING_PROTOCOLS, RankingProblem, RatingProblem
-from models.recommender import RecommenderError
+from models.base import RecommenderError
+from models.evaluation.benchmarks import FILES, RATING_PROTOCOLS, RankingProblem, RatingProblem
+from models.evaluation.evaluation_run import MEMORY_LIMIT, Recipe, mean_rows, paired_rows, run_cell, without_users
+from models.evaluation.ncf_files import read_given_problem
 from models.registry import RANKING_RECOMMENDERS, RATING_RECOMMENDERS, RECOMMENDERS, recommender_class
+from models.tuning.default_hyperparameters import chosen_settings
 
 #: What each file of a protocol holds.
 _HELP = {
@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
             nargs="+",
             default=[],
             metavar="MODEL.FIELD=VALUE",
-            help="a setting; what is not set is as models/chosen.toml has it for so many ratings",
+            help="a setting; the others are as default_hyperparameters.toml has them for so many ratings",
         )
         command.add_argument("--defaults", action="store_true", help="the classes' defaults, not what was chosen")
         command.add_argument(

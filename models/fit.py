@@ -2,7 +2,7 @@
 
 Started by ``torchrun --nproc-per-node N -m models.fit …`` it is fitted by N processes together, on the processor or on
 a GPU each: every one takes its share of a step's rows, and the gradients are averaged before a weight moves, so that a
-step is the same step as of one process (:class:`models.team.Team`). Process 0 writes the folder and the JSON.
+step is the same step as of one process (:class:`Team`). Process 0 writes the folder and the JSON.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from models.cells import MEMORY_LIMIT, Recipe
+from models.base import Progress, RecommenderError
+from models.data.ratings_reader import read_ratings
 from models.evaluate import recipes_of
-from models.memory import peak_memory
-from models.progress_bar import shown_progress
-from models.ratings_file import read_ratings
-from models.recommender import Progress, RecommenderError
+from models.evaluation.evaluation_run import MEMORY_LIMIT, Recipe
 from models.registry import RECOMMENDERS, recommender_class
+from models.runtime.memory import peak_memory
+from models.runtime.progress import shown_progress
 
 
 def fit(
@@ -76,7 +76,7 @@ def _team(config: Any, processes: int) -> AbstractContextManager[object]:
     """The process group of several, nothing for one: most recommenders need no torch."""
     if processes == 1:
         return nullcontext()
-    from models.team import torchrun_team
+    from models.runtime.distributed import torchrun_team
 
     return torchrun_team(config.device)
 

@@ -8,28 +8,28 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from models.recommender import Recommender, RecommenderError, read_manifest
+from models.base import Recommender, RecommenderError, read_manifest
 
 _CLASSES = {
-    "popularity": ("models.popularity", "Popularity"),
-    "itemknn": ("models.itemknn", "ItemKnn"),
-    "content": ("models.content", "ContentBased"),
-    "ease": ("models.ease", "Ease"),
-    "ease_sparse": ("models.ease_sparse", "EaseSparse"),
-    "ials": ("models.als", "Ials"),
-    "hybrid": ("models.hybrid", "Hybrid"),
-    "bpr": ("models.bpr", "Bpr"),
-    "neumf": ("models.neumf", "NeuMF"),
-    "flagship": ("models.flagship", "Flagship"),
-    "svd": ("models.svd", "Svd"),
-    "svdpp": ("models.svd", "Svdpp"),
-    "als": ("models.als", "Als"),
-    "bmf": ("models.bayesian_mf", "BayesianMF"),
+    "popularity": ("models.algorithms.popularity", "Popularity"),
+    "itemknn": ("models.algorithms.itemknn", "ItemKnn"),
+    "content": ("models.algorithms.content_based", "ContentBased"),
+    "ease": ("models.algorithms.ease", "Ease"),
+    "ease_sparse": ("models.algorithms.ease_sparse", "EaseSparse"),
+    "ials": ("models.algorithms.ials", "Ials"),
+    "hybrid": ("models.algorithms.hybrid", "Hybrid"),
+    "bpr": ("models.algorithms.bpr", "Bpr"),
+    "neumf": ("models.algorithms.neumf.model", "NeuMF"),
+    "flagship": ("models.algorithms.two_stage.model", "Flagship"),
+    "svd": ("models.algorithms.rating.svd", "Svd"),
+    "svdpp": ("models.algorithms.rating.svd", "Svdpp"),
+    "als": ("models.algorithms.ials", "Als"),
+    "bmf": ("models.algorithms.rating.bayesian_mf", "BayesianMF"),
 }
 
 #: Every name that :func:`recommender_class` knows, in the order of the tables.
 RECOMMENDERS = tuple(_CLASSES)
-#: Those that predict stars: subclasses of ``models.rating.RatingRecommender``.
+#: Those that predict stars: subclasses of ``models.algorithms.rating.base.RatingRecommender``.
 RATING_RECOMMENDERS = ("svd", "svdpp", "als", "bmf")
 #: Those that the ranking protocols compare.
 RANKING_RECOMMENDERS = tuple(name for name in RECOMMENDERS if name not in RATING_RECOMMENDERS)

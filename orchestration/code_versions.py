@@ -18,7 +18,7 @@ import yaml
 from sqlglot.errors import SqlglotError
 from sqlglot.tokens import Token, Tokenizer, TokenType
 
-from models.code_fingerprint import code_fingerprint, imported_models, syntax_fingerprint
+from models.runtime.code_fingerprint import code_fingerprint, imported_models, syntax_fingerprint
 from settings import PROJECT_ROOT
 
 #: Of a folder, these files decide what it does.
@@ -33,7 +33,7 @@ def code_version(*paths: str, closure_of: Iterable[str] = ()) -> str:
 
     Args:
         paths: files or folders, from the root of the project.
-        closure_of: modules by their dotted names (``models.ease``).
+        closure_of: modules by their dotted names (``models.algorithms.ease``).
 
     Returns:
         Twelve hexadecimal digits.

@@ -19,7 +19,7 @@ import polars as pl
 
 from bento.build import BENTO_NAME, MODEL_NAME, built_bentos
 from bento.store.tables import APP
-from models.bundle import BundleError, read_bundle_manifest, read_pointer
+from models.serving.bundle import BundleError, read_bundle_manifest, read_pointer
 from orchestration.publication.copies import remove_others
 from orchestration.publication.files import logs_in
 from orchestration.publication.manifest import copy_of, read_manifest, write_manifest

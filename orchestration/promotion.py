@@ -19,7 +19,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.bundle import (
+from models.algorithms.content_scores import fit_content
+from models.base import ProgressCallback, Recommender, RecommenderError
+from models.data.features import FeatureHistory, TrainingFeatures
+from models.data.interactions import Interactions
+from models.evaluation.protocols.base import ProtocolError
+from models.evaluation.protocols.global_temporal import Temporal
+from models.promotion.backtest import Figures, RecipeVersion, Trial, features_of_pairs, make_trial
+from models.promotion.gate import Champion, Decision, Panel, Rules, decide
+from models.registry import load_recommender
+from models.runtime.checkpoints import Checkpoint
+from models.serving.bundle import (
     Bundle,
     BundleError,
     FeatureSet,
@@ -29,23 +39,13 @@ from models.bundle import (
     write_bundle,
     write_pointer,
 )
-from models.checkpoints import Checkpoint
-from models.content_part import fit_content
-from models.features import FeatureHistory, TrainingFeatures
-from models.foretelling import ServedStars
-from models.gate import Champion, Decision, Panel, Rules, decide
-from models.interactions import Interactions
-from models.protocols.contract import ProtocolError
-from models.protocols.temporal import Temporal
-from models.recommender import ProgressCallback, Recommender, RecommenderError
-from models.registry import load_recommender
-from models.trial import Figures, RecipeVersion, Trial, features_of_pairs, make_trial
+from models.serving.rating_inference import ServedStars
 from orchestration.training_data import TrainingData, item_content, training_snapshot
 from orchestration.warehouse import hold
 from settings import Settings
 
 if TYPE_CHECKING:
-    from models.bayesian_mf import BayesianMF
+    from models.algorithms.rating.bayesian_mf import BayesianMF
 
 #: The layout of a decision's file; a reader refuses any other.
 SCHEMA_VERSION = 1
@@ -254,7 +254,7 @@ def make_bundle(
     refuse_unchecked(decision)
     told = {**evaluation, "decision": summary(decision)}
     if decision["promoted"]:
-        from models.popularity import Popularity
+        from models.algorithms.popularity import Popularity
 
         version = write_bundle(
             settings.models,
@@ -375,8 +375,8 @@ def _refitted(settings: Settings, bundle: Bundle) -> Bundle:
 
     These are the users of :func:`fit_data` and not those of this moment: somebody may have left since.
     """
-    from models.popularity import Popularity
-    from models.rating_head import fit_rating_head
+    from models.algorithms.popularity import Popularity
+    from models.algorithms.rating.bundled_rating_model import fit_rating_head
 
     note = json.loads((fitted_folder(settings) / "fit.json").read_text(encoding="utf-8"))
     kept = bundle.of_users(bundle.users["user_key"].is_in(note["user_keys"]).to_numpy())
@@ -607,7 +607,7 @@ class _Arms:
 
         ``fitted``: the trial is of the present data, so that the candidates of the comparison may be used again.
         """
-        from models.popularity import Popularity
+        from models.algorithms.popularity import Popularity
 
         digest = trial.digest()
         popular = self._one(trial, digest, RecipeVersion.of(Popularity()), which, fitted)

@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.features import FeatureHistory, TrainingFeatures
-from models.interactions import Interactions
-from models.item_content import ItemContent, film_words
+from models.data.features import FeatureHistory, TrainingFeatures
+from models.data.interactions import Interactions
+from models.data.item_content import ItemContent, film_words
 
 ITEMS_FILE = "items.parquet"
 USERS_FILE = "users.parquet"

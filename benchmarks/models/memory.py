@@ -19,11 +19,11 @@ import numpy as np
 import polars as pl
 
 from benchmarks.models.synthetic import generated_interactions
-from models.features import FeatureHistory, TrainingFeatures
-from models.interactions import Interactions
-from models.item_content import ItemContent
-from models.memory import held_memory, peak_memory, reset_peak_memory
+from models.data.features import FeatureHistory, TrainingFeatures
+from models.data.interactions import Interactions
+from models.data.item_content import ItemContent
 from models.registry import RECOMMENDERS, configured
+from models.runtime.memory import held_memory, peak_memory, reset_peak_memory
 
 #: Users, items and rows of the two fits: ml-1m's size, and one at which no matrix of the items is small.
 SIZES = ((6_000, 3_700, 1_000_000), (30_000, 12_000, 3_000_000))

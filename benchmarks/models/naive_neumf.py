@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from models.interactions import Interactions
-from models.neumf_network import NeuMFConfig
+from models.algorithms.neumf.network import NeuMFConfig
+from models.data.interactions import Interactions
 
 Pair = tuple[int, int, float]
 

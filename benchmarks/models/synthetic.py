@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.interactions import Interactions
+from models.data.interactions import Interactions
 
 
 def generated_interactions(n_users: int, n_items: int, n_rows: int, *, seed: int) -> Interactions:

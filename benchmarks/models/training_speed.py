@@ -10,9 +10,9 @@ from typing import Any
 
 from benchmarks.models.naive_neumf import fit_plainly
 from benchmarks.models.synthetic import generated_interactions
-from models.interactions import Interactions
-from models.neumf import NeuMF, torch_threads
-from models.neumf_network import NeuMFConfig
+from models.algorithms.neumf.model import NeuMF, torch_threads
+from models.algorithms.neumf.network import NeuMFConfig
+from models.data.interactions import Interactions
 
 #: The paper's network, as it is configured; no validation, so that both do nothing but train.
 CONFIG = NeuMFConfig(use_features=False, patience=0, refit=False, epochs=2, precision="float32", device="cpu")

@@ -18,7 +18,7 @@ from benchmarks.serving import scenarios as measures
 from benchmarks.serving.report import markdown
 from benchmarks.serving.server_process import marquee, plain
 from benchmarks.serving.synthetic_home import FIRST_ID, MadeHome, ServedSize, make_home
-from models.bundle import write_pointer
+from models.serving.bundle import write_pointer
 from settings import command_settings
 
 #: The recipes that compete in every home; popularity asks nobody's history.

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from models.bundle import load_bundle
+from models.serving.bundle import load_bundle
 
 
 class PlainRequest(BaseModel):

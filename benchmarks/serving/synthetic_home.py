@@ -18,17 +18,17 @@ import polars as pl
 
 from benchmarks.models.synthetic import generated_interactions
 from benchmarks.pipeline.sizes import ML_20M_MOVIES
-from models.bundle import SCHEMA_VERSION, FeatureSet, write_bundle
-from models.code_fingerprint import code_fingerprint
-from models.content_part import fit_content
-from models.features import FeatureHistory, TrainingFeatures
-from models.film_map import film_map
-from models.interactions import Interactions
-from models.item_content import ItemContent
-from models.popularity import Popularity
-from models.rating_head import fit_rating_head
-from models.recommender import Recommender
+from models.algorithms.content_scores import fit_content
+from models.algorithms.popularity import Popularity
+from models.algorithms.rating.bundled_rating_model import fit_rating_head
+from models.base import Recommender
+from models.data.features import FeatureHistory, TrainingFeatures
+from models.data.interactions import Interactions
+from models.data.item_content import ItemContent
 from models.registry import configured, module_of
+from models.runtime.code_fingerprint import code_fingerprint
+from models.serving.bundle import SCHEMA_VERSION, FeatureSet, write_bundle
+from models.serving.movie_map import film_map
 from orchestration.sources.synthetic.catalogue import FIRST_NCONST, Catalogue, make_catalogue
 from orchestration.sources.synthetic.people import make_cast_pools, make_credits
 from settings import Settings

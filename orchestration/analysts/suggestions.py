@@ -10,9 +10,9 @@ import polars as pl
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from models.bundle import Bundle
-from models.popularity import Popularity
-from models.recommender import UserBatch
+from models.algorithms.popularity import Popularity
+from models.base import UserBatch
+from models.serving.bundle import Bundle
 
 #: Films a user.
 TOP = 50

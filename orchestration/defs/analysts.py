@@ -100,7 +100,7 @@ def recommendations(
     upstream_checks: dg.ResourceParam[UpstreamChecks],
 ) -> dg.MaterializeResult:
     """Score all users with the promoted bundle in parts, then put the lists into the warehouse at once."""
-    from models.bundle import load_bundle, read_pointer
+    from models.serving.bundle import load_bundle, read_pointer
 
     upstream_checks.require_passed(context)
     bundle = load_bundle(settings.models / read_pointer(settings.serving_pointer))

@@ -12,8 +12,8 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from models.recommender import Recommender
-from models.trial import FIGURE, Figures, RecipeVersion, Trial
+from models.base import Recommender
+from models.promotion.backtest import FIGURE, Figures, RecipeVersion, Trial
 from orchestration import charts
 from orchestration.code_versions import code_version
 from orchestration.data_checks import UpstreamChecks
@@ -44,7 +44,7 @@ RATING_MODEL = dg.AssetKey("rating_model")
 #: How the data are read, a decision is made and what it chose is fitted, whichever recipe it is.
 _CODE = code_version(
     *("orchestration/training_data.py", "orchestration/promotion.py", "orchestration/defs/promotion.py"),
-    closure_of=("models.trial", "models.gate", "models.chosen"),
+    closure_of=("models.promotion.backtest", "models.promotion.gate", "models.tuning.default_hyperparameters"),
 )
 
 
@@ -292,7 +292,8 @@ def fitted_model(
     owners=MODEL_OWNERS,
     kinds={"pytorch"},
     code_version=code_version(
-        *("orchestration/training_data.py", "orchestration/defs/promotion.py"), closure_of=["models.rating_head"]
+        *("orchestration/training_data.py", "orchestration/defs/promotion.py"),
+        closure_of=["models.algorithms.rating.bundled_rating_model"],
     ),
     automation_condition=ON_CHANGE,
     description=(
@@ -306,7 +307,7 @@ def rating_model(
     upstream_checks: dg.ResourceParam[UpstreamChecks],
 ) -> dg.MaterializeResult:
     """Fit the model of stars that goes into the bundle."""
-    from models.rating_head import fit_rating_head
+    from models.algorithms.rating.bundled_rating_model import fit_rating_head
 
     upstream_checks.require_passed(context)
     data = load_training_data(settings.features)

@@ -9,7 +9,7 @@ import dagster as dg
 import duckdb
 from dagster._core.storage.tags import SCHEDULE_NAME_TAG
 
-from models.datasets import EDITIONS
+from models.data.movielens import EDITIONS
 from orchestration import charts
 from orchestration.code_versions import code_version
 from orchestration.defs.metadata import materialized, table_metadata
@@ -25,7 +25,7 @@ from settings import IMDB_DUMPS, Settings
 
 UPSTREAM_MOVIELENS = dg.AssetKey(["upstream", "movielens"])
 UPSTREAM_APP = dg.AssetKey(["upstream", "app_store"])
-RAW_CODE = code_version("orchestration/sources", "models/datasets.py", "bento/store/tables.py")
+RAW_CODE = code_version("orchestration/sources", "models/data/movielens.py", "bento/store/tables.py")
 #: Tables with users in them, from which who asked to be forgotten is taken out again.
 _WITH_USERS = ("ml_ratings", "ml_tags", "ml_users")
 

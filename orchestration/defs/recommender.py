@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from models.recommender import Progress, Recommender
+from models.base import Progress, Recommender
 from orchestration import charts
 from orchestration.code_versions import code_version
 from orchestration.data_checks import UpstreamChecks
@@ -58,8 +58,12 @@ METRICS = {
 
 #: How the ratings are read, parted and judged, whichever recommender it is.
 _CODE = code_version(
-    *("orchestration/training_data.py", "orchestration/defs/recommender.py", "models/chosen.toml"),
-    closure_of=("models.evaluation", "models.chosen", "models.features"),
+    *(
+        "orchestration/training_data.py",
+        "orchestration/defs/recommender.py",
+        "models/tuning/default_hyperparameters.toml",
+    ),
+    closure_of=("models.evaluation.comparison", "models.tuning.default_hyperparameters", "models.data.features"),
 )
 
 
@@ -179,7 +183,8 @@ def film_credits(
     owners=MODEL_OWNERS,
     kinds={"parquet", "scikitlearn"},
     code_version=code_version(
-        *("orchestration/training_data.py", "orchestration/defs/recommender.py"), closure_of=["models.film_map"]
+        *("orchestration/training_data.py", "orchestration/defs/recommender.py"),
+        closure_of=["models.serving.movie_map"],
     ),
     automation_condition=ON_CHANGE,
     description=(
@@ -193,7 +198,7 @@ def film_map(
     upstream_checks: dg.ResourceParam[UpstreamChecks],
 ) -> dg.MaterializeResult:
     """Place the films, and draw the best known with their main genres."""
-    from models import film_map as maps
+    from models.serving import movie_map as maps
 
     upstream_checks.require_passed(context)
     data = load_training_data(settings.features)
@@ -218,8 +223,8 @@ def film_map(
 
 def recipe(name: str, settings: Settings, n_interactions: int) -> Recommender:
     """A candidate that is not fitted yet: the settings chosen for so many interactions, and those of the home."""
-    from models.chosen import chosen_settings
     from models.registry import configured
+    from models.tuning.default_hyperparameters import chosen_settings
 
     own = {"epochs": settings.neumf_epochs, "use_features": settings.neumf_features} if name == "neumf" else {}
     return configured(name, {**chosen_settings(name, n_interactions), **own})
@@ -263,7 +268,7 @@ def _candidate(name: str, code: str) -> dg.AssetsDefinition:
         settings: dg.ResourceParam[Settings],
         upstream_checks: dg.ResourceParam[UpstreamChecks],
     ) -> dg.MaterializeResult:
-        from models.evaluation import LeaveLastOutEvaluation
+        from models.evaluation.comparison import LeaveLastOutEvaluation
 
         upstream_checks.require_passed(context)
         data = load_training_data(settings.features)
@@ -314,7 +319,7 @@ def save_and_log(
 
     ``note`` is what else is written beside the weights, such as ``data`` where these are not today's.
     """
-    from models.trial import RecipeVersion
+    from models.promotion.backtest import RecipeVersion
     from orchestration.tracking import log_fit
 
     version = RecipeVersion.of(fitted)
@@ -390,7 +395,7 @@ def comparison(names: Sequence[str]) -> dg.AssetsDefinition:
         settings: dg.ResourceParam[Settings],
         upstream_checks: dg.ResourceParam[UpstreamChecks],
     ) -> dg.MaterializeResult:
-        from models.evaluation import LeaveLastOutEvaluation
+        from models.evaluation.comparison import LeaveLastOutEvaluation
         from models.registry import load_recommender
         from orchestration.tracking import add_figures
 

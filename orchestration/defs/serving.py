@@ -21,7 +21,7 @@ from orchestration.training_data import CREDITS_FILE, MAP_FILE, load_training_da
 from settings import Settings
 
 if TYPE_CHECKING:
-    from models.bundle import Bundle
+    from models.serving.bundle import Bundle
 
 MODEL_BUNDLE = dg.AssetKey("model_bundle")
 PROMOTED_MODEL = dg.AssetKey("promoted_model")
@@ -38,7 +38,12 @@ BENTO = dg.AssetKey("bento")
         *("orchestration/training_data.py", "orchestration/promotion.py", "orchestration/defs/serving.py"),
         # Not part of the bundle, but of what is checked before the bundle is promoted.
         "bento/fresh_features.py",
-        closure_of=("models.bundle", "models.content_part", "models.popularity", "models.rating_head"),
+        closure_of=(
+            "models.serving.bundle",
+            "models.algorithms.content_scores",
+            "models.algorithms.popularity",
+            "models.algorithms.rating.bundled_rating_model",
+        ),
     ),
     automation_condition=ON_CHANGE,
     description=(
@@ -54,8 +59,8 @@ def model_bundle(
 ) -> dg.MaterializeResult:
     """Write the bundle around what the gate promoted, or around the weights that it keeps."""
     from feature_repo.store import service_hash, service_schema
-    from models.bundle import FeatureSet, read_bundle_manifest, write_pointer
-    from models.rating_head import load_rating_head
+    from models.algorithms.rating.bundled_rating_model import load_rating_head
+    from models.serving.bundle import FeatureSet, read_bundle_manifest, write_pointer
     from orchestration.promotion import gate_file, make_bundle, rating_folder, read_decision
 
     upstream_checks.require_passed(context)
@@ -111,7 +116,7 @@ def _weights(decision: Mapping[str, Any]) -> str:
 )
 def bundle_answers(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
     """Ask the newest bundle before anybody else does."""
-    from models.bundle import load_bundle, read_pointer
+    from models.serving.bundle import load_bundle, read_pointer
 
     bundle = load_bundle(settings.models / read_pointer(built_pointer(settings)))
     push_differs = _push_differs(bundle)
@@ -180,7 +185,7 @@ def promoted_model(
     upstream_checks: dg.ResourceParam[UpstreamChecks],
 ) -> dg.MaterializeResult:
     """Move the pointer, unless somebody holds it."""
-    from models.bundle import BundleError, read_pointer
+    from models.serving.bundle import BundleError, read_pointer
     from orchestration.promotion import promote
 
     upstream_checks.require_passed(context)
@@ -219,7 +224,7 @@ def bento(
 ) -> dg.MaterializeResult:
     """Build the bento from the promoted bundle."""
     from bento.build import build
-    from models.bundle import read_pointer
+    from models.serving.bundle import read_pointer
 
     upstream_checks.require_passed(context)
     version = read_pointer(settings.serving_pointer)

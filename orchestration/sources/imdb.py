@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from models.datasets import Column, FileLayout
+from models.data.movielens import Column, FileLayout
 from orchestration.sources.load import FileLoad, load_file, load_nothing
 from orchestration.sources.report import LoadReport
 from orchestration.sources.tables import IMDB_TABLES, RawTable

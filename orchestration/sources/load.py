@@ -21,7 +21,7 @@ from pathlib import Path
 
 import duckdb
 
-from models.datasets import Column, FileLayout
+from models.data.movielens import Column, FileLayout
 from orchestration.sources.files import (
     BLANK_LINE,
     ESCAPED_RETURN,

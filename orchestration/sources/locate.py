@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
 
-from models.datasets import EDITIONS, Edition
+from models.data.movielens import EDITIONS, Edition
 from orchestration.sources.disk import NoRoom, alone_in, check_room, unwritten
 from orchestration.sources.download import download, is_unfinished, read_note, say
 from orchestration.sources.files import check_gzip

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from models.datasets import EDITIONS, ML_100K_GENRES, NO_GENRES, Edition, FileLayout
+from models.data.movielens import EDITIONS, ML_100K_GENRES, NO_GENRES, Edition, FileLayout
 from orchestration.sources.files import file_digest
 from orchestration.sources.load import (
     FileLoad,

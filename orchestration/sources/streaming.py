@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from models.datasets import Column, FileLayout
+from models.data.movielens import Column, FileLayout
 from orchestration.sources.files import file_digest
 from orchestration.sources.load import FileLoad, Known, empty_table, replace_table, transaction
 from orchestration.sources.report import LoadReport, Reason, SourceError

@@ -111,7 +111,7 @@ def _settle_keys(settings: Settings) -> None:
 
 def _gather_bundles(settings: Settings, staging: Path) -> Mapping[str, Path]:
     """The served bundle, the one before it, the decisions that let them in, and the pointer that names both."""
-    from models.bundle import read_pointer, read_previous
+    from models.serving.bundle import read_pointer, read_previous
 
     if not settings.serving_pointer.exists():
         return {}
@@ -129,7 +129,7 @@ def _gather_bundles(settings: Settings, staging: Path) -> Mapping[str, Path]:
 
 def _settle_bundles(settings: Settings) -> None:
     """The served bundle must load, with every hash checked."""
-    from models.bundle import BundleError, load_bundle, read_pointer
+    from models.serving.bundle import BundleError, load_bundle, read_pointer
 
     try:
         load_bundle(settings.models / read_pointer(settings.serving_pointer))

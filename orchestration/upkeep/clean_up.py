@@ -76,7 +76,7 @@ def named_versions(settings: Settings) -> dict[str, str]:
 
     Raises ``UpkeepError`` where a pointer is there and cannot be read: what it names is then unknown.
     """
-    from models.bundle import BundleError, read_pointer, read_previous
+    from models.serving.bundle import BundleError, read_pointer, read_previous
     from orchestration.defs.serving import built_pointer
 
     named: dict[str, str] = {settings.ab_version: "experiment"} if settings.ab_version else {}

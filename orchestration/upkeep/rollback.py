@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from models.bundle import BundleError, read_former, read_pointer, write_pointer
+from models.serving.bundle import BundleError, read_former, read_pointer, write_pointer
 from orchestration.upkeep.report import UpkeepError
 from orchestration.warehouse import hold
 from settings import Settings

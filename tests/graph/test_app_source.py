@@ -17,7 +17,7 @@ from bento.store.database import Store
 from bento.store.people import Who
 from bento.store.served import AnswerRow, keep_answers, subjects_of
 from bento.store.tables import FIRST_APP_USER_ID
-from models.bundle import load_bundle, read_pointer
+from models.serving.bundle import load_bundle, read_pointer
 from orchestration.defs.automation import app_has_written
 from settings import Settings
 from tests.graph.conftest import GraphHome, make_graph_home

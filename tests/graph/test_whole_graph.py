@@ -20,7 +20,7 @@ import polars as pl
 import pytest
 
 from bento.client import serving
-from models.bundle import load_bundle, read_pointer
+from models.serving.bundle import load_bundle, read_pointer
 from orchestration.questions.analyses import analyses
 from orchestration.tracking import tracking_uri
 from settings import Settings

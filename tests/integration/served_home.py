@@ -11,15 +11,15 @@ import polars as pl
 
 from feature_repo import store as feature_store
 from feature_repo.features import GENRES
-from models.bundle import CREDITS, FeatureSet, write_bundle
-from models.content_part import fit_content
-from models.features import FeatureHistory, TrainingFeatures
-from models.interactions import Interactions
-from models.item_content import ItemContent, film_words
-from models.popularity import Popularity
-from models.rating_head import fit_rating_head
-from models.recommender import Recommender
+from models.algorithms.content_scores import fit_content
+from models.algorithms.popularity import Popularity
+from models.algorithms.rating.bundled_rating_model import fit_rating_head
+from models.base import Recommender
+from models.data.features import FeatureHistory, TrainingFeatures
+from models.data.interactions import Interactions
+from models.data.item_content import ItemContent, film_words
 from models.registry import recommender_class
+from models.serving.bundle import CREDITS, FeatureSet, write_bundle
 from settings import Settings
 
 #: Ids of the edition start here and keys there, so that a mix-up of id, key and index cannot pass unnoticed.

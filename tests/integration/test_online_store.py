@@ -14,7 +14,7 @@ import yaml
 from bento.build import build
 from bento.client import serving
 from bento.deadline import MOST
-from models.bundle import write_pointer
+from models.serving.bundle import write_pointer
 from tests.integration.served_home import FIRST_USER_ID, ServedHome, make_home
 
 pytestmark = pytest.mark.xdist_group("online_store")

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from bento.build import build
 from bento.client import AsyncMarqueeClient, ClientError, MarqueeClient, serving
-from models.bundle import write_pointer
+from models.serving.bundle import write_pointer
 from settings import Settings
 from tests.unit.bento.conftest import TITLES, write_tiny_bundle
 

@@ -11,7 +11,7 @@ import pytest
 from bento.build import build
 from bento.client import serving
 from feature_repo import store as feature_store
-from models.bundle import write_pointer
+from models.serving.bundle import write_pointer
 from tests.integration.served_home import FIRST_USER_KEY, make_home
 from tests.redis_server import running_redis
 

@@ -25,7 +25,7 @@ from bento.store import people
 from bento.store.database import Store
 from bento.store.people import Who
 from bento.store.tables import APP, FIRST_APP_USER_ID
-from models.bundle import write_pointer
+from models.serving.bundle import write_pointer
 from orchestration.publication.manifest import copy_of
 from settings import Settings
 from tests.postgresql import running_postgresql

@@ -25,7 +25,7 @@ from bento.build import build
 from bento.client import AsyncMarqueeClient, ClientError, MarqueeClient, serving
 from bento.serve import main as serve_main
 from bento.tokens import AUDIENCE, ISSUER
-from models.bundle import write_pointer
+from models.serving.bundle import write_pointer
 from settings import PROJECT_ROOT, Settings
 from tests.unit.bento.conftest import write_tiny_bundle
 

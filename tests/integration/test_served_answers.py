@@ -21,7 +21,7 @@ from bento.build import build
 from bento.client import serving
 from bento.store.database import Store
 from bento.store.tables import Pseudonym, ServedAnswer
-from models.bundle import write_pointer
+from models.serving.bundle import write_pointer
 from settings import Settings
 from tests.unit.bento.conftest import write_tiny_bundle
 

@@ -30,7 +30,7 @@ from bento.features import OnlineUserFeatures, registered_service
 from bento.schemas import EXAMPLE_INPUT
 from feature_repo import features
 from feature_repo import store as feature_store
-from models.bundle import FeatureSet, load_bundle, write_pointer
+from models.serving.bundle import FeatureSet, load_bundle, write_pointer
 from orchestration.defs.serving import built_pointer, bundle_answers
 from settings import PROJECT_ROOT
 from tests.integration.served_home import FIRST_USER_ID, FIRST_USER_KEY, START, ServedHome, make_home

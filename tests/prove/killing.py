@@ -20,7 +20,7 @@ from pathlib import Path
 
 import duckdb
 
-from models.bundle import load_bundle, read_pointer
+from models.serving.bundle import load_bundle, read_pointer
 from orchestration.analysts.tables import OF_RUNS
 from orchestration.publication.manifest import read_manifest
 from orchestration.sources.sample import SampleSpec, write_sample

@@ -13,7 +13,7 @@ import psutil
 from bento.build import build, promoted_bento
 from bento.client import MarqueeClient
 from bento.serve import HOST, serve_command, serve_environment
-from models.bundle import write_pointer
+from models.serving.bundle import write_pointer
 from settings import Settings
 from tests.integration.served_home import ServedHome, make_home
 

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from bento.client import serving
-from models.bundle import write_pointer
+from models.serving.bundle import write_pointer
 from tests.integration.served_home import ServedHome
 
 #: What is asked, in turn, of users and films that both versions know.

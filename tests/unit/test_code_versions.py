@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from models import code_fingerprint as fingerprints
-from models.code_fingerprint import code_fingerprint, syntax_fingerprint
+from models.runtime import code_fingerprint as fingerprints
+from models.runtime.code_fingerprint import code_fingerprint, syntax_fingerprint
 from orchestration import code_versions
 from orchestration.code_versions import code_version, sql_version
 from settings import PROJECT_ROOT
+
+NEUMF = Path("models", "algorithms", "neumf")
 
 
 @pytest.fixture
@@ -33,9 +35,9 @@ def edit(file: Path, change: Callable[[str], str]) -> None:
 def versions() -> list[str]:
     """The versions of a recommender, a protocol, a folder and the macros."""
     return [
-        code_fingerprint("models.neumf"),
-        code_fingerprint("models.evaluation"),
-        code_version("orchestration/quality", closure_of=["models.trial"]),
+        code_fingerprint("models.algorithms.neumf.model"),
+        code_fingerprint("models.evaluation.comparison"),
+        code_version("orchestration/quality", closure_of=["models.promotion.backtest"]),
         code_version("dbt_project/macros"),
     ]
 
@@ -53,30 +55,28 @@ def test_a_docstring_and_a_comment_leave_every_version_equal(project: Path) -> N
 def test_a_renamed_file_leaves_every_version_equal(project: Path) -> None:
     before = versions()
     (project / "models" / "metrics.py").rename(project / "models" / "ranking_metrics.py")
-    (project / "models" / "neumf_network.py").rename(project / "models" / "network.py")
+    (project / NEUMF / "network.py").rename(project / "models" / "two_towers.py")
     for file in project.rglob("*.py"):
         text = file.read_text()
         text = text.replace("from models import metrics", "from models import ranking_metrics as metrics")
-        text = text.replace("models.metrics", "models.ranking_metrics").replace(
-            "models.neumf_network", "models.network"
-        )
-        file.write_text(text)
-    assert not any("models.neumf_network" in file.read_text() for file in project.rglob("*.py"))
+        text = text.replace("models.metrics", "models.ranking_metrics")
+        file.write_text(text.replace("models.algorithms.neumf.network", "models.two_towers"))
+    assert not any("neumf.network" in file.read_text() for file in project.rglob("*.py"))
     assert versions() == before
 
 
 def test_a_changed_constant_changes_the_versions_that_stand_on_it(project: Path) -> None:
     before = versions()
-    edit(project / "models" / "neumf_training.py", lambda text: text + "\nANOTHER = 1\n")
+    edit(project / NEUMF / "training.py", lambda text: text + "\nANOTHER = 1\n")
     changed = [one != other for one, other in zip(versions(), before, strict=True)]
     assert changed == [True, False, False, False]
 
 
 def test_a_changed_metric_imported_as_a_module_changes_what_judges(project: Path) -> None:
-    assert "from models import metrics" in (project / "models" / "trial.py").read_text()
-    before = code_fingerprint("models.trial")
+    assert "from models import metrics" in (project / "models" / "promotion" / "backtest.py").read_text()
+    before = code_fingerprint("models.promotion.backtest")
     edit(project / "models" / "metrics.py", lambda text: text + "\nCUT = 11\n")
-    assert code_fingerprint("models.trial") != before
+    assert code_fingerprint("models.promotion.backtest") != before
 
 
 def test_a_changed_macro_changes_the_version_of_the_macros(project: Path) -> None:
@@ -87,9 +87,9 @@ def test_a_changed_macro_changes_the_version_of_the_macros(project: Path) -> Non
 
 
 def test_one_recommender_says_nothing_of_another(project: Path) -> None:
-    before = code_fingerprint("models.neumf"), code_fingerprint("models.flagship")
-    edit(project / "models" / "flagship.py", lambda text: text + "\nANOTHER = 1\n")
-    after = code_fingerprint("models.neumf"), code_fingerprint("models.flagship")
+    before = code_fingerprint("models.algorithms.neumf.model"), code_fingerprint("models.algorithms.two_stage.model")
+    edit(project / "models" / "algorithms" / "two_stage" / "model.py", lambda text: text + "\nANOTHER = 1\n")
+    after = code_fingerprint("models.algorithms.neumf.model"), code_fingerprint("models.algorithms.two_stage.model")
     assert after[0] == before[0]
     assert after[1] != before[1]
 
@@ -99,7 +99,7 @@ def test_one_recommender_says_nothing_of_another(project: Path) -> None:
     [
         ("x = 1", "x = 2"),
         ("def f(a): return a", "def g(a): return a"),
-        ("from models.ease import Ease", "from models.ease import EaseConfig"),
+        ("from models.algorithms.ease import Ease", "from models.algorithms.ease import EaseConfig"),
         ("from numpy import log", "from numpy import log2"),
         ("x = 'a sentence'", "x = 'another sentence'"),
     ],

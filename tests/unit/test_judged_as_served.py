@@ -18,14 +18,14 @@ from bento import following
 from bento.features import UserFeatures
 from bento.schemas import Met
 from bento.scoring import Person, scored_each
-from models.bundle import Bundle, FeatureSet, load_bundle, write_bundle
-from models.evaluation import LeaveLastOutEvaluation
-from models.features import FeatureHistory, TrainingFeatures
-from models.interactions import Interactions
-from models.popularity import Popularity
-from models.recommender import Recommender, RecommenderError, UserBatch
+from models.algorithms.popularity import Popularity
+from models.base import Recommender, RecommenderError, UserBatch
+from models.data.features import FeatureHistory, TrainingFeatures
+from models.data.interactions import Interactions
+from models.evaluation.comparison import LeaveLastOutEvaluation
+from models.promotion.backtest import Trial, make_trial
 from models.registry import configured
-from models.trial import Trial, make_trial
+from models.serving.bundle import Bundle, FeatureSet, load_bundle, write_bundle
 from orchestration.analysts.suggestions import write_suggestions
 from settings import BARS, RECIPES
 from tests.unit.models.examples import ITEMS, USERS, content_of_tastes, two_tastes

@@ -18,19 +18,19 @@ from bento.following import ServedBundle
 from bento.store import people
 from bento.store.database import Store
 from bento.store.tables import APP
-from models.bayesian_mf import BayesianMF
-from models.bundle import Bundle, FeatureSet, is_held, load_bundle, read_former, read_pointer, write_pointer
-from models.ease import Ease, EaseConfig
-from models.evaluation import LeaveLastOutEvaluation
-from models.features import FeatureHistory, TrainingFeatures
-from models.interactions import Interactions
-from models.itemknn import ItemKnn, ItemKnnConfig
-from models.neumf import NeuMF
-from models.neumf_network import NeuMFConfig
-from models.popularity import Popularity
-from models.rating_head import fit_rating_head
-from models.recommender import Progress
-from models.trial import Figures, RecipeVersion, Trial
+from models.algorithms.ease import Ease, EaseConfig
+from models.algorithms.itemknn import ItemKnn, ItemKnnConfig
+from models.algorithms.neumf.model import NeuMF
+from models.algorithms.neumf.network import NeuMFConfig
+from models.algorithms.popularity import Popularity
+from models.algorithms.rating.bayesian_mf import BayesianMF
+from models.algorithms.rating.bundled_rating_model import fit_rating_head
+from models.base import Progress
+from models.data.features import FeatureHistory, TrainingFeatures
+from models.data.interactions import Interactions
+from models.evaluation.comparison import LeaveLastOutEvaluation
+from models.promotion.backtest import Figures, RecipeVersion, Trial
+from models.serving.bundle import Bundle, FeatureSet, is_held, load_bundle, read_former, read_pointer, write_pointer
 from orchestration.defs.recommender import save_whole
 from orchestration.promotion import (
     PromotionError,

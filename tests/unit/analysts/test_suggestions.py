@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.als import Ials, IalsConfig
-from models.bundle import Bundle, FeatureSet, load_bundle, write_bundle
-from models.neumf import NeuMF, NeuMFConfig
-from models.popularity import Popularity
+from models.algorithms.ials import Ials, IalsConfig
+from models.algorithms.neumf.model import NeuMF, NeuMFConfig
+from models.algorithms.popularity import Popularity
+from models.serving.bundle import Bundle, FeatureSet, load_bundle, write_bundle
 from orchestration.analysts.suggestions import LIKED, write_suggestions
 from tests.unit.models.examples import ITEMS, USERS, features_of, two_tastes
 

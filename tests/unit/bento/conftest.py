@@ -12,13 +12,13 @@ import pytest
 
 from bento.errors import FeatureStoreUnavailable
 from bento.features import UserFeatures
-from models.bundle import CREDITS, MAP, Bundle, FeatureSet, load_bundle, write_bundle
-from models.content_part import fit_content
-from models.ease import Ease
-from models.interactions import Interactions
-from models.item_content import ItemContent, film_words
-from models.popularity import Popularity
-from models.rating_head import fit_rating_head
+from models.algorithms.content_scores import fit_content
+from models.algorithms.ease import Ease
+from models.algorithms.popularity import Popularity
+from models.algorithms.rating.bundled_rating_model import fit_rating_head
+from models.data.interactions import Interactions
+from models.data.item_content import ItemContent, film_words
+from models.serving.bundle import CREDITS, MAP, Bundle, FeatureSet, load_bundle, write_bundle
 
 #: Users 11 and 12 have met films 0..2, user 13 film 3 only, user 14 every film. Film 0 was met most.
 MET = {0: (0, 1, 2), 1: (0, 1), 2: (3,), 3: (0, 1, 2, 3, 4)}

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from bento.answers import Served, similar
 from bento.errors import RequestRefused
 from bento.schemas import SimilarRequest, SimilarResponse
-from models.bundle import Bundle
-from models.hybrid import standardized
+from models.algorithms.hybrid import standardized
+from models.serving.bundle import Bundle
 
 
 def _like(bundle: Bundle, movie_id: int, **wishes: object) -> SimilarResponse:

@@ -13,13 +13,13 @@ from bento.schemas import ExplainRequest, Met, RecommendRequest, RecommendRespon
 from bento.served import Served
 from bento.store.history import NOBODY, AppHistory
 from bento.taste import taste_of
-from models.bundle import Bundle
-from models.interactions import Interactions
-from models.neumf import NeuMF
-from models.neumf_network import NeuMFConfig
-from models.popularity import Popularity
-from models.recommender import UnknownUser, UserBatch
+from models.algorithms.neumf.model import NeuMF
+from models.algorithms.neumf.network import NeuMFConfig
+from models.algorithms.popularity import Popularity
+from models.base import UnknownUser, UserBatch
+from models.data.interactions import Interactions
 from models.registry import configured
+from models.serving.bundle import Bundle
 from settings import BARS, RECIPES
 from tests.unit.bento.conftest import MET, TITLES, RecordingReader, features_of
 

@@ -17,7 +17,7 @@ from bento.build import (
     promoted_bento,
 )
 from bento.serve import main, server_home
-from models.bundle import write_pointer
+from models.serving.bundle import write_pointer
 from settings import PROJECT_ROOT, Settings
 
 
@@ -88,7 +88,7 @@ def test_building_without_a_bundle_says_so(tmp_path: Path) -> None:
 
 def test_a_bento_holds_serving_code_and_requirements_only() -> None:
     files = _code(PROJECT_ROOT)
-    assert {"settings.py", "requirements.txt", "bento/service.py", "models/bundle.py"} <= set(files)
+    assert {"settings.py", "requirements.txt", "bento/service.py", "models/serving/bundle.py"} <= set(files)
     assert {name.split("/")[0] for name in files} == {
         "environment.py",
         "settings.py",

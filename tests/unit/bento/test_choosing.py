@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bento.choosing import best_of
-from models.recommender import RecommenderError, top_k
+from models.base import RecommenderError, top_k
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])

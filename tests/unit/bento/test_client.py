@@ -11,7 +11,7 @@ from bento.answers import recommend
 from bento.client import ClientError, MarqueeClient, _group, _stop, main, print_answer
 from bento.schemas import RecommendRequest
 from bento.served import Served
-from models.bundle import Bundle
+from models.serving.bundle import Bundle
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from bento.schemas import ForMovieRequest, RecommendRequest, SimilarRequest
 from bento.served import Served
 from bento.store.history import AppHistory
 from bento.taste import taste_of
-from models.bundle import Bundle
+from models.serving.bundle import Bundle
 
 #: The key of a film that the bundle does not have.
 GONE = 987

@@ -10,7 +10,7 @@ import pytest
 from bento.experiment import Choice, Experiment, Shadows, overlap
 from bento.following import load_served
 from bento.served import Served
-from models.bundle import Bundle
+from models.serving.bundle import Bundle
 from settings import Settings
 from tests.unit.bento.conftest import write_tiny_bundle
 

@@ -8,7 +8,7 @@ import pytest
 
 from bento.following import ServedBundle
 from bento.served import Served
-from models.bundle import write_pointer
+from models.serving.bundle import write_pointer
 from tests.unit.bento.conftest import write_tiny_bundle
 
 

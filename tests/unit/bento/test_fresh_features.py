@@ -17,7 +17,7 @@ from bento.served import Served
 from bento.store import people
 from bento.store.database import Store
 from bento.store.people import Who
-from models.bundle import Bundle, FeatureSet
+from models.serving.bundle import Bundle, FeatureSet
 from tests.unit.bento.conftest import RecordingReader, features_of
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)

@@ -17,11 +17,11 @@ from bento.store import people
 from bento.store.database import Store
 from bento.store.history import AppHistory
 from bento.store.people import Who
-from models.bundle import load_bundle, write_bundle
-from models.interactions import Interactions
-from models.itemknn import ItemKnn
-from models.popularity import Popularity
-from models.rating_head import fit_rating_head
+from models.algorithms.itemknn import ItemKnn
+from models.algorithms.popularity import Popularity
+from models.algorithms.rating.bundled_rating_model import fit_rating_head
+from models.data.interactions import Interactions
+from models.serving.bundle import load_bundle, write_bundle
 
 FILMS, RATED = 5_200, 5_000
 #: Who rated nearly everything, and somebody with a few.

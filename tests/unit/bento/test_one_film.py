@@ -11,7 +11,7 @@ from bento.one_film import explain, predict_rating
 from bento.schemas import ExplainRequest, ExplainResponse, PredictRatingRequest, PredictRatingResponse, RecommendRequest
 from bento.served import Served
 from bento.store.history import NOBODY, AppHistory
-from models.bundle import Bundle
+from models.serving.bundle import Bundle
 from tests.unit.bento.conftest import RecordingReader
 
 

@@ -18,14 +18,14 @@ from bento.errors import FeatureStoreUnavailable, RequestRefused
 from bento.schemas import BatchRequest, ForMovieRequest, Item, RecommendRequest, RecommendResponse
 from bento.served import Served
 from bento.store.history import NOBODY, AppHistory
-from models.bundle import Bundle
-from models.features import TrainingFeatures
-from models.hybrid import Hybrid, HybridConfig, standardized
-from models.interactions import Interactions
-from models.item_content import ItemContent, film_words
-from models.neumf import NeuMF
-from models.neumf_network import NeuMFConfig
-from models.recommender import UserBatch
+from models.algorithms.hybrid import Hybrid, HybridConfig, standardized
+from models.algorithms.neumf.model import NeuMF
+from models.algorithms.neumf.network import NeuMFConfig
+from models.base import UserBatch
+from models.data.features import TrainingFeatures
+from models.data.interactions import Interactions
+from models.data.item_content import ItemContent, film_words
+from models.serving.bundle import Bundle
 from tests.unit.bento.conftest import MET, TITLES, RecordingReader, features_of, write_tiny_bundle
 
 #: Somebody of the app, of whom no model knows anything but what he rated there.

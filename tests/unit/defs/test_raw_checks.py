@@ -9,7 +9,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from models.datasets import EDITIONS
+from models.data.movielens import EDITIONS
 from orchestration.defs import raw, streaming
 from settings import PROJECT_ROOT, Settings
 from tests.unit.sources import editions

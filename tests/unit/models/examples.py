@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
-from models.features import FeatureHistory, TrainingFeatures
-from models.interactions import Interactions
-from models.item_content import ItemContent
-from models.recommender import UserBatch
+from models.base import UserBatch
+from models.data.features import FeatureHistory, TrainingFeatures
+from models.data.interactions import Interactions
+from models.data.item_content import ItemContent
 
 TASTES, PER_TASTE, USERS = 2, 10, 60
 ITEMS = TASTES * PER_TASTE

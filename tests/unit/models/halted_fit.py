@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models import recommender
-from models.checkpoints import Checkpoint
-from models.flagship import Flagship, FlagshipConfig
-from models.neumf import NeuMF
-from models.neumf_network import NeuMFConfig
-from models.recommender import Recommender
+from models import base as recommender
+from models.algorithms.neumf.model import NeuMF
+from models.algorithms.neumf.network import NeuMFConfig
+from models.algorithms.two_stage.model import Flagship, FlagshipConfig
+from models.base import Recommender
+from models.runtime.checkpoints import Checkpoint
 from tests.unit.models.examples import features_of, two_tastes
 
 HALTED = "halted"

@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import torch
 
-from models.interactions import Interactions
-from models.neumf_network import NeuMFConfig
-from models.neumf_training import Task, _epoch, _optimizer, _Pairs, new_network
-from models.team import Team, torchrun_team
+from models.algorithms.neumf.network import NeuMFConfig
+from models.algorithms.neumf.training import Task, _epoch, _optimizer, _Pairs, new_network
+from models.data.interactions import Interactions
+from models.runtime.distributed import Team, torchrun_team
 
 #: The last step has one row: one of two processes has none, and must take part all the same.
 ROWS, STEP = 33, 8

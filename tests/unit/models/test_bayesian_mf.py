@@ -8,23 +8,23 @@ import polars as pl
 import pytest
 from scipy.sparse import csr_array
 
-from models.als import Als, AlsConfig
-from models.bayesian_mf import BayesianMF, BayesianMFConfig
-from models.features import TrainingFeatures
-from models.gibbs import Prior, Rated, Whims
-from models.interactions import Interactions
-from models.item_content import ItemContent
-from models.problems import RatingProblem, read_problem
-from models.rating import Forecast
-from models.recommender import RecommenderError, UserBatch
-from models.registry import load_recommender
-from models.side_information import (
+from models.algorithms.ials import Als, AlsConfig
+from models.algorithms.rating.base import Forecast
+from models.algorithms.rating.bayesian_mf import BayesianMF, BayesianMFConfig
+from models.algorithms.rating.gibbs import Prior, Rated, Whims
+from models.algorithms.rating.side_information import (
     Activity,
     directions_of_meetings,
     directions_of_table,
     latest_user_values,
     unit_rows,
 )
+from models.base import RecommenderError, UserBatch
+from models.data.features import TrainingFeatures
+from models.data.interactions import Interactions
+from models.data.item_content import ItemContent
+from models.evaluation.benchmarks import RatingProblem, read_problem
+from models.registry import load_recommender
 
 SMALL = BayesianMFConfig(factors=3, burn_in=30, samples=40, meetings=5)
 N_USERS, N_ITEMS, HELD_USERS = 150, 60, 20

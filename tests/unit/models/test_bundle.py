@@ -8,7 +8,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.bundle import (
+from models.algorithms.content_based import ContentBased
+from models.algorithms.content_scores import fit_content
+from models.algorithms.neumf.model import NeuMF
+from models.algorithms.neumf.network import NeuMFConfig
+from models.algorithms.popularity import Popularity
+from models.base import RecommenderError, UserBatch
+from models.data.interactions import Interactions
+from models.serving.bundle import (
     BundleError,
     FeatureSet,
     is_held,
@@ -20,14 +27,7 @@ from models.bundle import (
     write_bundle,
     write_pointer,
 )
-from models.content import ContentBased
-from models.content_part import fit_content
-from models.interactions import Interactions
-from models.neumf import NeuMF
-from models.neumf_network import NeuMFConfig
-from models.popularity import Popularity
-from models.recommender import RecommenderError, UserBatch
-from models.served_forms import ServedContent
+from models.serving.inference import ServedContent
 from tests.unit.models.examples import ITEMS, USERS, content_of_tastes, features_of, two_tastes
 
 

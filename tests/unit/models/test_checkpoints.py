@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from models import checkpoints
-from models.checkpoints import Checkpoint, CheckpointError, fit_key, tensors
+from models.runtime import checkpoints
+from models.runtime.checkpoints import Checkpoint, CheckpointError, fit_key, tensors
 
 
 def trained(steps: int, network: nn.Module, optimizer: torch.optim.Optimizer, rng: np.random.Generator) -> None:

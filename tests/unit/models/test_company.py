@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from models.company import company
-from models.interactions import Interactions
-from models.recommender import UserBatch
-from models.timelines import Pasts
+from models.algorithms.two_stage.lift import company
+from models.base import UserBatch
+from models.data.interactions import Interactions
+from models.data.sequences import Pasts
 
 
 def pasts(items: list[int], stars: list[float], n_items: int) -> Pasts:

@@ -11,23 +11,23 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from models.als import Als, AlsConfig, Ials, IalsConfig
-from models.bayesian_mf import BayesianMF, BayesianMFConfig
-from models.bpr import Bpr, BprConfig
-from models.content import ContentBased
-from models.ease import Ease, EaseConfig
-from models.ease_sparse import EaseSparse, EaseSparseConfig
-from models.flagship import Flagship, FlagshipConfig
-from models.hybrid import Hybrid, HybridConfig
-from models.interactions import Interactions
-from models.itemknn import ItemKnn, ItemKnnConfig
-from models.neumf import NeuMF
-from models.neumf_network import NeuMFConfig
-from models.popularity import Popularity
-from models.recommender import Progress, Recommender, RecommenderError, UnknownUser, UserBatch
+from models.algorithms.bpr import Bpr, BprConfig
+from models.algorithms.content_based import ContentBased
+from models.algorithms.ease import Ease, EaseConfig
+from models.algorithms.ease_sparse import EaseSparse, EaseSparseConfig
+from models.algorithms.hybrid import Hybrid, HybridConfig
+from models.algorithms.ials import Als, AlsConfig, Ials, IalsConfig
+from models.algorithms.itemknn import ItemKnn, ItemKnnConfig
+from models.algorithms.neumf.model import NeuMF
+from models.algorithms.neumf.network import NeuMFConfig
+from models.algorithms.popularity import Popularity
+from models.algorithms.rating.bayesian_mf import BayesianMF, BayesianMFConfig
+from models.algorithms.rating.svd import Svd, SvdConfig, Svdpp, SvdppConfig
+from models.algorithms.two_stage.model import Flagship, FlagshipConfig
+from models.base import Progress, Recommender, RecommenderError, UnknownUser, UserBatch
+from models.data.interactions import Interactions
 from models.registry import RATING_RECOMMENDERS, RECOMMENDERS, load_recommender, make_recommender
-from models.served_forms import load_served_form
-from models.svd import Svd, SvdConfig, Svdpp, SvdppConfig
+from models.serving.inference import load_served_form
 from tests.unit.models.examples import ITEMS, USERS, batch_of, features_of, liked_tastes, two_tastes
 
 _SMALL = {

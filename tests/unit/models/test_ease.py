@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from models.ease import Ease, EaseConfig, ease_memory
-from models.interactions import Interactions
-from models.recommender import UserBatch
+from models.algorithms.ease import Ease, EaseConfig, ease_memory
+from models.base import UserBatch
+from models.data.interactions import Interactions
 
 
 def _data(n_users: int, n_items: int) -> Interactions:

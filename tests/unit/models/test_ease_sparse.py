@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from benchmarks.models.synthetic import generated_interactions
-from models import ease_sparse
-from models.ease import Ease, EaseConfig
-from models.ease_sparse import EaseSparse, EaseSparseConfig
-from models.interactions import Interactions
-from models.recommender import RecommenderError, UserBatch
+from models.algorithms import ease_sparse
+from models.algorithms.ease import Ease, EaseConfig
+from models.algorithms.ease_sparse import EaseSparse, EaseSparseConfig
+from models.base import RecommenderError, UserBatch
+from models.data.interactions import Interactions
 
 
 @pytest.fixture(scope="module")

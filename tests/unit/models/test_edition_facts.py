@@ -6,16 +6,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.datasets import ML_100K_GENRES
-from models.edition_facts import EditionFacts, read_edition_facts
-from models.interactions import Interactions
-from models.item_content import ItemContent
-from models.problems import read_problem
-from models.protocols.contract import RankingProtocol
-from models.protocols.random_8_1_1 import Random811
-from models.protocols.random_75_25 import Random7525
-from models.protocols.strong_generalisation import StrongGeneralisation
-from models.protocols.temporal import Temporal
+from models.data.interactions import Interactions
+from models.data.item_content import ItemContent
+from models.data.movielens import ML_100K_GENRES
+from models.evaluation.benchmarks import read_problem
+from models.evaluation.protocols.base import RankingProtocol
+from models.evaluation.protocols.global_temporal import Temporal
+from models.evaluation.protocols.random_75_25 import Random7525
+from models.evaluation.protocols.random_80_10_10 import Random811
+from models.evaluation.protocols.strong_generalization import StrongGeneralisation
+from models.evaluation.side_features import EditionFacts, read_edition_facts
 
 
 def _words(content: ItemContent, item: int) -> dict[str, int]:

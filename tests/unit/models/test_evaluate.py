@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.chosen import chosen_settings
-from models.ease import EaseConfig
+from models.algorithms.ease import EaseConfig
+from models.data.ratings_reader import RatingsFileError, read_rating_parts, read_ratings
 from models.evaluate import main, recipes_of
-from models.ratings_file import RatingsFileError, read_rating_parts, read_ratings
+from models.tuning.default_hyperparameters import chosen_settings
 
 ROWS = [(7, 30, 4, 100), (7, 10, 3, 200), (2, 10, 5, 300), (2, 20, 1, 250), (9, 20, 2, 50), (9, 30, 4, 60)]
 

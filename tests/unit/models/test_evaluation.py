@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.ease import Ease, EaseConfig
-from models.evaluation import LeaveLastOutEvaluation
-from models.features import ItemsAsOf, TrainingFeatures
-from models.interactions import Interactions
-from models.popularity import Popularity
-from models.recommender import Progress, ProgressCallback, Recommender, UserBatch
+from models.algorithms.ease import Ease, EaseConfig
+from models.algorithms.popularity import Popularity
+from models.base import Progress, ProgressCallback, Recommender, UserBatch
+from models.data.features import ItemsAsOf, TrainingFeatures
+from models.data.interactions import Interactions
+from models.evaluation.comparison import LeaveLastOutEvaluation
 from tests.unit.models.examples import features_of, two_tastes
 
 

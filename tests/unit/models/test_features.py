@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.features import FeatureHistory, Standardizer, TrainingFeatures
+from models.data.features import FeatureHistory, Standardizer, TrainingFeatures
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.film_map import film_map, nearest
-from models.interactions import Interactions
+from models.data.interactions import Interactions
+from models.serving.movie_map import film_map, nearest
 from tests.unit.models.examples import ITEMS, PER_TASTE, two_tastes
 
 NO_GENRES: list[list[str]] = [[] for _ in range(ITEMS)]

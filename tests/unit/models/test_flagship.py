@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from models import flagship
-from models.first_stage import fit_first_stage
-from models.flagship import Flagship, FlagshipConfig
-from models.interactions import Interactions
-from models.linear_parts import comes_near, comes_next, goes_with
-from models.neumf import torch_threads
-from models.ranker import RankerConfig, train_ranker
-from models.recommender import RecommenderError, UserBatch
-from models.spectral import spectral
-from models.timelines import Timelines
+from models.algorithms.neumf.model import torch_threads
+from models.algorithms.two_stage import model as flagship
+from models.algorithms.two_stage.candidate_scorers import fit_first_stage
+from models.algorithms.two_stage.graph_filter import spectral
+from models.algorithms.two_stage.linear_scorers import comes_near, comes_next, goes_with
+from models.algorithms.two_stage.model import Flagship, FlagshipConfig
+from models.algorithms.two_stage.ranker import RankerConfig, train_ranker
+from models.base import RecommenderError, UserBatch
+from models.data.interactions import Interactions
+from models.data.sequences import Timelines
 from tests.unit.models.examples import content_of_tastes, features_of, two_tastes
 
 _SMALL = FlagshipConfig(

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.gate import Champion, Panel, Rules, compare, decide
-from models.trial import Figures
+from models.promotion.backtest import Figures
+from models.promotion.gate import Champion, Panel, Rules, compare, decide
 
 USERS = 400
 RULES = Rules()

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from models.ease import Ease, EaseConfig
-from models.hybrid import Hybrid, HybridConfig, standardized
-from models.recommender import RecommenderError, UserBatch
+from models.algorithms.ease import Ease, EaseConfig
+from models.algorithms.hybrid import Hybrid, HybridConfig, standardized
+from models.base import RecommenderError, UserBatch
 from tests.unit.models.examples import ITEMS, PER_TASTE, features_of, two_tastes
 
 

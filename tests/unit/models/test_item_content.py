@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from models.item_content import ItemContent
+from models.data.item_content import ItemContent
 
 
 def test_items_in_another_order_keep_their_words_and_an_unknown_one_has_none() -> None:

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from models.item_index import IndexMissing, ItemIndexes
-from models.popularity import Popularity
+from models.algorithms.popularity import Popularity
+from models.serving.ann_index import IndexMissing, ItemIndexes
 from tests.unit.models.examples import two_tastes
 
 

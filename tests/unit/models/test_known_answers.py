@@ -6,8 +6,8 @@ from statistics import mean
 
 import pytest
 
-from models.cells import Recipe, run_cell
-from models.problems import read_problem
+from models.evaluation.benchmarks import read_problem
+from models.evaluation.evaluation_run import Recipe, run_cell
 from tests.unit.models.real_data import real_file
 
 pytestmark = pytest.mark.real_data

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.mean_pairs import mean_pairs
+from models.evaluation.paired_comparison import mean_pairs
 
 
 def rows_of(figures: dict[str, list[list[float | None]]]) -> list[dict[str, Any]]:

@@ -4,8 +4,10 @@ from math import log2
 import numpy as np
 import pytest
 
-from models import choosing, intervals, metrics
-from models.protocols import ranking_splits
+from models import metrics
+from models.evaluation import bootstrap as intervals
+from models.evaluation.protocols import splitters as ranking_splits
+from models.tuning import grid_search as choosing
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from models import intervals, metrics
+from models import metrics
+from models.evaluation import bootstrap as intervals
 
 # Three users and six items. User 0 should find 1 and 4, user 1 should find 0, 2, 3 and 5, user 2 only 5.
 RELEVANT = csr_array(np.array([[0, 1, 0, 0, 1, 0], [1, 0, 1, 1, 0, 1], [0, 0, 0, 0, 0, 1]]))

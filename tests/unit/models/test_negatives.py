@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from models.interactions import Interactions
-from models.negatives import NegativeSampler, distinct_negatives
+from models.data.interactions import Interactions
+from models.data.negative_sampling import NegativeSampler, distinct_negatives
 
 
 @pytest.fixture

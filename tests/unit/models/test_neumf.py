@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoints import Checkpoint
-from models.device import in_bfloat16
-from models.features import FeatureHistory, ItemsAsOf, TrainingFeatures
-from models.interactions import Interactions
-from models.negatives import NegativeSampler
-from models.neumf import NeuMF
-from models.neumf_network import Network, NeuMFConfig
-from models.recommender import Progress, RecommenderError, UserBatch
-from models.splits import last_rows
+from models.algorithms.neumf.model import NeuMF
+from models.algorithms.neumf.network import Network, NeuMFConfig
+from models.base import Progress, RecommenderError, UserBatch
+from models.data.features import FeatureHistory, ItemsAsOf, TrainingFeatures
+from models.data.interactions import Interactions
+from models.data.negative_sampling import NegativeSampler
+from models.data.splits import last_rows
+from models.runtime.checkpoints import Checkpoint
+from models.runtime.device import in_bfloat16
 from tests.unit.models.examples import ITEMS, USERS, batch_of, features_of, two_tastes
 
 SMALL = NeuMFConfig(
@@ -164,7 +164,7 @@ class _RecordingSampler(NegativeSampler):
 def test_the_validation_is_cut_from_the_training_and_not_trained_on(
     interactions: Interactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.neumf_training.NegativeSampler", _RecordingSampler)
+    monkeypatch.setattr("models.algorithms.neumf.training.NegativeSampler", _RecordingSampler)
     _RecordingSampler.trained_on.clear()
     NeuMF(replace(SMALL, use_features=False, epochs=1)).fit(interactions, seed=0)
     (rows,) = _RecordingSampler.trained_on
@@ -255,7 +255,7 @@ def test_hidden_features_reach_the_training(interactions: Interactions, features
 def test_a_refit_trains_on_the_validations_rows_too(
     interactions: Interactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.neumf_training.NegativeSampler", _RecordingSampler)
+    monkeypatch.setattr("models.algorithms.neumf.training.NegativeSampler", _RecordingSampler)
     _RecordingSampler.trained_on.clear()
     NeuMF(replace(SMALL, use_features=False, epochs=2, refit=True)).fit(interactions, seed=0)
     assert [len(rows) for rows in _RecordingSampler.trained_on] == [len(interactions) - USERS, len(interactions)]
@@ -266,7 +266,7 @@ def test_without_patience_all_epochs_are_run_on_all_rows(
 ) -> None:
     # How a final fit repeats what an evaluation chose: its best epoch, no validation, nothing held back.
     chosen = NeuMF(replace(SMALL, use_features=False)).fit(interactions, seed=0).best_epoch
-    monkeypatch.setattr("models.neumf_training.NegativeSampler", _RecordingSampler)
+    monkeypatch.setattr("models.algorithms.neumf.training.NegativeSampler", _RecordingSampler)
     _RecordingSampler.trained_on.clear()
     final = NeuMF(replace(SMALL, use_features=False, epochs=chosen, patience=0)).fit(interactions, seed=0)
     assert [len(rows) for rows in _RecordingSampler.trained_on] == [len(interactions)]

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.base import UserBatch
 from models.evaluate import main
-from models.paper_files import once_each, read_given_problem
-from models.problems import RankingProblem, read_problem
-from models.protocols.contract import RankingTask
-from models.protocols.judging import judge
-from models.recommender import UserBatch
+from models.evaluation.benchmarks import RankingProblem, read_problem
+from models.evaluation.ncf_files import once_each, read_given_problem
+from models.evaluation.protocols.base import RankingTask
+from models.evaluation.runner import judge
 from models.registry import make_recommender
 
 KINDS = ("train", "test", "negatives")

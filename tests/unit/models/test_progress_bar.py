@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from models.progress_bar import shown_progress
-from models.recommender import Progress
+from models.base import Progress
+from models.runtime.progress import shown_progress
 
 
 class _Stream(io.StringIO):

@@ -6,19 +6,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.features import FeatureHistory, TrainingFeatures
-from models.interactions import Interactions
-from models.popularity import Popularity
-from models.protocols.cold_start import ColdStart
-from models.protocols.contract import Histories, ProtocolError, RankingProtocol, RankingTask
-from models.protocols.judging import judge, report
-from models.protocols.leave_last_out import LeaveLastOut
-from models.protocols.random_8_1_1 import Random811
-from models.protocols.random_75_25 import Random7525
-from models.protocols.ranking_splits import recbole_counts
-from models.protocols.rating import RatingFolds, rating_task
-from models.protocols.strong_generalisation import StrongGeneralisation
-from models.protocols.temporal import Temporal
+from models.algorithms.popularity import Popularity
+from models.data.features import FeatureHistory, TrainingFeatures
+from models.data.interactions import Interactions
+from models.evaluation.protocols.base import Histories, ProtocolError, RankingProtocol, RankingTask
+from models.evaluation.protocols.cold_start import ColdStart
+from models.evaluation.protocols.global_temporal import Temporal
+from models.evaluation.protocols.leave_last_out import LeaveLastOut
+from models.evaluation.protocols.random_75_25 import Random7525
+from models.evaluation.protocols.random_80_10_10 import Random811
+from models.evaluation.protocols.rating_folds import RatingFolds, rating_task
+from models.evaluation.protocols.splitters import recbole_counts
+from models.evaluation.protocols.strong_generalization import StrongGeneralisation
+from models.evaluation.runner import judge, report
 from tests.unit.models.test_evaluation import Recording
 
 PROTOCOLS: tuple[RankingProtocol, ...] = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.interactions import Interactions
-from models.ranking_lists import LIST_SIZE, Asked, candidates, held_rows, newcomers, some, told
-from models.timelines import Timelines
+from models.algorithms.two_stage.ranker_dataset import LIST_SIZE, Asked, candidates, held_rows, newcomers, some, told
+from models.data.interactions import Interactions
+from models.data.sequences import Timelines
 
 
 def timelines_of(lengths: list[int], first_time: int = 1) -> Timelines:

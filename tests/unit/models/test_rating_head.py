@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from models.bayesian_mf import BayesianMF
-from models.ease import Ease
-from models.foretelling import foretell
-from models.interactions import Interactions
-from models.rating_head import fit_rating_head, load_rating_head
-from models.recommender import RecommenderError, UserBatch
+from models.algorithms.ease import Ease
+from models.algorithms.rating.bayesian_mf import BayesianMF
+from models.algorithms.rating.bundled_rating_model import fit_rating_head, load_rating_head
+from models.base import RecommenderError, UserBatch
+from models.data.interactions import Interactions
+from models.serving.rating_inference import foretell
 
 N_USERS, N_ITEMS = 200, 40
 

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from models.als import Ials, IalsConfig
-from models.content import ContentBased
-from models.ease import Ease, EaseConfig
-from models.features import TrainingFeatures
-from models.hybrid import Hybrid, HybridConfig
-from models.interactions import Interactions
-from models.itemknn import ItemKnn, ItemKnnConfig
-from models.popularity import Popularity
-from models.reasons import Reason, reasons_for, text_of
-from models.recommender import LEFT_OUT, Recommender, RecommenderError, UserBatch
+from models.algorithms.content_based import ContentBased
+from models.algorithms.ease import Ease, EaseConfig
+from models.algorithms.hybrid import Hybrid, HybridConfig
+from models.algorithms.ials import Ials, IalsConfig
+from models.algorithms.itemknn import ItemKnn, ItemKnnConfig
+from models.algorithms.popularity import Popularity
+from models.base import LEFT_OUT, Recommender, RecommenderError, UserBatch
+from models.data.features import TrainingFeatures
+from models.data.interactions import Interactions
 from models.registry import RECOMMENDERS, load_recommender, recommender_class
+from models.serving.explanations import Reason, reasons_for, text_of
 from tests.unit.models.examples import ITEMS, features_of, two_tastes
 from tests.unit.models.test_conformance import MAKERS
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.checkpoints import Checkpoint
-from models.neumf import NeuMF
-from models.recommender import Recommender
+from models.algorithms.neumf.model import NeuMF
+from models.base import Recommender
+from models.runtime.checkpoints import Checkpoint
 from settings import PROJECT_ROOT
 from tests.unit.models import halted_fit
 from tests.unit.models.examples import features_of, two_tastes

@@ -9,16 +9,15 @@ import polars as pl
 import pytest
 from scipy.sparse import csr_array
 
-from models.content_part import fit_content
-from models.ease import Ease
-from models.foretelling import ServedStars, foretell
-from models.interactions import Interactions
-from models.item_content import ItemContent
-from models.popularity import Popularity
-from models.rating_head import fit_rating_head
-from models.recommender import Recommender, RecommenderError, UnknownUser, UserBatch
+from models.algorithms.content_scores import fit_content
+from models.algorithms.ease import Ease
+from models.algorithms.popularity import Popularity
+from models.algorithms.rating.bundled_rating_model import fit_rating_head
+from models.base import Recommender, RecommenderError, UnknownUser, UserBatch
+from models.data.interactions import Interactions
+from models.data.item_content import ItemContent
 from models.registry import configured
-from models.served_forms import (
+from models.serving.inference import (
     KnowsLikeness,
     ScoresEach,
     ServedEase,
@@ -27,6 +26,7 @@ from models.served_forms import (
     load_served_form,
     put_in_order,
 )
+from models.serving.rating_inference import ServedStars, foretell
 from tests.unit.models.examples import ITEMS, batch_of, features_of, two_tastes
 
 FORMS = {
@@ -185,7 +185,8 @@ def test_what_is_served_of_the_usual_recipes_never_imports_torch_or_sklearn(tmp_
         _pair(case, tmp_path / case)
     folders = [str(tmp_path / case / name) for case, (name, _) in FORMS.items()]
     code = (
-        "import sys; from pathlib import Path; import models.bundle; from models.served_forms import load_served_form;"
+        "import sys; from pathlib import Path; import models.serving.bundle;"
+        " from models.serving.inference import load_served_form;"
         " [load_served_form(Path(folder)) for folder in sys.argv[1:]]; print({'torch', 'sklearn'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code, *folders], capture_output=True, text=True, check=True)

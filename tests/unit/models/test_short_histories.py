@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.short_histories import BOLD, SAFE, TOLD, Shortness, best_shortness
+from models.algorithms.two_stage.cold_start_backoff import BOLD, SAFE, TOLD, Shortness, best_shortness
 
 
 def test_a_lone_entry_is_shortest_and_sixteen_are_not_short() -> None:

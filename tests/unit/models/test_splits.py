@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.interactions import Interactions
-from models.splits import last_rows
+from models.data.interactions import Interactions
+from models.data.splits import last_rows
 
 
 @dataclass(frozen=True)

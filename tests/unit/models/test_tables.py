@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import cells
-from models.cells import Recipe, cell_key
-from models.chosen import chosen_settings
-from models.code_fingerprint import code_fingerprint
-from models.memory import peak_memory, reset_peak_memory
-from models.problems import read_problem
+from models.evaluation import evaluation_run as cells
+from models.evaluation.benchmarks import read_problem
+from models.evaluation.evaluation_run import Recipe, cell_key
+from models.evaluation.leaderboards import main
 from models.registry import RECOMMENDERS, configured
-from models.tables import main
+from models.runtime.code_fingerprint import code_fingerprint
+from models.runtime.memory import peak_memory, reset_peak_memory
+from models.tuning.default_hyperparameters import chosen_settings
 from orchestration.sources.generated_edition import main as make_generated
 
 
@@ -96,8 +96,8 @@ def test_a_cell_stands_on_settings_seed_and_code(data: Path, monkeypatch: pytest
 
 
 def test_the_code_of_one_recommender_says_nothing_of_another() -> None:
-    assert code_fingerprint("models.ease") != code_fingerprint("models.itemknn")
-    assert code_fingerprint("models.ease") == code_fingerprint("models.ease")
+    assert code_fingerprint("models.algorithms.ease") != code_fingerprint("models.algorithms.itemknn")
+    assert code_fingerprint("models.algorithms.ease") == code_fingerprint("models.algorithms.ease")
 
 
 def test_nothing_to_make_tables_of_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from models.interactions import Interactions
-from models.recommender import UserBatch
-from models.timelines import Pasts, Timelines
+from models.base import UserBatch
+from models.data.interactions import Interactions
+from models.data.sequences import Pasts, Timelines
 
 #: One user: item 5 first, then 6 and 7 at one time, then 8.
 ROWS = Interactions.of([0, 0, 0, 0], [8, 6, 5, 7], [4, 3, 5, 2], [30, 20, 10, 20], n_items=9)

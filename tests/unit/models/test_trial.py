@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.ease import Ease, EaseConfig
-from models.features import FeatureHistory
-from models.interactions import Interactions
-from models.neumf import NeuMF
-from models.neumf_network import NeuMFConfig
-from models.popularity import Popularity
-from models.protocols.judging import judge
-from models.protocols.temporal import Temporal
-from models.recommender import RecommenderError
-from models.trial import Figures, RecipeVersion, make_trial, new_films
+from models.algorithms.ease import Ease, EaseConfig
+from models.algorithms.neumf.model import NeuMF
+from models.algorithms.neumf.network import NeuMFConfig
+from models.algorithms.popularity import Popularity
+from models.base import RecommenderError
+from models.data.features import FeatureHistory
+from models.data.interactions import Interactions
+from models.evaluation.protocols.global_temporal import Temporal
+from models.evaluation.runner import judge
+from models.promotion.backtest import Figures, RecipeVersion, make_trial, new_films
 from tests.unit.models.examples import features_of, two_tastes
 
 

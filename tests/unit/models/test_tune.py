@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import cells
-from models.chosen import chosen_settings
-from models.problems import RankingProblem, read_problem
-from models.recommender import Recommender, RecommenderError
+from models.base import Recommender, RecommenderError
+from models.evaluation import evaluation_run as cells
+from models.evaluation.benchmarks import RankingProblem, read_problem
 from models.registry import configured
-from models.tune import SPACES, main, tune
+from models.tuning.default_hyperparameters import chosen_settings
+from models.tuning.optuna_search import SPACES, main, tune
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from models.datasets import EDITIONS
+from models.data.movielens import EDITIONS
 from orchestration.sources.locate import EditionFiles
 from orchestration.sources.movielens import edition_digest, ingest_movielens
 from orchestration.sources.report import SourceError

@@ -18,7 +18,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from models.datasets import EDITIONS
+from models.data.movielens import EDITIONS
 from orchestration.sources.disk import NoRoom
 from orchestration.sources.download import provenance
 from orchestration.sources.imdb import ingest_imdb
@@ -365,7 +365,7 @@ def test_a_zip_whose_files_do_not_fit_on_the_disk_is_not_unpacked(tmp_path: Path
 _UNPACK = """
 import sys
 from pathlib import Path
-from models.datasets import EDITIONS
+from models.data.movielens import EDITIONS
 from orchestration.sources.locate import unpack_edition
 archive, base = map(Path, sys.argv[1:])
 STEPS = {"open", "os.rename", "os.remove", "os.utime", "os.mkdir", "os.rmdir"}
@@ -430,7 +430,7 @@ def test_killed_before_any_step_of_unpacking_the_folder_is_the_earlier_the_new_o
 _UNPACK_LIMITED = """
 import resource, sys
 from pathlib import Path
-from models.datasets import EDITIONS
+from models.data.movielens import EDITIONS
 from orchestration.sources.locate import unpack_edition
 from orchestration.sources.report import SourceError
 resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))

@@ -6,7 +6,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from models.bundle import write_pointer
+from models.serving.bundle import write_pointer
 from orchestration.home import prepare
 from orchestration.publication.copies import publish
 from orchestration.warehouse import connect

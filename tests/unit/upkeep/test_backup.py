@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from models.bundle import load_bundle, read_pointer, read_previous
+from models.serving.bundle import load_bundle, read_pointer, read_previous
 from orchestration.home import heal, prepare, read_home
 from orchestration.publication.manifest import copy_of, read_manifest
 from orchestration.upkeep.__main__ import main

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from models.bundle import write_pointer
+from models.serving.bundle import write_pointer
 from orchestration.home import DAGSTER_YAML
 from orchestration.publication.manifest import copy_of, read_manifest
 from orchestration.upkeep.clean_up import clean_up
