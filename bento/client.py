@@ -23,8 +23,7 @@ import httpx
 from pydantic import BaseModel
 
 from bento.errors import ServingError
-from bento.resources_schemas import Event, FilmMap, FoundFilms, ListedFilms, Login, Rating, RatingPage, User
-from bento.schemas import (
+from bento.schemas.recommendations import (
     DEFAULT_K,
     BatchResponse,
     ExplainResponse,
@@ -35,6 +34,7 @@ from bento.schemas import (
     RecommendResponse,
     SimilarResponse,
 )
+from bento.schemas.resources import Event, FilmMap, FoundFilms, ListedFilms, Login, Rating, RatingPage, User
 from settings import Settings, command_settings
 
 #: Seconds a fresh server may take: 10 on two idle processors, many times that on busy ones.
@@ -428,7 +428,7 @@ def serving(
     well; the last lines are part of the error when it does not become ready. ``environment`` stands for variables of
     this process. Server and workers are a process group of their own, which is ended as a whole.
     """
-    from bento.build import promoted_bento
+    from bento.packaging.build import promoted_bento
     from bento.serve import HOST, serve_command, serve_environment
 
     bento = promoted_bento(settings)

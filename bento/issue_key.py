@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bento.backing import utc_now
-from bento.callers import ROLES
+from bento.api.dependencies import utc_now
+from bento.auth.principal import ROLES
 from bento.errors import ServingError
-from bento.store import keys, people
+from bento.store import api_keys as keys
+from bento.store import users as people
 from bento.store.database import Store
-from bento.store.people import Who
+from bento.store.users import Who
 from settings import command_settings
 
 

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from bento.build import BuiltBento, bentoml_environment, promoted_bento
+from bento.auth.access_policy import check_settings
 from bento.errors import ServingError
-from bento.guard import check_settings
+from bento.packaging.build import BuiltBento, bentoml_environment, promoted_bento
 from environment import PathError
 from settings import Settings, command_settings
 

@@ -23,30 +23,32 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from bento import answers, one_film
-from bento.answer_log import AnswerLog, Noted, answers_of
-from bento.answers import Asked
-from bento.arrival import Arrival, arrival, note_arrival, stage
-from bento.backing import Backing, utc_now
-from bento.body_errors import limit_errors
-from bento.callers import Caller, caller
-from bento.catalogues import Catalogues
-from bento.computing import ComputePool, check_wanted
-from bento.deadline import WithDeadline
+from bento.api.app import make_app
+from bento.api.body_errors import limit_errors
+from bento.api.dependencies import Backing, utc_now
+from bento.api.openapi import ANSWERING
+from bento.api.reference import reference_routes
+from bento.auth.access_policy import Guard
+from bento.auth.principal import Caller, caller
+from bento.auth.request_cost import cost_of
+from bento.bundles.hot_reload import ServedBundle
+from bento.bundles.loaded_bundle import Served
+from bento.catalog.streaming_queries import Catalogues
 from bento.errors import RequestRefused
-from bento.experiment import Choice, Experiment, Shadows, overlap
-from bento.following import ServedBundle
-from bento.fresh_features import FreshFeatures
-from bento.front import Front
-from bento.guard import Guard
-from bento.http_protocol import bound_headers
-from bento.metrics import send_metrics
-from bento.openapi import ANSWERING
-from bento.reference import reference_routes
-from bento.request_cost import cost_of
-from bento.request_log import RequestLog, write_lines
-from bento.resources import make_app
-from bento.schemas import (
+from bento.experiments.assignment import Choice, Experiment, Shadows, overlap
+from bento.experiments.served_list_log import AnswerLog, Noted, answers_of
+from bento.features.refresher import FreshFeatures
+from bento.features.timeouts import WithDeadline
+from bento.middleware.access_log import RequestLog, write_lines
+from bento.middleware.asgi import Front
+from bento.middleware.http_protocol import bound_headers
+from bento.middleware.metrics import send_metrics
+from bento.recommendation import answers
+from bento.recommendation import single_item as one_film
+from bento.recommendation.answers import Asked
+from bento.recommendation.compute_pool import ComputePool, check_wanted
+from bento.recommendation.micro_batching import Together
+from bento.schemas.recommendations import (
     BatchRequest,
     BatchResponse,
     ColdStartRequest,
@@ -61,15 +63,14 @@ from bento.schemas import (
     SimilarRequest,
     SimilarResponse,
 )
-from bento.served import Served
-from bento.store import people
+from bento.store import users as people
 from bento.store.database import Store, StoreUnavailable
-from bento.store.history import NOBODY, AppHistory
-from bento.together import Together
+from bento.store.user_state import NOBODY, AppHistory
+from bento.telemetry import Arrival, arrival, note_arrival, stage
 from settings import Settings
 
 if TYPE_CHECKING:
-    from bento.traces import Traces
+    from bento.middleware.tracing import Traces
 
 #: Seconds that an answer waits for the app's store where that is a server; then it is made without.
 STORE_DEADLINE_S = 0.25
@@ -536,7 +537,7 @@ def _traces(settings: Settings) -> Traces | None:
     if not settings.traces_url:
         return None
     # What it imports takes memory that serving does without.
-    from bento.traces import Traces
+    from bento.middleware.tracing import Traces
 
     return Traces(settings.traces_url)
 

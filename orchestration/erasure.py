@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from bento.build import BENTO_NAME, MODEL_NAME, built_bentos
+from bento.packaging.build import BENTO_NAME, MODEL_NAME, built_bentos
 from bento.store.tables import APP
 from models.serving.bundle import BundleError, read_bundle_manifest, read_pointer
 from orchestration.publication.copies import remove_others

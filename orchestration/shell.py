@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from bento.published_copy import CopyUnusable
+from bento.catalog.published_copy import CopyUnusable
 from orchestration.publication.manifest import read_manifest
 from orchestration.publication.reading import newest
 from settings import command_settings

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from bento import service as served
-from bento.front import Front
+from bento.middleware.asgi import Front
 
 _AS_SERVED: Any = served.Marquee
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from bento.build import bentoml_environment
+from bento.packaging.build import bentoml_environment
 from environment import process_environment
 from settings import PROJECT_ROOT, Settings
 

@@ -17,8 +17,8 @@ from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from bento.arrival import stage
 from bento.errors import ServingError
+from bento.telemetry import stage
 
 logger = logging.getLogger("marquee.store")
 

@@ -37,7 +37,7 @@ BENTO = dg.AssetKey("bento")
     code_version=code_version(
         *("orchestration/training_data.py", "orchestration/promotion.py", "orchestration/defs/serving.py"),
         # Not part of the bundle, but of what is checked before the bundle is promoted.
-        "bento/fresh_features.py",
+        "bento/features/refresher.py",
         closure_of=(
             "models.serving.bundle",
             "models.algorithms.content_scores",
@@ -149,7 +149,7 @@ def _push_differs(bundle: "Bundle") -> str:
 
     Feast refuses a push that lacks a column, for every user and with no more than a warning in the service's log.
     """
-    from bento.fresh_features import features_now
+    from bento.features.refresher import features_now
     from feature_repo.store import pushed_columns
 
     assert bundle.item_features is not None
@@ -161,7 +161,7 @@ def _push_differs(bundle: "Bundle") -> str:
         "the view lacks": [name for name in given if name not in wanted],
     }
     found = "; ".join(f"{what} {', '.join(names)}" for what, names in differs.items() if names)
-    where = "features_now (bento/fresh_features.py) and the view user_features (feature_repo/features.py)"
+    where = "features_now (bento/features/refresher.py) and the view user_features (feature_repo/features.py)"
     return f"{found}: {where} must have the same features" if found else ""
 
 
@@ -223,7 +223,7 @@ def bento(
     upstream_checks: dg.ResourceParam[UpstreamChecks],
 ) -> dg.MaterializeResult:
     """Build the bento from the promoted bundle."""
-    from bento.build import build
+    from bento.packaging.build import build
     from models.serving.bundle import read_pointer
 
     upstream_checks.require_passed(context)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from bento.published_copy import FileRecord
+from bento.catalog.published_copy import FileRecord
 from orchestration.publication import parquet
 from orchestration.publication.files import (
     duplicate,

@@ -11,7 +11,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from bento.published_copy import LOG_SUFFIXES, FileRecord
+from bento.catalog.published_copy import LOG_SUFFIXES, FileRecord
 from orchestration.warehouse import replace_durably
 
 READ_ONLY = 0o444

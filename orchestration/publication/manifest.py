@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bento.published_copy import FileRecord
+from bento.catalog.published_copy import FileRecord
 from orchestration.publication.files import READ_ONLY
 from orchestration.warehouse import TableVersion, replace_durably
 from settings import Settings

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import duckdb
 
-from bento.published_copy import FileRecord
+from bento.catalog.published_copy import FileRecord
 from orchestration.publication.files import duplicate, is_as_recorded, seal
 from orchestration.publication.manifest import (
     Layout,

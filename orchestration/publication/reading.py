@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 import duckdb
 
-from bento.published_copy import ForeignLog, opened
+from bento.catalog.published_copy import ForeignLog, opened
 from orchestration.publication.copies import record_of
 from orchestration.publication.files import logs_in
 from orchestration.publication.manifest import Publication, copy_of

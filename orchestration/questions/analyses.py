@@ -18,7 +18,7 @@ from pathlib import Path
 
 import duckdb
 
-from bento.published_copy import CopyUnusable, opened
+from bento.catalog.published_copy import CopyUnusable, opened
 from settings import PROJECT_ROOT, command_settings
 
 FOLDER = PROJECT_ROOT / "dbt_project" / "analyses"

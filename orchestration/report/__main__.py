@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bento.published_copy import CopyUnusable
+from bento.catalog.published_copy import CopyUnusable
 from orchestration.publication.manifest import read_manifest
 from orchestration.publication.reading import newest
 from settings import command_settings

@@ -106,7 +106,7 @@ def _bundles(settings: Settings, now: datetime) -> list[Removal]:
 
 def _bentos(settings: Settings, now: datetime) -> list[Removal]:
     """Bentos beyond the newest few, but for the newest of each version that a pointer names; then models in none."""
-    from bento.build import BENTO_NAME, MODEL_NAME, built_bentos
+    from bento.packaging.build import BENTO_NAME, MODEL_NAME, built_bentos
 
     bentos = built_bentos(settings)
     kept = bentos[: settings.keep_bentos]

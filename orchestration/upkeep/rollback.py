@@ -52,8 +52,8 @@ def release(settings: Settings, *, tell: Tell) -> None:
 
 def _fault(settings: Settings, version: str) -> str | None:
     """Why a version cannot be served; None where it answers."""
+    from bento.bundles.hot_reload import load_served
     from bento.errors import NotServable
-    from bento.following import load_served
 
     if "/" in version or not (settings.models / version / "bundle.json").is_file():
         return "there is no such bundle"

@@ -12,11 +12,11 @@ import duckdb
 import polars as pl
 import pytest
 
-from bento.store import people
+from bento.store import users as people
 from bento.store.database import Store
-from bento.store.people import Who
-from bento.store.served import AnswerRow, keep_answers, subjects_of
+from bento.store.served_lists import AnswerRow, keep_answers, subjects_of
 from bento.store.tables import FIRST_APP_USER_ID
+from bento.store.users import Who
 from models.serving.bundle import load_bundle, read_pointer
 from orchestration.defs.automation import app_has_written
 from settings import Settings

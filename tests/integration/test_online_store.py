@@ -11,9 +11,9 @@ import httpx
 import pytest
 import yaml
 
-from bento.build import build
 from bento.client import serving
-from bento.deadline import MOST
+from bento.features.timeouts import MOST
+from bento.packaging.build import build
 from models.serving.bundle import write_pointer
 from tests.integration.served_home import FIRST_USER_ID, ServedHome, make_home
 

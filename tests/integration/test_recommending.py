@@ -12,8 +12,8 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from bento.build import build
 from bento.client import AsyncMarqueeClient, ClientError, MarqueeClient, serving
+from bento.packaging.build import build
 from models.serving.bundle import write_pointer
 from settings import Settings
 from tests.unit.bento.conftest import TITLES, write_tiny_bundle

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from bento.build import build
 from bento.client import serving
+from bento.packaging.build import build
 from feature_repo import store as feature_store
 from models.serving.bundle import write_pointer
 from tests.integration.served_home import FIRST_USER_KEY, make_home

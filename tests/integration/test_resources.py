@@ -17,14 +17,14 @@ from typing import Any
 import httpx
 import pytest
 
-from bento import resources_schemas as bodies
-from bento.build import build
 from bento.client import serving
-from bento.front import MAX_BODY
-from bento.store import people
+from bento.middleware.asgi import MAX_BODY
+from bento.packaging.build import build
+from bento.schemas import resources as bodies
+from bento.store import users as people
 from bento.store.database import Store
-from bento.store.people import Who
 from bento.store.tables import APP, FIRST_APP_USER_ID
+from bento.store.users import Who
 from models.serving.bundle import write_pointer
 from orchestration.publication.manifest import copy_of
 from settings import Settings
@@ -512,7 +512,8 @@ def test_what_serving_does_not_need_is_not_imported() -> None:
     unwanted = ("dagster", "dbt", "duckdb", "alembic", "ibis", "dask", "torch", "sklearn")
     # With Feast's half that reads online features.
     code = (
-        "import sys, bento.service; from bento.features import _feature_store_class; _feature_store_class();"
+        "import sys, bento.service; from bento.features.online_store import _feature_store_class;"
+        " _feature_store_class();"
         f" print([name for name in {unwanted} if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

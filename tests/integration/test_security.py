@@ -21,10 +21,10 @@ import httpx
 import jwt
 import pytest
 
-from bento.build import build
+from bento.auth.tokens import AUDIENCE, ISSUER
 from bento.client import AsyncMarqueeClient, ClientError, MarqueeClient, serving
+from bento.packaging.build import build
 from bento.serve import main as serve_main
-from bento.tokens import AUDIENCE, ISSUER
 from models.serving.bundle import write_pointer
 from settings import PROJECT_ROOT, Settings
 from tests.unit.bento.conftest import write_tiny_bundle

@@ -17,8 +17,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from sqlalchemy import select
 
-from bento.build import build
 from bento.client import serving
+from bento.packaging.build import build
 from bento.store.database import Store
 from bento.store.tables import Pseudonym, ServedAnswer
 from models.serving.bundle import write_pointer

@@ -23,11 +23,11 @@ import pytest
 from feast import Field
 from feast.types import Float64
 
-from bento.build import BENTO_NAME, build, built_bentos
 from bento.client import ClientError, MarqueeClient, serving
 from bento.errors import FeatureStoreUnavailable, NotServable
-from bento.features import OnlineUserFeatures, registered_service
-from bento.schemas import EXAMPLE_INPUT
+from bento.features.online_store import OnlineUserFeatures, registered_service
+from bento.packaging.build import BENTO_NAME, build, built_bentos
+from bento.schemas.recommendations import EXAMPLE_INPUT
 from feature_repo import features
 from feature_repo import store as feature_store
 from models.serving.bundle import FeatureSet, load_bundle, write_pointer
@@ -423,7 +423,7 @@ def test_a_bundle_is_not_promoted_when_its_push_and_its_view_have_other_columns(
     if words is not None:
         assert result.description is not None
         assert words in result.description
-        assert "bento/fresh_features.py" in result.description
+        assert "bento/features/refresher.py" in result.description
 
 
 def test_serving_and_the_feature_repository_hash_a_service_alike(home: ServedHome) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from bento.build import build, promoted_bento
 from bento.client import MarqueeClient
+from bento.packaging.build import build, promoted_bento
 from bento.serve import HOST, serve_command, serve_environment
 from models.serving.bundle import write_pointer
 from settings import Settings

@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 import environment
-from bento.build import bentoml_environment
+from bento.packaging.build import bentoml_environment
 from bento.store.database import Store
 from environment import PathError, adopt_environment, dagster_home, plain_folder, process_environment
 from orchestration.home import prepare

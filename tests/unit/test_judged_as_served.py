@@ -14,10 +14,10 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from bento import following
-from bento.features import UserFeatures
-from bento.schemas import Met
-from bento.scoring import Person, scored_each
+from bento.bundles import hot_reload as following
+from bento.features.online_store import UserFeatures
+from bento.recommendation.scoring import Person, scored_each
+from bento.schemas.recommendations import Met
 from models.algorithms.popularity import Popularity
 from models.base import Recommender, RecommenderError, UserBatch
 from models.data.features import FeatureHistory, TrainingFeatures

@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bento.following import ServedBundle
-from bento.store import people
+from bento.bundles.hot_reload import ServedBundle
+from bento.store import users as people
 from bento.store.database import Store
 from bento.store.tables import APP
 from models.algorithms.ease import Ease, EaseConfig

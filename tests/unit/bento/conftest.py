@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from bento.errors import FeatureStoreUnavailable
-from bento.features import UserFeatures
+from bento.features.online_store import UserFeatures
 from models.algorithms.content_scores import fit_content
 from models.algorithms.ease import Ease
 from models.algorithms.popularity import Popularity

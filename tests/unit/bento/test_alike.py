@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from bento.answers import Served, similar
 from bento.errors import RequestRefused
-from bento.schemas import SimilarRequest, SimilarResponse
+from bento.recommendation.answers import Served, similar
+from bento.schemas.recommendations import SimilarRequest, SimilarResponse
 from models.algorithms.hybrid import standardized
 from models.serving.bundle import Bundle
 

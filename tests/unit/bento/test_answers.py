@@ -6,13 +6,13 @@ from http import HTTPStatus
 import numpy as np
 import pytest
 
-from bento.answers import Asked, recommend, recommend_each, similar
+from bento.bundles.loaded_bundle import Served
 from bento.errors import FeatureStoreUnavailable, RequestRefused
-from bento.one_film import explain
-from bento.schemas import ExplainRequest, Met, RecommendRequest, RecommendResponse, SimilarRequest
-from bento.served import Served
-from bento.store.history import NOBODY, AppHistory
-from bento.taste import taste_of
+from bento.recommendation.answers import Asked, recommend, recommend_each, similar
+from bento.recommendation.single_item import explain
+from bento.recommendation.user_profile import taste_of
+from bento.schemas.recommendations import ExplainRequest, Met, RecommendRequest, RecommendResponse, SimilarRequest
+from bento.store.user_state import NOBODY, AppHistory
 from models.algorithms.neumf.model import NeuMF
 from models.algorithms.neumf.network import NeuMFConfig
 from models.algorithms.popularity import Popularity

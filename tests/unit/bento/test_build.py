@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bento.build import (
+from bento.packaging.build import (
     BuildError,
     _bento_is_whole,
     _code,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bento.choosing import best_of
+from bento.recommendation.filtering import best_of
 from models.base import RecommenderError, top_k
 
 

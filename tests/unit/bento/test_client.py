@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from bento.answers import recommend
+from bento.bundles.loaded_bundle import Served
 from bento.client import ClientError, MarqueeClient, _group, _stop, main, print_answer
-from bento.schemas import RecommendRequest
-from bento.served import Served
+from bento.recommendation.answers import recommend
+from bento.schemas.recommendations import RecommendRequest
 from models.serving.bundle import Bundle
 
 

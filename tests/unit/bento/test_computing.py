@@ -9,8 +9,8 @@ from contextvars import ContextVar
 
 import pytest
 
-from bento.computing import Abandoned, ComputePool, check_wanted
 from bento.errors import RequestRefused
+from bento.recommendation.compute_pool import Abandoned, ComputePool, check_wanted
 
 _WHO: ContextVar[str] = ContextVar("who")
 

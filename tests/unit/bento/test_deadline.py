@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bento.deadline import WithDeadline
 from bento.errors import FeatureStoreUnavailable
-from bento.features import UserFeatures
+from bento.features.online_store import UserFeatures
+from bento.features.timeouts import WithDeadline
 from tests.unit.bento.conftest import RecordingReader, features_of
 
 KNOWN = features_of([1.0, 2.0])

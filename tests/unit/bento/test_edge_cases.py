@@ -8,12 +8,12 @@ from http import HTTPStatus
 import polars as pl
 import pytest
 
-from bento.answers import recommend, recommend_for_movie, similar
+from bento.bundles.loaded_bundle import Served
 from bento.errors import RequestRefused
-from bento.schemas import ForMovieRequest, RecommendRequest, SimilarRequest
-from bento.served import Served
-from bento.store.history import AppHistory
-from bento.taste import taste_of
+from bento.recommendation.answers import recommend, recommend_for_movie, similar
+from bento.recommendation.user_profile import taste_of
+from bento.schemas.recommendations import ForMovieRequest, RecommendRequest, SimilarRequest
+from bento.store.user_state import AppHistory
 from models.serving.bundle import Bundle
 
 #: The key of a film that the bundle does not have.

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bento.experiment import Choice, Experiment, Shadows, overlap
-from bento.following import load_served
-from bento.served import Served
+from bento.bundles.hot_reload import load_served
+from bento.bundles.loaded_bundle import Served
+from bento.experiments.assignment import Choice, Experiment, Shadows, overlap
 from models.serving.bundle import Bundle
 from settings import Settings
 from tests.unit.bento.conftest import write_tiny_bundle

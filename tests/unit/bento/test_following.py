@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bento.following import ServedBundle
-from bento.served import Served
+from bento.bundles.hot_reload import ServedBundle
+from bento.bundles.loaded_bundle import Served
 from models.serving.bundle import write_pointer
 from tests.unit.bento.conftest import write_tiny_bundle
 

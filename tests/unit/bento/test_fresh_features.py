@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bento.bundles.loaded_bundle import Served
 from bento.errors import FeatureStoreUnavailable
-from bento.fresh_features import FreshFeatures, features_now
-from bento.served import Served
-from bento.store import people
+from bento.features.refresher import FreshFeatures, features_now
+from bento.store import users as people
 from bento.store.database import Store
-from bento.store.people import Who
+from bento.store.users import Who
 from models.serving.bundle import Bundle, FeatureSet
 from tests.unit.bento.conftest import RecordingReader, features_of
 

@@ -8,7 +8,7 @@ import threading
 from types import SimpleNamespace
 from typing import Any
 
-from bento.front import Front
+from bento.middleware.asgi import Front
 
 
 async def _ask(app: Any, body: bytes | None = b"", timeout_s: float = 0.1) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bento.guard import Guard, Verdict
+from bento.auth.access_policy import Guard, Verdict
 from settings import Settings
 
 

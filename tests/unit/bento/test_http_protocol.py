@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from bento import http_protocol
-from bento.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS, BoundedHttpProtocol
+from bento.middleware import http_protocol
+from bento.middleware.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS, BoundedHttpProtocol
 
 
 async def _count(scope: Any, receive: Any, send: Any) -> None:

@@ -9,14 +9,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bento.answers import recommend, recommend_batch
-from bento.one_film import explain, predict_rating
-from bento.schemas import BatchRequest, ExplainRequest, Met, PredictRatingRequest, RecommendRequest
-from bento.served import Served
-from bento.store import people
+from bento.bundles.loaded_bundle import Served
+from bento.recommendation.answers import recommend, recommend_batch
+from bento.recommendation.single_item import explain, predict_rating
+from bento.schemas.recommendations import BatchRequest, ExplainRequest, Met, PredictRatingRequest, RecommendRequest
+from bento.store import users as people
 from bento.store.database import Store
-from bento.store.history import AppHistory
-from bento.store.people import Who
+from bento.store.user_state import AppHistory
+from bento.store.users import Who
 from models.algorithms.itemknn import ItemKnn
 from models.algorithms.popularity import Popularity
 from models.algorithms.rating.bundled_rating_model import fit_rating_head

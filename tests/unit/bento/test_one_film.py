@@ -5,12 +5,18 @@ from http import HTTPStatus
 
 import pytest
 
-from bento.answers import recommend
+from bento.bundles.loaded_bundle import Served
 from bento.errors import FeatureStoreUnavailable, RequestRefused
-from bento.one_film import explain, predict_rating
-from bento.schemas import ExplainRequest, ExplainResponse, PredictRatingRequest, PredictRatingResponse, RecommendRequest
-from bento.served import Served
-from bento.store.history import NOBODY, AppHistory
+from bento.recommendation.answers import recommend
+from bento.recommendation.single_item import explain, predict_rating
+from bento.schemas.recommendations import (
+    ExplainRequest,
+    ExplainResponse,
+    PredictRatingRequest,
+    PredictRatingResponse,
+    RecommendRequest,
+)
+from bento.store.user_state import NOBODY, AppHistory
 from models.serving.bundle import Bundle
 from tests.unit.bento.conftest import RecordingReader
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from bento.rate_limit import RateLimit
+from bento.auth.rate_limit import RateLimit
 
 
 class Clock:

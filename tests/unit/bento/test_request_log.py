@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from bento.arrival import Arrival, note_arrival, stage
+from bento.telemetry import Arrival, note_arrival, stage
 
 
 def test_a_stage_counts_without_the_stages_inside_it_and_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter([0.0, 1.0, 4.0, 10.0, 20.0, 22.0])
-    monkeypatch.setattr("bento.arrival.time.perf_counter", lambda: next(moments))
+    monkeypatch.setattr("bento.telemetry.time.perf_counter", lambda: next(moments))
 
     async def answered() -> dict[str, float]:
         came = Arrival("id", 0.0)

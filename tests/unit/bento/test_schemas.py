@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bento.schemas import EXAMPLE_INPUT, Item, Provenance, RecommendRequest, SimilarRequest
+from bento.schemas.recommendations import EXAMPLE_INPUT, Item, Provenance, RecommendRequest, SimilarRequest
 
 
 def test_the_examples_are_valid_bodies() -> None:

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from bento.titles import TitleIndex
+from bento.catalog.title_search import TitleIndex
 
 FILMS = [
     ("The Matrix", 1999),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from bento.together import Together
+from bento.recommendation.micro_batching import Together
 
 
 class Doubling:

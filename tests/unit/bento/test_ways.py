@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from bento.answers import Asked, recommend, recommend_batch, recommend_each, recommend_for_movie
+from bento.bundles.loaded_bundle import Served
 from bento.errors import FeatureStoreUnavailable, RequestRefused
-from bento.schemas import BatchRequest, ForMovieRequest, Item, RecommendRequest, RecommendResponse
-from bento.served import Served
-from bento.store.history import NOBODY, AppHistory
+from bento.recommendation.answers import Asked, recommend, recommend_batch, recommend_each, recommend_for_movie
+from bento.schemas.recommendations import BatchRequest, ForMovieRequest, Item, RecommendRequest, RecommendResponse
+from bento.store.user_state import NOBODY, AppHistory
 from models.algorithms.hybrid import Hybrid, HybridConfig, standardized
 from models.algorithms.neumf.model import NeuMF
 from models.algorithms.neumf.network import NeuMFConfig
@@ -239,8 +239,9 @@ def test_films_like_one_for_a_user_are_by_the_model_and_blend_that_are_asked_for
 def test_blending_needs_neither_sklearn_nor_torch_in_the_worker(tmp_path: Path) -> None:
     folder = tmp_path / "models" / write_tiny_bundle(tmp_path / "models")
     code = (
-        "import sys; from pathlib import Path; from bento.following import load_served;"
-        " from bento.answers import recommend; from bento.schemas import RecommendRequest;"
+        "import sys; from pathlib import Path; from bento.bundles.hot_reload import load_served;"
+        " from bento.recommendation.answers import recommend;"
+        " from bento.schemas.recommendations import RecommendRequest;"
         " served = load_served(Path(sys.argv[1]), Path('none'));"
         " told = recommend(served, RecommendRequest(user_id=12, blend=0.5));"
         " print(told.provenance.blend, {'sklearn', 'torch'} & set(sys.modules))"

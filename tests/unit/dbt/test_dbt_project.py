@@ -20,7 +20,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from bento.fresh_features import features_now
+from bento.features.refresher import features_now
 from orchestration.defs import plots
 from orchestration.defs.resources import MartTranslator
 from orchestration.lineage import column_lineage, warehouse_schema

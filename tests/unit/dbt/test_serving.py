@@ -13,10 +13,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bento.store import people
+from bento.store import users as people
 from bento.store.database import Store
-from bento.store.people import Who
-from bento.store.served import AnswerRow, keep_answers, subjects_of
+from bento.store.served_lists import AnswerRow, keep_answers, subjects_of
+from bento.store.users import Who
 from orchestration import charts
 from orchestration.defs.plots import PLOTS
 from orchestration.sources.app import app_version, ingest_app

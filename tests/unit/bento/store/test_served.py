@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from bento.answer_log import BATCH, AnswerLog, Noted
-from bento.schemas import RecommendResponse
-from bento.store import people
+from bento.experiments.served_list_log import BATCH, AnswerLog, Noted
+from bento.schemas.recommendations import RecommendResponse
+from bento.store import users as people
 from bento.store.database import Store, StoreUnavailable
-from bento.store.people import Who
-from bento.store.served import AnswerRow, forget_old_answers, keep_answers
+from bento.store.served_lists import AnswerRow, forget_old_answers, keep_answers
 from bento.store.tables import Pseudonym, ServedAnswer, Subject
+from bento.store.users import Who
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 ANN, BEN = Who("made-up", 1), Who("made-up", 2)

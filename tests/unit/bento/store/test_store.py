@@ -14,10 +14,11 @@ from sqlalchemy import create_engine, func, make_url, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 from sqlalchemy.orm import Session
 
-from bento.store import idempotency, people
+from bento.store import idempotency
+from bento.store import users as people
 from bento.store.database import Store, StoreUnavailable
-from bento.store.people import Forgotten, NoSuchUser, Who
 from bento.store.tables import APP, FIRST_APP_USER_ID, Base, Event, IdempotencyKey, Rating, Subject, User
+from bento.store.users import Forgotten, NoSuchUser, Who
 from settings import PROJECT_ROOT
 
 NOW = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
@@ -278,7 +279,7 @@ def test_sqlite_keeps_acknowledged_writes_through_a_kill(tmp_path: Path) -> None
     code = (
         "import sys, os, signal\n"
         "from datetime import UTC, datetime\n"
-        "from bento.store import people\n"
+        "from bento.store import users as people\n"
         "from bento.store.database import Store\n"
         "store = Store(sys.argv[1]); store.migrate()\n"
         "for n in range(1000):\n"
