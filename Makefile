@@ -51,10 +51,10 @@ shell: $(INSTALLED) ## DuckDB's shell on the published copy, with a list of its 
 	@$(PY) -m orchestration.shell $(if $(SQL),-c "$(SQL)")
 
 docs: $(INSTALLED) ## The data dictionary (docs/data-dictionary.md), and dbt's docs as one page in the home
-	@$(PY) -m orchestration.documentation
+	@$(PY) -m orchestration.docs_generation
 
 report: $(INSTALLED) ## One HTML file with figures and interactive plots of the published copy, to send on; FILE=path or in reports/
-	@$(PY) -m orchestration.report $(if $(FILE),"$(FILE)")
+	@$(PY) -m orchestration.visualization $(if $(FILE),"$(FILE)")
 
 lint: $(INSTALLED) ## Linters, types and import rules
 	@$(VENV)/bin/ruff check .
@@ -81,7 +81,7 @@ evaluate: $(INSTALLED) ## The quality tables, or PROTOCOL=... MODEL=... of them;
 ifdef RATINGS
 	@$(PY) -m models.evaluate $(or $(PROTOCOL),leave-last-out) --ratings "$(RATINGS)" $(if $(MODEL),--model $(MODEL))
 else
-	@$(if $(filter temporal,$(or $(PROTOCOL),temporal)),$(PY) -m orchestration.sources.generated_edition "$(EVALUATE_GENERATED)")
+	@$(if $(filter temporal,$(or $(PROTOCOL),temporal)),$(PY) -m orchestration.synthetic.generated_edition "$(EVALUATE_GENERATED)")
 	@$(PY) -m models.evaluation.leaderboards --data "$(EVALUATE_DATA)" --reports "$(EVALUATE_REPORTS)" --generated "$(EVALUATE_GENERATED)" \
 		$(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(MODEL),--model $(MODEL)) $(if $(SEEDS),--seeds $(SEEDS))
 endif
@@ -100,17 +100,17 @@ ifeq ($(filter-out serving,$(ONLY)),)
 endif
 
 clean-up: $(INSTALLED) ## Remove what the retention settings let go, saying what it frees; DRY_RUN=1 only says it
-	@$(PY) -m orchestration.upkeep clean-up $(if $(DRY_RUN),--dry-run)
+	@$(PY) -m orchestration.maintenance clean-up $(if $(DRY_RUN),--dry-run)
 
 backup: $(INSTALLED) ## Write what upstream files cannot give back into one file, FILE=path or in backups/
-	@$(PY) -m orchestration.upkeep backup $(if $(FILE),"$(FILE)")
+	@$(PY) -m orchestration.maintenance backup $(if $(FILE),"$(FILE)")
 
 restore: $(INSTALLED) ## Make the home hold what the backup FILE=path holds; then `make run`
 	@test -n "$(FILE)" || { echo "make restore FILE=path/to/backup.tar.gz"; exit 2; }
-	@$(PY) -m orchestration.upkeep restore "$(FILE)"
+	@$(PY) -m orchestration.maintenance restore "$(FILE)"
 
 rollback: $(INSTALLED) ## Serve the version before, or VERSION=..., until RELEASE=1 lets the next run promote again
-	@$(PY) -m orchestration.upkeep rollback $(if $(RELEASE),--release,$(VERSION))
+	@$(PY) -m orchestration.maintenance rollback $(if $(RELEASE),--release,$(VERSION))
 
 clean: ## Remove the state of the default home (data/); the virtual environment stays
 	rm -rf data

@@ -7,23 +7,21 @@ import json
 import dagster as dg
 
 from environment import adopt_environment
-from orchestration.data_checks import UpstreamChecks
-from orchestration.defs import (
-    analysts,
-    automation,
-    changes,
-    erasures,
-    features,
-    promotion,
-    raw,
-    recommender,
-    serving,
-    streaming,
-    warehouse,
-)
-from orchestration.defs.dbt import Dbt
-from orchestration.defs.expectations import expectation_checks
-from orchestration.defs.resources import MartTranslator, dbt_project
+from orchestration.defs import automation
+from orchestration.defs.analytics import assets as analysts
+from orchestration.defs.features import assets as features
+from orchestration.defs.ingestion import assets as raw
+from orchestration.defs.ingestion import imdb_changes as changes
+from orchestration.defs.ingestion import streaming
+from orchestration.defs.privacy import assets as erasures
+from orchestration.defs.promotion import assets as promotion
+from orchestration.defs.serving import assets as serving
+from orchestration.defs.training import assets as recommender
+from orchestration.defs.warehouse import dbt_assets as warehouse
+from orchestration.defs.warehouse.expectations import expectation_checks
+from orchestration.lib.check_status import UpstreamChecks
+from orchestration.lib.dbt_project import MartTranslator, dbt_project
+from orchestration.lib.dbt_runner import Dbt
 from settings import Settings
 
 

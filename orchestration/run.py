@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from environment import PathError, adopt_environment, process_environment
-from orchestration.disk import full_disk
-from orchestration.home import HomeError, heal, prepare, read_home, start_rebuild, swap
-from orchestration.warehouse import WarehouseBusy, hold
+from orchestration.storage.disk_errors import full_disk
+from orchestration.storage.home import HomeError, heal, prepare, read_home, start_rebuild, swap
+from orchestration.storage.warehouse import WarehouseBusy, hold
 from settings import PROJECT_ROOT, Settings, command_settings
 
 if TYPE_CHECKING:
-    from orchestration.rebuild import Result
+    from orchestration.pipeline.incremental import Result
 
 
 def say(line: str) -> None:
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _dry_run(settings: Settings) -> int:
-    from orchestration.sources.plan import make_plan, plan_lines
+    from orchestration.ingestion.fetch_plan import make_plan, plan_lines
 
     plan = make_plan(settings)
     for line in plan_lines(plan, settings):
@@ -116,10 +116,10 @@ def _rebuild_here(settings: Settings) -> int:
     # dbt's semaphores end with this process; what minds them would say so in two lines after the last one here.
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     adopt_environment(settings)
-    from orchestration import rebuild
     from orchestration.definitions import marquee
-    from orchestration.progress import progress_logger
-    from orchestration.story import story
+    from orchestration.lib.terminal_logger import progress_logger
+    from orchestration.pipeline import incremental as rebuild
+    from orchestration.pipeline.summary import story
 
     with rebuild.open_instance(settings) as instance, redirect_stdout(sys.stderr):
         rebuild.free_dead_runs(instance)
@@ -148,8 +148,8 @@ def _summary(result: Result) -> str:
 
 def _comparison_lines(settings: Settings) -> list[str]:
     """The candidates' figures, one line each, as the asset `comparison` measured them, and what the gate decided."""
-    from orchestration.defs.recommender import METRICS, comparison_file
-    from orchestration.promotion import spoken_decision
+    from orchestration.defs.training.assets import METRICS, comparison_file
+    from orchestration.promotion.decisions import spoken_decision
 
     rows = json.loads(comparison_file(settings).read_text())["rows"]
     heads = "".join(f"{title:>15}" for title in METRICS.values())
@@ -170,12 +170,12 @@ def _missing_artifacts(settings: Settings) -> Callable[[object], bool]:
     """Whether an asset's file or table is gone or changed, or the pointer was let go, so that it is built again."""
     import dagster as dg
 
-    from orchestration.defs.artifacts import artifacts
-    from orchestration.defs.serving import PROMOTED_MODEL
-    from orchestration.defs.warehouse import PUBLISHED_COPY
-    from orchestration.promotion import pointer_is_behind
-    from orchestration.publication.copies import differences
-    from orchestration.warehouse import connect
+    from orchestration.defs.serving.assets import PROMOTED_MODEL
+    from orchestration.defs.warehouse.dbt_assets import PUBLISHED_COPY
+    from orchestration.lib.asset_files import artifacts
+    from orchestration.promotion.decisions import pointer_is_behind
+    from orchestration.publishing.duckdb_copy import differences
+    from orchestration.storage.warehouse import connect
 
     with connect(settings, tell=say) as con:
         found = con.execute("SELECT table_schema || '.' || table_name FROM information_schema.tables").fetchall()

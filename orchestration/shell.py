@@ -15,8 +15,8 @@ from pathlib import Path
 import duckdb
 
 from bento.catalog.published_copy import CopyUnusable
-from orchestration.publication.manifest import read_manifest
-from orchestration.publication.reading import newest
+from orchestration.publishing.manifest import read_manifest
+from orchestration.publishing.newest_copy import newest
 from settings import command_settings
 
 

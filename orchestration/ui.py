@@ -14,8 +14,8 @@ from pathlib import Path
 from types import FrameType
 
 from environment import PathError, adopt_environment
-from orchestration.home import HomeError, heal, prepare
-from orchestration.warehouse import WarehouseBusy, hold
+from orchestration.storage.home import HomeError, heal, prepare
+from orchestration.storage.warehouse import WarehouseBusy, hold
 from settings import PROJECT_ROOT, command_settings
 
 #: What asks us to end: a terminal's Ctrl-C, a service manager, a closed terminal.
@@ -41,8 +41,8 @@ def main() -> int:
         prepare(settings)
         adopt_environment(settings)
         os.environ["TMPDIR"] = str(folder_for_sockets())
-        from orchestration.defs.resources import dbt_project
-        from orchestration.rebuild import open_instance
+        from orchestration.lib.dbt_project import dbt_project
+        from orchestration.pipeline.incremental import open_instance
 
         # Where its settings are wrong that is said here, in one line, and not by each of Dagster's processes.
         open_instance(settings).dispose()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 
-from orchestration.warehouse import columns_of, quote, tables_of
+from orchestration.storage.warehouse import columns_of, quote, tables_of
 
 
 def differences(con: duckdb.DuckDBPyConnection, pipeline: Path, by_hand: Path, schema: str = "marts") -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestration.sources.sample import SampleManifest, SampleSpec, write_sample
+from orchestration.synthetic.sample import SampleManifest, SampleSpec, write_sample
 
 #: ML-20M as GroupLens counts it.
 ML_20M_RATINGS, ML_20M_USERS, ML_20M_MOVIES, ML_20M_TAGS = 20_000_263, 138_493, 27_278, 465_564

@@ -23,8 +23,8 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-from orchestration.publication.copies import publish
-from orchestration.warehouse import connect, exclusive, export_parquet, open_database, table_version, tables_of
+from orchestration.publishing.duckdb_copy import publish
+from orchestration.storage.warehouse import connect, exclusive, export_parquet, open_database, table_version, tables_of
 from settings import IMDB_DUMPS, Settings
 
 HERE = Path(__file__).resolve().parent
@@ -70,11 +70,12 @@ class _Parts:
 
 def ingest(settings: Settings, files: Path, parts: _Parts) -> None:
     """Files to raw tables with the version of each, the versions of the upstream files taken before."""
-    from orchestration.sources import app, imdb, movielens, streaming
-    from orchestration.sources.files import file_digest
-    from orchestration.sources.imdb_changes import Thresholds, take_look
-    from orchestration.sources.locate import EditionFiles
-    from orchestration.sources.tables import APP_TABLES
+    from orchestration.ingestion import app_store as app
+    from orchestration.ingestion import imdb, movielens, streaming
+    from orchestration.ingestion.file_inspection import file_digest
+    from orchestration.ingestion.imdb_diff import Thresholds, take_look
+    from orchestration.ingestion.raw_tables import APP_TABLES
+    from orchestration.ingestion.source_resolver import EditionFiles
 
     edition = EditionFiles("sample", files / "sample", "generated for the bench")
     dumps = {dump: files / "imdb" / f"{dump}.tsv.gz" for dump in IMDB_DUMPS}
@@ -104,8 +105,8 @@ def ingest(settings: Settings, files: Path, parts: _Parts) -> None:
 
 def dbt(settings: Settings, files: Path, parts: _Parts) -> None:
     """``dbt build`` of the core as the assets ask for it, with all its tests, and the version of each table it made."""
-    from orchestration.defs.dbt import Dbt, failures
-    from orchestration.defs.resources import MartTranslator, dbt_project
+    from orchestration.lib.dbt_project import MartTranslator, dbt_project
+    from orchestration.lib.dbt_runner import Dbt, failures
 
     with parts.part("parse"):
         project, parsed = dbt_project(settings)
@@ -168,11 +169,11 @@ def analysts(settings: Settings, files: Path, parts: _Parts) -> None:
 
     They would be rows of ``fct_ratings``, which is held against the script's.
     """
-    from orchestration.analysts.segments import segment_users
-    from orchestration.analysts.tables import USER_SEGMENTS
-    from orchestration.defs.dbt import Dbt, failures
-    from orchestration.defs.resources import MartTranslator, dbt_project
-    from orchestration.sources.streaming import catalogue_files, ingest_streaming
+    from orchestration.analytics.python_marts import USER_SEGMENTS
+    from orchestration.analytics.user_segments import segment_users
+    from orchestration.ingestion.streaming import catalogue_files, ingest_streaming
+    from orchestration.lib.dbt_project import MartTranslator, dbt_project
+    from orchestration.lib.dbt_runner import Dbt, failures
 
     with TemporaryDirectory(dir=settings.home) as beside:
         for path in catalogue_files(files / "streaming").values():
@@ -197,8 +198,8 @@ def analysts(settings: Settings, files: Path, parts: _Parts) -> None:
 
 def published(settings: Settings, files: Path, parts: _Parts) -> None:
     """The copy that analysts open, laid out as the marts say, and its Parquet files."""
-    from orchestration.defs.resources import dbt_project
-    from orchestration.defs.warehouse import mart_comments, mart_layouts
+    from orchestration.defs.warehouse.dbt_assets import mart_comments, mart_layouts
+    from orchestration.lib.dbt_project import dbt_project
 
     project, _ = dbt_project(settings)
     manifest = json.loads(project.manifest_path.read_text())
@@ -209,8 +210,8 @@ def published(settings: Settings, files: Path, parts: _Parts) -> None:
 
 def analyses(settings: Settings, files: Path, parts: _Parts) -> None:
     """Each question of ``dbt_project/analyses`` as it is asked of the published copy: the median of some times."""
-    from orchestration.questions.analyses import analyses as questions
-    from orchestration.questions.analyses import timed
+    from orchestration.queries.analyses import analyses as questions
+    from orchestration.queries.analyses import timed
 
     with duckdb.connect(str(settings.published), read_only=True, config={"threads": settings.threads}) as con:
         for question in questions():
@@ -219,7 +220,7 @@ def analyses(settings: Settings, files: Path, parts: _Parts) -> None:
 
 def features(settings: Settings, files: Path, parts: _Parts) -> None:
     """The feature histories as Parquet, with the version of each."""
-    from orchestration.defs.features import FEATURE_MARTS, history_file
+    from orchestration.defs.features.assets import FEATURE_MARTS, history_file
 
     with connect(settings) as con:
         for mart, key in FEATURE_MARTS.items():
@@ -260,7 +261,7 @@ def by_hand_database(settings: Settings) -> Path:
 
 def run_by_hand(con: duckdb.DuckDBPyConnection, files: Path) -> None:
     """Run ``by_hand.sql`` on a folder of generated input."""
-    from orchestration.sources.sample import SNAPSHOT
+    from orchestration.synthetic.sample import SNAPSHOT
 
     con.execute("SET VARIABLE snapshot_at = epoch_ms(?::BIGINT)", [SNAPSHOT * 1000])
     folder = glob.escape(str(files))

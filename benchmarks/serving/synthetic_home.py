@@ -29,8 +29,8 @@ from models.registry import configured, module_of
 from models.runtime.code_fingerprint import code_fingerprint
 from models.serving.bundle import SCHEMA_VERSION, FeatureSet, write_bundle
 from models.serving.movie_map import film_map
-from orchestration.sources.synthetic.catalogue import FIRST_NCONST, Catalogue, make_catalogue
-from orchestration.sources.synthetic.people import make_cast_pools, make_credits
+from orchestration.synthetic.people import make_cast_pools, make_credits
+from orchestration.synthetic.titles import FIRST_NCONST, Catalogue, make_catalogue
 from settings import Settings
 
 #: Ids and keys of films and users start here, so that none is taken for an index.

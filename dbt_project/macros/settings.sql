@@ -1,5 +1,5 @@
 {#-
-    Settings that decide a model's rows, as orchestration/defs/resources.py puts them into the environment. A model that
+    Settings that decide a model's rows, as orchestration/lib/dbt_project.py puts them into the environment. A model that
     calls one of these is out of date when its value changes (MartTranslator.get_code_version).
 -#}
 

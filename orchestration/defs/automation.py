@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import dagster as dg
 
-from orchestration.defs.raw import UPSTREAM_APP, UPSTREAM_MOVIELENS, upstream_dump
-from orchestration.defs.streaming import UPSTREAM_STREAMING
-from orchestration.sources.app import app_progress, ratings_since
+from orchestration.defs.ingestion.assets import UPSTREAM_APP, UPSTREAM_MOVIELENS, upstream_dump
+from orchestration.defs.ingestion.streaming import UPSTREAM_STREAMING
+from orchestration.ingestion.app_store import app_progress, ratings_since
 from settings import IMDB_DUMPS, Settings
 
 everything = dg.define_asset_job(
@@ -86,7 +86,7 @@ rebuild_changed = dg.AutomationConditionSensorDefinition(
         "Rebuilds what depends on changed data, asset by asset, and stops where an output stayed equal or a blocking"
         " check failed. What failed or was killed is tried again after a cool-down."
     ),
-    # The conditions of orchestration/automation_conditions.py are not known to the daemon's own process.
+    # The conditions of orchestration/lib/automation_conditions.py are not known to the daemon's own process.
     use_user_code_server=True,
 )
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from orchestration.charts import markdown_rows
-from orchestration.quality.judge import FAILING_ROWS, Verdict, judge
-from orchestration.quality.rules import NOT_EMPTY, SAME_TYPES, Rule, Severity, Suite, unique
+from orchestration.quality.expectations import NOT_EMPTY, SAME_TYPES, Rule, Severity, Suite, unique
+from orchestration.quality.gx_adapter import FAILING_ROWS, Verdict, judge
+from orchestration.visualization.charts import markdown_rows
 
 if TYPE_CHECKING:
     import duckdb

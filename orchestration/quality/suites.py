@@ -10,7 +10,7 @@ Anchors are ``^`` and ``\Z``: ``$`` would let a trailing line feed pass.
 
 from __future__ import annotations
 
-from orchestration.quality.rules import (
+from orchestration.quality.expectations import (
     Suite,
     between,
     matches,

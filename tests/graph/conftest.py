@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.sources.sample import SampleSpec, write_sample
+from orchestration.synthetic.sample import SampleSpec, write_sample
 from settings import PROJECT_ROOT, Settings
 
 #: Small enough for half a minute of work, large enough that NeuMF has something to learn.

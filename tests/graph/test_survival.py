@@ -11,8 +11,8 @@ from contextlib import closing
 import duckdb
 import pytest
 
-from orchestration.upkeep.__main__ import main
-from orchestration.upkeep.clean_up import named_versions
+from orchestration.maintenance.__main__ import main
+from orchestration.maintenance.retention import named_versions
 from settings import Settings
 from tests.prove.killing import Case, KillBench
 

@@ -21,8 +21,8 @@ import pytest
 
 from bento.client import serving
 from models.serving.bundle import load_bundle, read_pointer
-from orchestration.questions.analyses import analyses
-from orchestration.tracking import tracking_uri
+from orchestration.queries.analyses import analyses
+from orchestration.training.mlflow_tracking import tracking_uri
 from settings import Settings
 from tests.graph.conftest import GraphHome, Run
 from tests.unit.publication.writers import write

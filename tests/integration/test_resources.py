@@ -26,7 +26,7 @@ from bento.store.database import Store
 from bento.store.tables import APP, FIRST_APP_USER_ID
 from bento.store.users import Who
 from models.serving.bundle import write_pointer
-from orchestration.publication.manifest import copy_of
+from orchestration.publishing.manifest import copy_of
 from settings import Settings
 from tests.postgresql import running_postgresql
 from tests.unit.bento.conftest import TITLES, write_tiny_bundle

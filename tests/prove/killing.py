@@ -21,10 +21,10 @@ from pathlib import Path
 import duckdb
 
 from models.serving.bundle import load_bundle, read_pointer
-from orchestration.analysts.tables import OF_RUNS
-from orchestration.publication.manifest import read_manifest
-from orchestration.sources.sample import SampleSpec, write_sample
-from orchestration.warehouse import TableVersion, open_database, quote, table_version, tables_of
+from orchestration.analytics.python_marts import OF_RUNS
+from orchestration.publishing.manifest import read_manifest
+from orchestration.storage.warehouse import TableVersion, open_database, quote, table_version, tables_of
+from orchestration.synthetic.sample import SampleSpec, write_sample
 from settings import PROJECT_ROOT, Settings
 
 COMMAND = (sys.executable, "-m", "orchestration.run", "--no-recommend")

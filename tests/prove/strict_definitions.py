@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import dagster as dg
 
-from orchestration.quality.rules import between
+from orchestration.quality.expectations import between
 from orchestration.quality.suites import SUITES
 
 MOST_VOTES = 900_000

@@ -10,8 +10,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from orchestration.automation_conditions import LONGEST_COOL_DOWN, cool_down
-from orchestration.defs.resources import ON_CHANGE
+from orchestration.lib.automation_conditions import LONGEST_COOL_DOWN, cool_down
+from orchestration.lib.dbt_project import ON_CHANGE
 
 RAW, MART, HISTORY, STORE, OTHER = (dg.AssetKey(name) for name in ("raw", "mart", "history", "store", "other"))
 

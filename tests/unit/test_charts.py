@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from orchestration import charts
+from orchestration.visualization import charts
 
 HISTORY = [
     {"epoch": epoch, "loss": 1 / epoch, "hr10": 0.5 + epoch / 100, "ndcg10": 0.4 - abs(epoch - 6) / 100}
@@ -225,5 +225,6 @@ def test_long_text_is_cut() -> None:
 
 
 def test_importing_the_charts_does_not_import_matplotlib() -> None:
-    code = "import sys, orchestration.charts; print([m for m in ('matplotlib', 'polars') if m in sys.modules])"
+    unwanted = ("matplotlib", "polars")
+    code = f"import sys, orchestration.visualization.charts; print([m for m in {unwanted} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

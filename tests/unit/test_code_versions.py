@@ -8,8 +8,8 @@ import pytest
 
 from models.runtime import code_fingerprint as fingerprints
 from models.runtime.code_fingerprint import code_fingerprint, syntax_fingerprint
-from orchestration import code_versions
-from orchestration.code_versions import code_version, sql_version
+from orchestration.lib import code_versions
+from orchestration.lib.code_versions import code_version, sql_version
 from settings import PROJECT_ROOT
 
 NEUMF = Path("models", "algorithms", "neumf")

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from orchestration.data_checks import UpstreamChecks
+from orchestration.lib.check_status import UpstreamChecks
 
 RATINGS, TRAINING, GATE, SERVED = (dg.AssetKey(key) for key in (["marts", "fct_ratings"], "training", "gate", "served"))
 HISTORY, ONLINE = dg.AssetKey("history"), dg.AssetKey("online")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import orchestration.disk
-from orchestration.disk import full_disk
+import orchestration.storage.disk_errors
+from orchestration.storage.disk_errors import full_disk
 from settings import PROJECT_ROOT
 
 #: Each writes more than a process with this limit may.
@@ -26,14 +26,14 @@ WRITERS = {
 
 
 def test_the_examples_of_the_docstring_hold() -> None:
-    assert doctest.testmod(orchestration.disk).failed == 0
+    assert doctest.testmod(orchestration.storage.disk_errors).failed == 0
 
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_what_each_library_says_is_understood(tmp_path: Path, writer: str) -> None:
     code = f"""
 import sys
-from orchestration.disk import full_disk
+from orchestration.storage.disk_errors import full_disk
 path = sys.argv[1]
 try:
     {WRITERS[writer]}

@@ -17,11 +17,11 @@ import environment
 from bento.packaging.build import bentoml_environment
 from bento.store.database import Store
 from environment import PathError, adopt_environment, dagster_home, plain_folder, process_environment
-from orchestration.home import prepare
-from orchestration.sources.app import app_version, ingest_app
-from orchestration.sources.imdb import ingest_imdb
-from orchestration.sources.tables import create_ledgers
-from orchestration.upkeep.backup import PARTS
+from orchestration.ingestion.app_store import app_version, ingest_app
+from orchestration.ingestion.imdb import ingest_imdb
+from orchestration.ingestion.raw_tables import create_ledgers
+from orchestration.maintenance.backup import PARTS
+from orchestration.storage.home import prepare
 from settings import PROJECT_ROOT, Settings
 from tests.unit.sources.editions import write_dump
 

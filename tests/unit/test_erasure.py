@@ -8,11 +8,11 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from orchestration.erasure import erase
-from orchestration.home import prepare
-from orchestration.publication.copies import publish
-from orchestration.publication.manifest import Publication, copy_of, current_parquet, parquet_of, read_manifest
-from orchestration.warehouse import connect
+from orchestration.privacy.erasure import erase
+from orchestration.publishing.duckdb_copy import publish
+from orchestration.publishing.manifest import Publication, copy_of, current_parquet, parquet_of, read_manifest
+from orchestration.storage.home import prepare
+from orchestration.storage.warehouse import connect
 from settings import Settings
 
 

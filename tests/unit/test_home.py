@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestration.home import (
+from orchestration.ingestion.raw_tables import IMDB_CHANGES, IMDB_STATE, create_ledgers
+from orchestration.pipeline.incremental import open_instance
+from orchestration.publishing.manifest import copy_of, current_parquet
+from orchestration.storage.home import (
     DAGSTER_EXTRA,
     DAGSTER_YAML,
     KEPT_TABLES,
@@ -24,10 +27,7 @@ from orchestration.home import (
     start_rebuild,
     swap,
 )
-from orchestration.publication.manifest import copy_of, current_parquet
-from orchestration.rebuild import open_instance
-from orchestration.sources.tables import IMDB_CHANGES, IMDB_STATE, create_ledgers
-from orchestration.warehouse import connect
+from orchestration.storage.warehouse import connect
 from settings import HOME_FORMAT, Settings
 from tests.unit.publication.generations import expected, look_anew, publish_generation
 
@@ -90,7 +90,7 @@ def test_an_old_home_keeps_its_owners_settings_and_gets_a_changed_default(
         "run_monitoring: {enabled: true, free_slots_after_run_end_seconds: 60, start_timeout_seconds: 9}\n"
     )
     monkeypatch.setattr(
-        "orchestration.home.DAGSTER_YAML", DAGSTER_YAML.replace("seconds: 60", "seconds: 5") + "retention: {}\n"
+        "orchestration.storage.home.DAGSTER_YAML", DAGSTER_YAML.replace("seconds: 60", "seconds: 5") + "retention: {}\n"
     )
     prepare(settings)
     found = yaml.safe_load(dagster_yaml(settings).read_text())
@@ -261,7 +261,7 @@ def test_a_rebuild_under_way_begins_anew_when_the_home_has_given_keys_since(sett
 @pytest.fixture
 def three_steps(monkeypatch: pytest.MonkeyPatch) -> dict[int, RecordingStep]:
     """A home format of 4, and a step from each format before it."""
-    monkeypatch.setattr("orchestration.home.HOME_FORMAT", 4)
+    monkeypatch.setattr("orchestration.storage.home.HOME_FORMAT", 4)
     return {number: RecordingStep() for number in (1, 2, 3)}
 
 

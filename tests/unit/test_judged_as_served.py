@@ -26,7 +26,7 @@ from models.evaluation.comparison import LeaveLastOutEvaluation
 from models.promotion.backtest import Trial, make_trial
 from models.registry import configured
 from models.serving.bundle import Bundle, FeatureSet, load_bundle, write_bundle
-from orchestration.analysts.suggestions import write_suggestions
+from orchestration.analytics.batch_recommendations import write_suggestions
 from settings import BARS, RECIPES
 from tests.unit.models.examples import ITEMS, USERS, content_of_tastes, two_tastes
 

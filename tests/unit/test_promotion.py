@@ -31,8 +31,11 @@ from models.data.interactions import Interactions
 from models.evaluation.comparison import LeaveLastOutEvaluation
 from models.promotion.backtest import Figures, RecipeVersion, Trial
 from models.serving.bundle import Bundle, FeatureSet, is_held, load_bundle, read_former, read_pointer, write_pointer
-from orchestration.defs.recommender import save_whole
-from orchestration.promotion import (
+from orchestration.defs.training.assets import save_whole
+from orchestration.maintenance.__main__ import main
+from orchestration.maintenance.errors import UpkeepError
+from orchestration.maintenance.rollback import release, roll_back
+from orchestration.promotion.decisions import (
     PromotionError,
     Space,
     decision_file,
@@ -53,10 +56,7 @@ from orchestration.promotion import (
     weights_stay,
     write_decision,
 )
-from orchestration.training_data import TRAINING_FILE, TrainingData, item_content
-from orchestration.upkeep.__main__ import main
-from orchestration.upkeep.report import UpkeepError
-from orchestration.upkeep.rollback import release, roll_back
+from orchestration.training.dataset import TRAINING_FILE, TrainingData, item_content
 from settings import Settings
 
 POPULARITY = RecipeVersion.of(Popularity())

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import dagster as dg
 import pytest
 
-from orchestration.data_checks import UpstreamChecks
-from orchestration.rebuild import Observed, Rebuilt, Result, observe, rebuild
-from orchestration.story import story
+from orchestration.lib.check_status import UpstreamChecks
+from orchestration.pipeline.incremental import Observed, Rebuilt, Result, observe, rebuild
+from orchestration.pipeline.summary import story
 
 DUMP, RAW, CLEAN, MART, OTHER = (dg.AssetKey(name) for name in ("dump", "raw", "clean", "mart", "other"))
 

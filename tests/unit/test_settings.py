@@ -36,7 +36,13 @@ def test_an_experiment_needs_a_version_and_a_shadow_the_log() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["orchestration.run", "orchestration.ui", "orchestration.shell", "orchestration.upkeep clean-up", "bento.serve"],
+    [
+        "orchestration.run",
+        "orchestration.ui",
+        "orchestration.shell",
+        "orchestration.maintenance clean-up",
+        "bento.serve",
+    ],
 )
 def test_a_home_that_cannot_hold_a_database_is_refused_in_one_line(command: str, tmp_path: Path) -> None:
     done = subprocess.run(
@@ -83,7 +89,7 @@ def test_the_bars_always_compete_and_unknown_recipes_are_refused(monkeypatch: py
 
 
 def test_every_recipe_that_the_settings_know_has_its_description() -> None:
-    from orchestration.defs.recommender import CANDIDATES
+    from orchestration.defs.training.assets import CANDIDATES
 
     assert set(CANDIDATES) == {*BARS, *RECIPES}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.tracking import add_figures, log_fit, tracking_uri
+from orchestration.training.mlflow_tracking import add_figures, log_fit, tracking_uri
 from settings import Settings
 
 

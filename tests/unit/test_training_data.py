@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from orchestration.training_data import ITEMS_FILE, TRAINING_FILE, USERS_FILE, load_training_data
+from orchestration.training.dataset import ITEMS_FILE, TRAINING_FILE, USERS_FILE, load_training_data
 
 
 def test_what_the_catalogue_says_of_a_film_is_its_content(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from orchestration.warehouse import (
+from orchestration.storage.warehouse import (
     WarehouseBusy,
     connect,
     exclusive,
@@ -22,7 +22,7 @@ from settings import Settings
 
 HOLDER = """
 import pathlib, sys
-from orchestration.warehouse import exclusive
+from orchestration.storage.warehouse import exclusive
 from settings import Settings
 with exclusive(Settings(home=pathlib.Path(sys.argv[1]))):
     print("held", flush=True)

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from orchestration.analysts.profile import profile_marts
+from orchestration.analytics.column_profile import profile_marts
 
 
 @pytest.fixture

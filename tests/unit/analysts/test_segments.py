@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from orchestration.analysts.segments import segment_users
+from orchestration.analytics.user_segments import segment_users
 
 GENRES = ("action", "drama", "film_noir", "horror")
 

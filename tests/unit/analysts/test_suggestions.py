@@ -13,7 +13,7 @@ from models.algorithms.ials import Ials, IalsConfig
 from models.algorithms.neumf.model import NeuMF, NeuMFConfig
 from models.algorithms.popularity import Popularity
 from models.serving.bundle import Bundle, FeatureSet, load_bundle, write_bundle
-from orchestration.analysts.suggestions import LIKED, write_suggestions
+from orchestration.analytics.batch_recommendations import LIKED, write_suggestions
 from tests.unit.models.examples import ITEMS, USERS, features_of, two_tastes
 
 

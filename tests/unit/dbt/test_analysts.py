@@ -8,7 +8,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from orchestration.sources.sample import SampleSpec, write_sample
+from orchestration.synthetic.sample import SampleSpec, write_sample
 from tests.unit.dbt.warehouses import Warehouse
 
 MARTS = ("fct_movie_popularity", "fct_retention", "fct_user_sessions")

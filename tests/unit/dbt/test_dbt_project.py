@@ -21,10 +21,10 @@ import numpy as np
 import pytest
 
 from bento.features.refresher import features_now
-from orchestration.defs import plots
-from orchestration.defs.resources import MartTranslator
-from orchestration.lineage import column_lineage, warehouse_schema
-from orchestration.sources.tables import TABLES
+from orchestration.ingestion.raw_tables import TABLES
+from orchestration.lib.column_lineage import column_lineage, warehouse_schema
+from orchestration.lib.dbt_project import MartTranslator
+from orchestration.visualization import mart_charts as plots
 from tests.unit.dbt.warehouses import EDITION, PROJECT, Warehouse
 
 REAL_DATA = Path(os.environ.get("MARQUEE_TEST_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))

@@ -17,10 +17,10 @@ from bento.store import users as people
 from bento.store.database import Store
 from bento.store.served_lists import AnswerRow, keep_answers, subjects_of
 from bento.store.users import Who
-from orchestration import charts
-from orchestration.defs.plots import PLOTS
-from orchestration.sources.app import app_version, ingest_app
-from orchestration.warehouse import open_database
+from orchestration.ingestion.app_store import app_version, ingest_app
+from orchestration.storage.warehouse import open_database
+from orchestration.visualization import charts
+from orchestration.visualization.mart_charts import PLOTS
 from settings import Settings
 from tests.postgresql import running_postgresql
 from tests.unit.dbt.warehouses import Warehouse

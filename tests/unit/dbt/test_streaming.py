@@ -11,9 +11,9 @@ import duckdb
 import polars as pl
 import pytest
 
-from orchestration.publication.copies import publish
-from orchestration.sources.streaming import PLATFORMS, ingest_streaming
-from orchestration.warehouse import connect
+from orchestration.ingestion.streaming import PLATFORMS, ingest_streaming
+from orchestration.publishing.duckdb_copy import publish
+from orchestration.storage.warehouse import connect
 from settings import Settings
 from tests.unit.dbt.warehouses import EDITION, Warehouse
 from tests.unit.sources.catalogues import write_catalogues

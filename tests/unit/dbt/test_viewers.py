@@ -14,13 +14,13 @@ import duckdb
 import polars as pl
 import pytest
 
-from orchestration import charts
-from orchestration.defs.plots import PLOTS
-from orchestration.sources.imdb import ingest_imdb
-from orchestration.sources.locate import EditionFiles
-from orchestration.sources.movielens import ingest_movielens
-from orchestration.sources.sample import SampleSpec, write_sample
-from orchestration.warehouse import open_database, tables_of
+from orchestration.ingestion.imdb import ingest_imdb
+from orchestration.ingestion.movielens import ingest_movielens
+from orchestration.ingestion.source_resolver import EditionFiles
+from orchestration.storage.warehouse import open_database, tables_of
+from orchestration.synthetic.sample import SampleSpec, write_sample
+from orchestration.visualization import charts
+from orchestration.visualization.mart_charts import PLOTS
 from settings import IMDB_DUMPS, Settings
 from tests.unit.dbt.warehouses import Warehouse
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from orchestration.sources.tables import APP_TABLES, TABLES, create_ledgers
+from orchestration.ingestion.raw_tables import APP_TABLES, TABLES, create_ledgers
 
 PROJECT = Path(__file__).resolve().parents[3] / "dbt_project"
 EDITION = "ml-1m"

@@ -7,9 +7,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from orchestration.defs.analysts import check_rows, run_rows
-from orchestration.defs.plots import PLOTS, TABLES
-from orchestration.rebuild import REASON_TAG
+from orchestration.defs.analytics.assets import check_rows, run_rows
+from orchestration.pipeline.incremental import REASON_TAG
+from orchestration.visualization.mart_charts import PLOTS, TABLES
 
 
 @dg.asset

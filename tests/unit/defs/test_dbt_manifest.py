@@ -13,8 +13,8 @@ from unittest import mock
 import duckdb
 import pytest
 
-from orchestration.defs.dbt import failures
-from orchestration.defs.resources import DBT_PROJECT, dbt_project, parse_digest
+from orchestration.lib.dbt_project import DBT_PROJECT, dbt_project, parse_digest
+from orchestration.lib.dbt_runner import failures
 from settings import Settings
 
 MODELS = {

@@ -8,7 +8,9 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.test_utils import freeze_time
 
-from orchestration.defs import automation, raw, streaming
+from orchestration.defs import automation
+from orchestration.defs.ingestion import assets as raw
+from orchestration.defs.ingestion import streaming
 from settings import Settings
 from tests.unit.sources import editions
 from tests.unit.sources.editions import write_dump

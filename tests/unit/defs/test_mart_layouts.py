@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from unittest import mock
 
-from orchestration.defs.resources import dbt_project
-from orchestration.defs.warehouse import mart_comments, mart_layouts
-from orchestration.publication.manifest import Layout
+from orchestration.defs.warehouse.dbt_assets import mart_comments, mart_layouts
+from orchestration.lib.dbt_project import dbt_project
+from orchestration.publishing.manifest import Layout
 from settings import Settings
 
 

@@ -10,7 +10,8 @@ import duckdb
 import pytest
 
 from models.data.movielens import EDITIONS
-from orchestration.defs import raw, streaming
+from orchestration.defs.ingestion import assets as raw
+from orchestration.defs.ingestion import streaming
 from settings import PROJECT_ROOT, Settings
 from tests.unit.sources import editions
 from tests.unit.sources.catalogues import write_catalogues

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from orchestration.analysts.tables import MADE_MARTS
-from orchestration.documentation.dictionary import FILE, Column, Mart, Relation, markdown, marts, relations
-from orchestration.questions.metrics import metrics
+from orchestration.analytics.python_marts import MADE_MARTS
+from orchestration.docs_generation.data_dictionary import FILE, Column, Mart, Relation, markdown, marts, relations
+from orchestration.queries.metrics import metrics
 
 
 def test_the_data_dictionary_is_what_the_yml_says() -> None:
     assert FILE.read_text(encoding="utf-8") == markdown(marts()), (
-        "`python -m orchestration.documentation --dictionary`, and commit it"
+        "`python -m orchestration.docs_generation --dictionary`, and commit it"
     )
 
 

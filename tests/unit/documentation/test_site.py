@@ -10,10 +10,10 @@ from unittest import mock
 import pytest
 import yaml
 
-from orchestration.analysts.tables import MADE_MARTS
-from orchestration.documentation.dictionary import marts
-from orchestration.documentation.site import build_site
-from orchestration.questions.analyses import FOLDER, analyses
+from orchestration.analytics.python_marts import MADE_MARTS
+from orchestration.docs_generation.data_dictionary import marts
+from orchestration.docs_generation.dbt_docs import build_site
+from orchestration.queries.analyses import FOLDER, analyses
 from settings import Settings
 from tests.unit.publication.browsing import browser
 

@@ -14,7 +14,7 @@ from models.registry import RECOMMENDERS, configured
 from models.runtime.code_fingerprint import code_fingerprint
 from models.runtime.memory import peak_memory, reset_peak_memory
 from models.tuning.default_hyperparameters import chosen_settings
-from orchestration.sources.generated_edition import main as make_generated
+from orchestration.synthetic.generated_edition import main as make_generated
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from typing import Any
 
 import duckdb
 
-from orchestration.publication.copies import publish
-from orchestration.publication.manifest import Publication, copy_of
-from orchestration.warehouse import connect
+from orchestration.publishing.duckdb_copy import publish
+from orchestration.publishing.manifest import Publication, copy_of
+from orchestration.storage.warehouse import connect
 from settings import Settings
 
 #: Enough that a reader has not seen all blocks of a table when the next one is published.

@@ -8,18 +8,18 @@ from pathlib import Path
 from unittest import mock
 
 from benchmarks.pipeline import stages
-from orchestration.publication.copies import publish
-from orchestration.sources.sample import SampleSpec, write_sample
-from orchestration.sources.streaming import ingest_streaming
-from orchestration.warehouse import connect, exclusive
+from orchestration.ingestion.streaming import ingest_streaming
+from orchestration.publishing.duckdb_copy import publish
+from orchestration.storage.warehouse import connect, exclusive
+from orchestration.synthetic.sample import SampleSpec, write_sample
 from settings import Settings
 
 
 def publish_sample(folder: Path) -> Settings:
     """From the sample's files to its published copy, without a graph around it; returns the settings of its home."""
-    from orchestration.defs.dbt import Dbt, failures
-    from orchestration.defs.resources import MartTranslator, dbt_project
-    from orchestration.defs.warehouse import mart_comments, mart_layouts
+    from orchestration.defs.warehouse.dbt_assets import mart_comments, mart_layouts
+    from orchestration.lib.dbt_project import MartTranslator, dbt_project
+    from orchestration.lib.dbt_runner import Dbt, failures
 
     settings = Settings(home=folder / "home", movielens="sample")
     settings.home.mkdir(parents=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from orchestration.publication.copies import publish
-from orchestration.publication.manifest import Publication
-from orchestration.warehouse import connect
+from orchestration.publishing.duckdb_copy import publish
+from orchestration.publishing.manifest import Publication
+from orchestration.storage.warehouse import connect
 from settings import Settings
 
 #: title_id, platform, type, title, release_year, duration, duration_type, score; each has the actors of the letters.

@@ -11,8 +11,8 @@ import duckdb
 import polars as pl
 import pytest
 
-from orchestration.publication.copies import publish, settle
-from orchestration.publication.manifest import (
+from orchestration.publishing.duckdb_copy import publish, settle
+from orchestration.publishing.manifest import (
     Layout,
     copy_of,
     current_parquet,
@@ -20,7 +20,7 @@ from orchestration.publication.manifest import (
     parquet_of,
     read_manifest,
 )
-from orchestration.warehouse import connect
+from orchestration.storage.warehouse import connect
 from settings import Settings
 from tests.unit.publication.generations import expected, look_anew, publish_generation, read_through
 

@@ -13,12 +13,12 @@ import duckdb
 import polars as pl
 import pytest
 
-from orchestration.publication.manifest import copy_of, read_manifest
-from orchestration.questions.analyses import Analysis, analyses, answer, answer_file
-from orchestration.questions.metrics import metrics
-from orchestration.report.__main__ import main
-from orchestration.report.page import report
-from orchestration.report.plots import PLOTS
+from orchestration.publishing.manifest import copy_of, read_manifest
+from orchestration.queries.analyses import Analysis, analyses, answer, answer_file
+from orchestration.queries.metrics import metrics
+from orchestration.visualization.__main__ import main
+from orchestration.visualization.html_report import report
+from orchestration.visualization.report_charts import PLOTS
 from settings import Settings
 from tests.unit.publication.browsing import DRAWN, browser
 from tests.unit.publication.sample import publish_sample
@@ -48,7 +48,7 @@ def test_there_are_at_least_twenty_questions_each_with_its_answer() -> None:
 def test_an_answer_is_what_the_published_copy_says(con: duckdb.DuckDBPyConnection, analysis: Analysis) -> None:
     found = answer(con, analysis)
     assert found == answer_file(analysis).read_text(encoding="utf-8"), (
-        "`make run` on the sample, then `python -m orchestration.questions.analyses --write-answers`"
+        "`make run` on the sample, then `python -m orchestration.queries.analyses --write-answers`"
     )
     assert len(found.splitlines()) > 7, "an answer has more than one row"
 

@@ -14,12 +14,12 @@ import duckdb
 import polars as pl
 import pytest
 
-from orchestration.data_checks import UpstreamChecks
-from orchestration.home import prepare, rebuild_folder, swap
-from orchestration.publication.copies import publish
-from orchestration.publication.manifest import Publication, copy_of, current_parquet, parquet_of, read_manifest
+from orchestration.lib.check_status import UpstreamChecks
+from orchestration.publishing.duckdb_copy import publish
+from orchestration.publishing.manifest import Publication, copy_of, current_parquet, parquet_of, read_manifest
 from orchestration.run import _missing_artifacts
-from orchestration.warehouse import connect
+from orchestration.storage.home import prepare, rebuild_folder, swap
+from orchestration.storage.warehouse import connect
 from settings import Settings
 from tests.unit.publication.generations import ask
 from tests.unit.publication.writers import die, write, writer
@@ -77,7 +77,7 @@ def assert_as_published(settings: Settings, newest: int, *older: tuple[Publicati
 
 
 def _published_copy() -> Any:
-    from orchestration.defs.warehouse import PUBLISHED_COPY
+    from orchestration.defs.warehouse.dbt_assets import PUBLISHED_COPY
 
     return PUBLISHED_COPY
 
@@ -140,7 +140,7 @@ def test_a_log_written_by_name_after_the_rename_goes_with_the_next_run(settings:
 
 def test_building_the_published_copy_alone_makes_a_changed_file_again(settings: Settings) -> None:
     """As a click in the UI does it."""
-    from orchestration.defs.warehouse import published_copy
+    from orchestration.defs.warehouse.dbt_assets import published_copy
 
     first = publish_films(settings, 1)
     asset = published_copy({"nodes": {}})

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.publication.copies import differences, publish
-from orchestration.publication.manifest import copy_of
-from orchestration.warehouse import connect
+from orchestration.publishing.duckdb_copy import differences, publish
+from orchestration.publishing.manifest import copy_of
+from orchestration.storage.warehouse import connect
 from settings import PROJECT_ROOT, Settings
 from tests.unit.publication.writers import write, writer
 
@@ -95,7 +95,7 @@ def test_the_log_of_a_killed_writer_is_removed_before_the_shell_reads(films: tup
 
 
 @needs_shell
-@pytest.mark.parametrize("module", ["orchestration.shell", "orchestration.report"])
+@pytest.mark.parametrize("module", ["orchestration.shell", "orchestration.visualization"])
 def test_a_locked_copy_is_one_line_that_names_file_holder_and_remedy(films: tuple[Settings, Path], module: str) -> None:
     settings, file = films
     with writer(file) as process:
@@ -108,7 +108,7 @@ def test_a_locked_copy_is_one_line_that_names_file_holder_and_remedy(films: tupl
 
 
 @needs_shell
-@pytest.mark.parametrize("module", ["orchestration.shell", "orchestration.report"])
+@pytest.mark.parametrize("module", ["orchestration.shell", "orchestration.visualization"])
 @pytest.mark.parametrize("harm", ["changed", "damaged"])
 def test_a_harmed_copy_is_one_line_that_names_file_and_remedy(
     films: tuple[Settings, Path], module: str, harm: str, tmp_path: Path

@@ -8,7 +8,7 @@ from decimal import Decimal
 import duckdb
 import pytest
 
-from orchestration.quality.rules import (
+from orchestration.quality.expectations import (
     Rule,
     Suite,
     between,

@@ -9,11 +9,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestration.analysts.tables import MADE_MARTS
-from orchestration.quality.rules import NOT_EMPTY
+from orchestration.analytics.python_marts import MADE_MARTS
+from orchestration.ingestion.raw_tables import TABLES
+from orchestration.quality.expectations import NOT_EMPTY
 from orchestration.quality.runner import run_suite
 from orchestration.quality.suites import SUITES
-from orchestration.sources.tables import TABLES
 
 MARTS = Path(__file__).parents[3] / "dbt_project" / "models" / "marts"
 

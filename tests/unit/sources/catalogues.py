@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestration.sources.streaming import PLATFORMS
+from orchestration.ingestion.streaming import PLATFORMS
 
 HEADER = "show_id,type,title,director,cast,country,date_added,release_year,rating,duration,listed_in,description"
 #: By file; Amazon's row ends in a description over two lines, Netflix' second one has its duration in the rating.

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import duckdb
 
-from orchestration.sources.imdb import DUMPS
-from orchestration.sources.locate import EditionFiles
-from orchestration.sources.report import LoadReport
+from orchestration.ingestion.imdb import DUMPS
+from orchestration.ingestion.load_report import LoadReport
+from orchestration.ingestion.source_resolver import EditionFiles
 
 CSV_EDITIONS = ("sample", "ml-20m", "ml-25m", "ml-32m", "ml-latest-small", "ml-latest")
 GENOME_EDITIONS = ("sample", "ml-20m", "ml-25m", "ml-latest")

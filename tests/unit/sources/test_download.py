@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.sources.download import Patience, download, read_note
-from orchestration.sources.files import check_gzip
-from orchestration.sources.report import SourceError
+from orchestration.ingestion.file_inspection import check_gzip
+from orchestration.ingestion.http_download import Patience, download, read_note
+from orchestration.ingestion.load_report import SourceError
 from tests.unit.sources.editions import write_dump
 from tests.unit.sources.upstream import Upstream
 

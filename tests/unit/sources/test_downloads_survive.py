@@ -22,11 +22,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.sources.disk import NoRoom, check_room
-from orchestration.sources.download import Patience, download, is_unfinished, look, provenance, read_note
-from orchestration.sources.files import check_gzip
-from orchestration.sources.pace import Lines
-from orchestration.sources.report import SourceError
+from orchestration.ingestion.file_inspection import check_gzip
+from orchestration.ingestion.http_download import Patience, download, is_unfinished, look, provenance, read_note
+from orchestration.ingestion.load_report import SourceError
+from orchestration.ingestion.transfer_progress import Lines
+from orchestration.storage.disk_space import NoRoom, check_room
 from tests.unit.sources.upstream import Upstream
 
 ROOT = Path(__file__).parents[3]
@@ -409,8 +409,8 @@ def test_asking_only_says_what_would_be_fetched_and_writes_nothing(
 _FETCH = """
 import sys, time
 from pathlib import Path
-from orchestration.sources.download import Patience, download
-from orchestration.sources.files import check_gzip
+from orchestration.ingestion.http_download import Patience, download
+from orchestration.ingestion.file_inspection import check_gzip
 url, target, first_wait_s, check_s = sys.argv[1:]
 def check(path):
     print("checking", file=sys.stderr, flush=True)
@@ -510,8 +510,8 @@ def test_what_was_finished_long_before_the_next_call_is_asked_for_conditionally(
 _KILLED_AT_EVERY_STEP = """
 import os, signal, sys
 from pathlib import Path
-from orchestration.sources.download import download, look
-from orchestration.sources.files import check_gzip
+from orchestration.ingestion.http_download import download, look
+from orchestration.ingestion.file_inspection import check_gzip
 url, base, *STEPS = sys.argv[1:]
 # So that the children need not load what every request needs.
 look(url, Path(base) / "never")
@@ -616,9 +616,9 @@ def test_two_processes_do_not_fetch_the_same_file_at_a_time(upstream: Upstream, 
 _FETCH_LIMITED = """
 import resource, sys
 from pathlib import Path
-from orchestration.sources.download import download
-from orchestration.sources.files import check_gzip
-from orchestration.sources.report import SourceError
+from orchestration.ingestion.http_download import download
+from orchestration.ingestion.file_inspection import check_gzip
+from orchestration.ingestion.load_report import SourceError
 url, target, limit = sys.argv[1:]
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
 try:

@@ -10,10 +10,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestration.sources.imdb import DUMPS, ingest_imdb, table_of
-from orchestration.sources.load import RETYPED_VALUES
-from orchestration.sources.movielens import ingest_movielens
-from orchestration.sources.report import SourceError
+from orchestration.ingestion.imdb import DUMPS, ingest_imdb, table_of
+from orchestration.ingestion.load_report import SourceError
+from orchestration.ingestion.loader import RETYPED_VALUES
+from orchestration.ingestion.movielens import ingest_movielens
 from tests.unit.sources import editions
 from tests.unit.sources.editions import assert_adds_up, quarantined, write_dump
 from tests.unit.sources.test_refusals import state

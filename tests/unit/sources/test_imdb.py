@@ -9,8 +9,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestration.sources.imdb import DUMPS, ingest_imdb, table_of
-from orchestration.sources.tables import IMDB_TABLES
+from orchestration.ingestion.imdb import DUMPS, ingest_imdb, table_of
+from orchestration.ingestion.raw_tables import IMDB_TABLES
 from settings import IMDB_DUMPS
 from tests.unit.sources.editions import assert_adds_up, quarantined, write_dump
 

@@ -9,10 +9,10 @@ from typing import Any
 import duckdb
 import pytest
 
-from orchestration.sources import imdb_changes
-from orchestration.sources.imdb import ingest_imdb
-from orchestration.sources.imdb_changes import Look, Thresholds, take_look
-from orchestration.warehouse import table_version
+from orchestration.ingestion import imdb_diff as imdb_changes
+from orchestration.ingestion.imdb import ingest_imdb
+from orchestration.ingestion.imdb_diff import Look, Thresholds, take_look
+from orchestration.storage.warehouse import table_version
 from tests.unit.sources.editions import write_dump
 
 THRESHOLDS = Thresholds(rating_step=0.3, min_votes=100)

@@ -10,10 +10,10 @@ import duckdb
 import pytest
 
 from models.data.movielens import EDITIONS
-from orchestration.sources.locate import EditionFiles
-from orchestration.sources.movielens import edition_digest, ingest_movielens
-from orchestration.sources.report import SourceError
-from orchestration.sources.tables import MOVIELENS_TABLES, TABLES
+from orchestration.ingestion.load_report import SourceError
+from orchestration.ingestion.movielens import edition_digest, ingest_movielens
+from orchestration.ingestion.raw_tables import MOVIELENS_TABLES, TABLES
+from orchestration.ingestion.source_resolver import EditionFiles
 from settings import EDITIONS as SETTINGS_EDITIONS
 from tests.unit.sources import editions
 from tests.unit.sources.editions import assert_adds_up, quarantined

@@ -19,12 +19,12 @@ import duckdb
 import pytest
 
 from models.data.movielens import EDITIONS
-from orchestration.sources.disk import NoRoom
-from orchestration.sources.download import provenance
-from orchestration.sources.imdb import ingest_imdb
-from orchestration.sources.locate import locate_dump, locate_edition, unpack_edition
-from orchestration.sources.movielens import ingest_movielens
-from orchestration.sources.report import SourceError
+from orchestration.ingestion.http_download import provenance
+from orchestration.ingestion.imdb import ingest_imdb
+from orchestration.ingestion.load_report import SourceError
+from orchestration.ingestion.movielens import ingest_movielens
+from orchestration.ingestion.source_resolver import locate_dump, locate_edition, unpack_edition
+from orchestration.storage.disk_space import NoRoom
 from settings import PROJECT_ROOT, Settings
 from tests.unit.sources import editions
 from tests.unit.sources.editions import write_dump
@@ -366,7 +366,7 @@ _UNPACK = """
 import sys
 from pathlib import Path
 from models.data.movielens import EDITIONS
-from orchestration.sources.locate import unpack_edition
+from orchestration.ingestion.source_resolver import unpack_edition
 archive, base = map(Path, sys.argv[1:])
 STEPS = {"open", "os.rename", "os.remove", "os.utime", "os.mkdir", "os.rmdir"}
 
@@ -431,8 +431,8 @@ _UNPACK_LIMITED = """
 import resource, sys
 from pathlib import Path
 from models.data.movielens import EDITIONS
-from orchestration.sources.locate import unpack_edition
-from orchestration.sources.report import SourceError
+from orchestration.ingestion.source_resolver import unpack_edition
+from orchestration.ingestion.load_report import SourceError
 resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))
 try:
     unpack_edition(Path(sys.argv[1]), Path(sys.argv[2]), EDITIONS["ml-latest-small"])

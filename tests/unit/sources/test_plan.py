@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.sources.locate import locate_dump, locate_edition
-from orchestration.sources.plan import Plan, make_plan, plan_lines
+from orchestration.ingestion.fetch_plan import Plan, make_plan, plan_lines
+from orchestration.ingestion.source_resolver import locate_dump, locate_edition
 from settings import PROJECT_ROOT, Settings
 from tests.unit.sources import editions
 from tests.unit.sources.editions import write_dump

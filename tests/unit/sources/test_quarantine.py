@@ -9,8 +9,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestration.sources.movielens import ingest_movielens
-from orchestration.sources.report import LoadReport
+from orchestration.ingestion.load_report import LoadReport
+from orchestration.ingestion.movielens import ingest_movielens
 from tests.unit.sources import editions
 from tests.unit.sources.editions import assert_adds_up, quarantined
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestration.sources.imdb import ingest_imdb
-from orchestration.sources.movielens import ingest_movielens
-from orchestration.sources.report import SourceError
+from orchestration.ingestion.imdb import ingest_imdb
+from orchestration.ingestion.load_report import SourceError
+from orchestration.ingestion.movielens import ingest_movielens
 from tests.unit.sources import editions
 from tests.unit.sources.editions import write_dump
 
@@ -155,7 +155,7 @@ def test_a_refused_load_leaves_no_transaction_open_and_the_next_one_goes_through
 _LOADER = """
 import sys, duckdb
 from pathlib import Path
-from orchestration.sources.imdb import ingest_imdb
+from orchestration.ingestion.imdb import ingest_imdb
 con = duckdb.connect(sys.argv[1], config={"threads": 2})
 print("ready", flush=True)
 while True:

@@ -14,13 +14,14 @@ import numpy.typing as npt
 import polars as pl
 import pytest
 
-from orchestration.sources.imdb import ingest_imdb
-from orchestration.sources.locate import EditionFiles
-from orchestration.sources.movielens import ingest_movielens
-from orchestration.sources.report import Reason
-from orchestration.sources.sample import SNAPSHOT, SampleManifest, SampleSpec, read_manifest, write_sample
-from orchestration.sources.streaming import ingest_streaming
-from orchestration.sources.synthetic import imdb, taste
+from orchestration.ingestion.imdb import ingest_imdb
+from orchestration.ingestion.load_report import Reason
+from orchestration.ingestion.movielens import ingest_movielens
+from orchestration.ingestion.source_resolver import EditionFiles
+from orchestration.ingestion.streaming import ingest_streaming
+from orchestration.synthetic import imdb
+from orchestration.synthetic import rating_simulator as taste
+from orchestration.synthetic.sample import SNAPSHOT, SampleManifest, SampleSpec, read_manifest, write_sample
 
 SPEC = SampleSpec(users=150, movies=300, ratings=9_000, seed=7)
 CLEAN = dataclasses.replace(SPEC, broken=False)

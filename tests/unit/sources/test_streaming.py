@@ -7,9 +7,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestration.sources.locate import locate_streaming
-from orchestration.sources.report import SourceError
-from orchestration.sources.streaming import PLATFORMS, absence, ingest_streaming, streaming_digest
+from orchestration.ingestion.load_report import SourceError
+from orchestration.ingestion.source_resolver import locate_streaming
+from orchestration.ingestion.streaming import PLATFORMS, absence, ingest_streaming, streaming_digest
 from settings import Settings
 from tests.unit.sources.catalogues import write_catalogues
 

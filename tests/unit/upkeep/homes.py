@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from models.serving.bundle import write_pointer
-from orchestration.home import prepare
-from orchestration.publication.copies import publish
-from orchestration.warehouse import connect
+from orchestration.publishing.duckdb_copy import publish
+from orchestration.storage.home import prepare
+from orchestration.storage.warehouse import connect
 from settings import Settings
 from tests.unit.bento.conftest import write_tiny_bundle
 

@@ -16,12 +16,12 @@ import duckdb
 import pytest
 
 from models.serving.bundle import load_bundle, read_pointer, read_previous
-from orchestration.home import heal, prepare, read_home
-from orchestration.publication.manifest import copy_of, read_manifest
-from orchestration.upkeep.__main__ import main
-from orchestration.upkeep.backup import restore, verify, write_backup
-from orchestration.upkeep.report import UpkeepError
-from orchestration.warehouse import connect
+from orchestration.maintenance.__main__ import main
+from orchestration.maintenance.backup import restore, verify, write_backup
+from orchestration.maintenance.errors import UpkeepError
+from orchestration.publishing.manifest import copy_of, read_manifest
+from orchestration.storage.home import heal, prepare, read_home
+from orchestration.storage.warehouse import connect
 from settings import HOME_FORMAT, Settings
 from tests.unit.publication.writers import write
 from tests.unit.upkeep.homes import KEYS, NOW, make_home, put

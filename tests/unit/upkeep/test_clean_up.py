@@ -8,10 +8,10 @@ import dagster as dg
 import pytest
 
 from models.serving.bundle import write_pointer
-from orchestration.home import DAGSTER_YAML
-from orchestration.publication.manifest import copy_of, read_manifest
-from orchestration.upkeep.clean_up import clean_up
-from orchestration.upkeep.report import UpkeepError
+from orchestration.maintenance.errors import UpkeepError
+from orchestration.maintenance.retention import clean_up
+from orchestration.publishing.manifest import copy_of, read_manifest
+from orchestration.storage.home import DAGSTER_YAML
 from settings import Settings
 from tests.unit.publication.generations import publish_generation
 from tests.unit.publication.writers import write
