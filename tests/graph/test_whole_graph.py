@@ -25,7 +25,7 @@ from orchestration.queries.analyses import analyses
 from orchestration.training.mlflow_tracking import tracking_uri
 from settings import Settings
 from tests.graph.conftest import GraphHome, Run
-from tests.unit.publication.writers import write
+from tests.unit.publishing.writers import write
 
 pytestmark = pytest.mark.xdist_group("graph")
 

@@ -30,9 +30,9 @@ from orchestration.publishing.manifest import copy_of
 from settings import Settings
 from tests.postgresql import running_postgresql
 from tests.unit.bento.conftest import TITLES, write_tiny_bundle
-from tests.unit.publication.generations import ask
-from tests.unit.publication.streaming import STREAMED, publish_titles
-from tests.unit.publication.writers import die, write, writer
+from tests.unit.publishing.generations import ask
+from tests.unit.publishing.streaming import STREAMED, publish_titles
+from tests.unit.publishing.writers import die, write, writer
 
 pytestmark = pytest.mark.xdist_group("resources")
 

@@ -34,7 +34,7 @@ from models.serving.bundle import FeatureSet, load_bundle, write_pointer
 from orchestration.defs.serving.assets import built_pointer, bundle_answers
 from settings import PROJECT_ROOT
 from tests.integration.served_home import FIRST_USER_ID, FIRST_USER_KEY, START, ServedHome, make_home
-from tests.unit.publication.streaming import publish_titles
+from tests.unit.publishing.streaming import publish_titles
 
 # One server for all of them.
 pytestmark = pytest.mark.xdist_group("service")

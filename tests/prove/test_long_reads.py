@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from settings import Settings
-from tests.unit.publication.generations import read_through
+from tests.unit.publishing.generations import read_through
 
 PUBLICATIONS = 20
 

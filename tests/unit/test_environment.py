@@ -23,7 +23,7 @@ from orchestration.ingestion.raw_tables import create_ledgers
 from orchestration.maintenance.backup import PARTS
 from orchestration.storage.home import prepare
 from settings import PROJECT_ROOT, Settings
-from tests.unit.sources.editions import write_dump
+from tests.unit.ingestion.editions import write_dump
 
 #: All that a home's name may hold; see tests/unit/test_settings.py for what it may not.
 ODD = "it's [2024] 100% c# x=1 {{y}} ünï*"

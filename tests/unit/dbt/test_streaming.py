@@ -16,7 +16,7 @@ from orchestration.publishing.duckdb_copy import publish
 from orchestration.storage.warehouse import connect
 from settings import Settings
 from tests.unit.dbt.warehouses import EDITION, Warehouse
-from tests.unit.sources.catalogues import write_catalogues
+from tests.unit.ingestion.catalogues import write_catalogues
 
 REAL_DATA = Path(os.environ.get("MARQUEE_TEST_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
 #: What the questions need, with all that it is made of.

@@ -12,8 +12,8 @@ from orchestration.defs import automation
 from orchestration.defs.ingestion import assets as raw
 from orchestration.defs.ingestion import streaming
 from settings import Settings
-from tests.unit.sources import editions
-from tests.unit.sources.editions import write_dump
+from tests.unit.ingestion import editions
+from tests.unit.ingestion.editions import write_dump
 
 LOOKS = [raw.movielens_files, raw.imdb_files, raw.app_store, streaming.streaming_files]
 

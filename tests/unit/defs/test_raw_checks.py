@@ -13,9 +13,9 @@ from models.data.movielens import EDITIONS
 from orchestration.defs.ingestion import assets as raw
 from orchestration.defs.ingestion import streaming
 from settings import PROJECT_ROOT, Settings
-from tests.unit.sources import editions
-from tests.unit.sources.catalogues import write_catalogues
-from tests.unit.sources.editions import write_dump
+from tests.unit.ingestion import editions
+from tests.unit.ingestion.catalogues import write_catalogues
+from tests.unit.ingestion.editions import write_dump
 
 DUMP = "title.ratings"
 REAL_DATA = Path(os.environ.get("MARQUEE_TEST_DATA", PROJECT_ROOT.parent / "shared" / "data"))
