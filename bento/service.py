@@ -30,7 +30,6 @@ from bento.api.openapi import ANSWERING
 from bento.api.reference import reference_routes
 from bento.auth.access_policy import Guard
 from bento.auth.principal import Caller, caller
-from bento.auth.request_cost import cost_of
 from bento.bundles.hot_reload import ServedBundle
 from bento.bundles.loaded_bundle import Served
 from bento.catalog.streaming_queries import Catalogues
@@ -63,6 +62,7 @@ from bento.schemas.recommendations import (
     SimilarRequest,
     SimilarResponse,
 )
+from bento.schemas.request_cost import cost_of
 from bento.store import users as people
 from bento.store.database import Store, StoreUnavailable
 from bento.store.user_state import NOBODY, AppHistory

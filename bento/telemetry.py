@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+#: Asked every few seconds by whoever watches; counted, and not written down.
+WATCHED = frozenset({"/healthz", "/livez", "/readyz", "/metrics"})
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from models.data.batch import UserBatch
 from models.data.features import ItemsAsOf, TrainingFeatures
 from models.data.interactions import Interactions
 from models.runtime.checkpoints import Checkpoint, fit_key
 from models.runtime.code_fingerprint import code_fingerprint
+from models.runtime.errors import RecommenderError
+from models.runtime.progress import Progress, ProgressCallback
 
 #: The layout of a saved recommender; a loader refuses any other.
 SCHEMA_VERSION = 1
@@ -26,68 +29,6 @@ LEFT_OUT = 64
 
 _MANIFEST = "recommender.json"
 _WEIGHTS = "weights.npz"
-
-
-class RecommenderError(ValueError):
-    """Something the recommender was asked for or given cannot be; the message says what."""
-
-
-class UnknownUser(RecommenderError):
-    """The recommender knows users by their index only, and the batch holds one it was not trained on (-1)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """One step of a fit: ``step`` of ``total`` (an epoch for NeuMF), and the figures known by then."""
-
-    step: int
-    total: int
-    metrics: Mapping[str, float]
-
-
-ProgressCallback = Callable[[Progress], None]
-
-
-@dataclass(frozen=True, slots=True)
-class UserBatch:
-    """B users to recommend to, with everything that is known of them and of the items now.
-
-    ``users`` int64[B]: index of the training, -1 = unknown to it. ``history`` csr[B, n_items]: what each user met
-    (data: stars, or 1), which is also what is not recommended again; ``history_times`` int64[nnz] goes with
-    ``history.data``. ``user_features`` float32[B, Fu], ``item_features`` float32[n_items, Fi] (what is served) or
-    ``ItemsAsOf`` another moment for each user (what is evaluated); NaN = unknown. What a recommender does not use it
-    ignores.
-    """
-
-    users: NDArray[np.int64]
-    history: csr_array
-    user_features: NDArray[np.float32] | None = None
-    item_features: NDArray[np.float32] | ItemsAsOf | None = None
-    history_times: NDArray[np.int64] | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a batch whose parts do not fit together."""
-        if self.history.shape[0] != len(self.users):
-            raise RecommenderError(f"{len(self.users)} users, but {self.history.shape[0]} rows of history")
-        if self.user_features is not None and len(self.user_features) != len(self.users):
-            raise RecommenderError(f"{len(self.users)} users, but {len(self.user_features)} rows of features")
-
-    def __len__(self) -> int:
-        """The number of users."""
-        return len(self.users)
-
-    def take(self, rows: slice) -> UserBatch:
-        """The users of a slice, as a smaller batch."""
-        start, stop, _ = rows.indices(len(self))
-        bounds = slice(int(self.history.indptr[start]), int(self.history.indptr[stop]))
-        features = self.item_features
-        return UserBatch(
-            self.users[rows],
-            self.history[rows],
-            None if self.user_features is None else self.user_features[rows],
-            features.take(rows) if isinstance(features, ItemsAsOf) else features,
-            None if self.history_times is None else self.history_times[bounds],
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models.base import RecommenderError
 from models.evaluation.benchmarks import FILES, RATING_PROTOCOLS, RankingProblem, RatingProblem
 from models.evaluation.evaluation_run import MEMORY_LIMIT, Recipe, mean_rows, paired_rows, run_cell, without_users
 from models.evaluation.ncf_files import read_given_problem
 from models.registry import RANKING_RECOMMENDERS, RATING_RECOMMENDERS, RECOMMENDERS, recommender_class
+from models.runtime.errors import RecommenderError
 from models.tuning.default_hyperparameters import chosen_settings
 
 #: What each file of a protocol holds.

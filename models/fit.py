@@ -18,13 +18,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from models.base import Progress, RecommenderError
 from models.data.ratings_reader import read_ratings
 from models.evaluate import recipes_of
 from models.evaluation.evaluation_run import MEMORY_LIMIT, Recipe
 from models.registry import RECOMMENDERS, recommender_class
+from models.runtime.errors import RecommenderError
 from models.runtime.memory import peak_memory
-from models.runtime.progress import shown_progress
+from models.runtime.progress import Progress
+from models.runtime.progress_bar import shown_progress
 
 
 def fit(

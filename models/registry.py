@@ -8,7 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from models.base import Recommender, RecommenderError, read_manifest
+from models.base import Recommender, read_manifest
+from models.runtime.errors import RecommenderError
 
 _CLASSES = {
     "popularity": ("models.algorithms.popularity", "Popularity"),

@@ -117,19 +117,20 @@ def _rebuild_here(settings: Settings) -> int:
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     adopt_environment(settings)
     from orchestration.definitions import marquee
+    from orchestration.lib.dagster_instance import free_dead_runs, open_instance
     from orchestration.lib.terminal_logger import progress_logger
-    from orchestration.pipeline import incremental as rebuild
+    from orchestration.pipeline import incremental
     from orchestration.pipeline.summary import story
 
-    with rebuild.open_instance(settings) as instance, redirect_stdout(sys.stderr):
-        rebuild.free_dead_runs(instance)
+    with open_instance(settings) as instance, redirect_stdout(sys.stderr):
+        free_dead_runs(instance)
         defs = dg.Definitions.merge(marquee(), dg.Definitions(loggers={"console": progress_logger}))
         say("looking at the upstream files")
-        observed = rebuild.observe(defs, instance)
+        observed = incremental.observe(defs, instance)
         if observed.failure is not None:
             say(f"\n{observed.failure}\nNothing was rebuilt; what was there is untouched.")
             return 1
-        result = rebuild.rebuild(defs, instance, missing_artifact=_missing_artifacts(settings), tell=say)
+        result = incremental.rebuild(defs, instance, missing_artifact=_missing_artifacts(settings), tell=say)
     if result.failure is not None:
         say(f"\n{result.failure}\nWhat was published and served before is untouched.")
         return 1
@@ -170,9 +171,9 @@ def _missing_artifacts(settings: Settings) -> Callable[[object], bool]:
     """Whether an asset's file or table is gone or changed, or the pointer was let go, so that it is built again."""
     import dagster as dg
 
+    from orchestration.defs.asset_files import artifacts
     from orchestration.defs.serving.assets import PROMOTED_MODEL
     from orchestration.defs.warehouse.dbt_assets import PUBLISHED_COPY
-    from orchestration.lib.asset_files import artifacts
     from orchestration.promotion.decisions import pointer_is_behind
     from orchestration.publishing.duckdb_copy import differences
     from orchestration.storage.warehouse import connect

@@ -41,8 +41,8 @@ def main() -> int:
         prepare(settings)
         adopt_environment(settings)
         os.environ["TMPDIR"] = str(folder_for_sockets())
+        from orchestration.lib.dagster_instance import open_instance
         from orchestration.lib.dbt_project import dbt_project
-        from orchestration.pipeline.incremental import open_instance
 
         # Where its settings are wrong that is said here, in one line, and not by each of Dagster's processes.
         open_instance(settings).dispose()

@@ -14,7 +14,7 @@ from bento.auth.principal import OPERATOR, ROLES, Caller, role_needed
 from bento.auth.rate_limit import RateLimit
 from bento.auth.tokens import TokenRefused, Tokens, is_weak
 from bento.errors import ServingError
-from bento.middleware.access_log import WATCHED
+from bento.telemetry import WATCHED
 from settings import Settings
 
 logger = logging.getLogger("marquee.guard")

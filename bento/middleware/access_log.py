@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from bento.telemetry import Arrival
+from bento.telemetry import WATCHED, Arrival
 
 logger = logging.getLogger("marquee.requests")
 
@@ -23,8 +23,6 @@ _OWN = frozenset(
         "/v1/docs/initializer.js", "/login", "/refresh",
     }
 )  # fmt: skip
-#: Asked every few seconds by whoever watches; counted, and not written down.
-WATCHED = frozenset({"/healthz", "/livez", "/readyz", "/metrics"})
 _SECONDS = (0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02, 0.035, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 _MOUNTED = "/v1"
 #: Anybody may send any other, each of which would be a metric of its own.

@@ -23,7 +23,9 @@ from bento.recommendation.shipped_models import CONTENT
 from bento.recommendation.user_profile import Taste, taste_from, taste_of
 from bento.schemas.recommendations import Fallback, ItemSource, Met
 from bento.store.user_state import NOBODY, AppHistory
-from models.base import Recommender, UnknownUser, UserBatch
+from models.base import Recommender
+from models.data.batch import UserBatch
+from models.runtime.errors import UnknownUser
 from models.serving.inference import KnowsLikeness, ScoresEach
 
 logger = logging.getLogger("marquee.answers")

@@ -21,7 +21,7 @@ from bento.schemas.recommendations import (
     PredictRatingResponse,
 )
 from bento.store.user_state import NOBODY, AppHistory
-from models.base import UserBatch
+from models.data.batch import UserBatch
 from models.serving.rating_inference import HIGHEST, LOWEST, foretell
 
 #: Stars from which a film is one that the user likes.

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
 from pydantic.config import JsonDict
 
-from bento.auth.request_cost import MAX_BATCH_MOVIES, MAX_BATCH_REASONS
+from bento.schemas.request_cost import MAX_BATCH_MOVIES, MAX_BATCH_REASONS
 
 #: The most items that one answer can hold.
 MAX_K = 500

@@ -14,10 +14,13 @@ from torch.nn import functional
 
 from models.algorithms.neumf.model import torch_threads
 from models.algorithms.rating.base import cosines
-from models.base import Progress, ProgressCallback, Recommender, RecommenderError, UnknownUser, UserBatch
+from models.base import Recommender
+from models.data.batch import UserBatch
 from models.data.features import TrainingFeatures
 from models.data.interactions import Interactions
 from models.data.negative_sampling import NegativeSampler
+from models.runtime.errors import RecommenderError, UnknownUser
+from models.runtime.progress import Progress, ProgressCallback
 
 
 @dataclass(frozen=True, slots=True)

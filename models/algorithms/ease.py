@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 from scipy.sparse import csr_array
 
-from models.base import Progress, ProgressCallback, Recommender, RecommenderError, UserBatch
+from models.base import Recommender
+from models.data.batch import UserBatch
 from models.data.features import TrainingFeatures
 from models.data.interactions import Interactions
+from models.runtime.errors import RecommenderError
+from models.runtime.progress import Progress, ProgressCallback
 
 #: Cells of the Gram matrix that are made, or mirrored, at a time (float32: 64 MB).
 _CELLS = 16_000_000

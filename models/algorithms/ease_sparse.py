@@ -18,9 +18,12 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from models.algorithms.neumf.model import torch_threads
-from models.base import Progress, ProgressCallback, Recommender, RecommenderError, UserBatch
+from models.base import Recommender
+from models.data.batch import UserBatch
 from models.data.features import TrainingFeatures
 from models.data.interactions import Interactions
+from models.runtime.errors import RecommenderError
+from models.runtime.progress import Progress, ProgressCallback
 
 #: Cells of co-occurrences that are looked at at a time (float32: 64 MB, and a sparse product and its order beside it).
 _CELLS = 16_000_000

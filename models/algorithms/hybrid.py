@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.algorithms.content_based import ContentBased, ContentConfig
-from models.base import Progress, ProgressCallback, Recommender, RecommenderError, UserBatch, WordWeights
+from models.base import Recommender, WordWeights
+from models.data.batch import UserBatch
 from models.data.features import TrainingFeatures
 from models.data.interactions import Interactions
+from models.runtime.errors import RecommenderError
+from models.runtime.progress import Progress, ProgressCallback
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,12 @@ from torch import Tensor
 
 from models.algorithms.neumf.model import torch_threads
 from models.algorithms.rating.base import FactorRecommender, Factors, cosines
-from models.base import Progress, ProgressCallback, Recommender, RecommenderError, UserBatch
+from models.base import Recommender
+from models.data.batch import UserBatch
 from models.data.features import TrainingFeatures
 from models.data.interactions import Interactions
+from models.runtime.errors import RecommenderError
+from models.runtime.progress import Progress, ProgressCallback
 
 #: Cells of the padded histories, times the factors, that are solved at a time (float32: 64 MB).
 _CELLS = 16_000_000

@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array, vstack
 
-from models.base import Progress, ProgressCallback, Recommender, RecommenderError, UserBatch
+from models.base import Recommender
+from models.data.batch import UserBatch
 from models.data.features import TrainingFeatures
 from models.data.interactions import Interactions
+from models.runtime.errors import RecommenderError
+from models.runtime.progress import Progress, ProgressCallback
 
 #: Cells of the likeness matrix that are held at a time (float32: 64 MB).
 _CELLS = 16_000_000

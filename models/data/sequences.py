@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from models.base import UserBatch
+from models.data.batch import UserBatch
 from models.data.interactions import Interactions
 
 

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.base import Progress, Recommender
+from models.base import Recommender
 from models.data.features import TrainingFeatures
 from models.data.interactions import Interactions
 from models.evaluation.protocols.base import RankingTask
 from models.evaluation.protocols.leave_last_out import LeaveLastOut
 from models.evaluation.runner import judge
 from models.metrics import coverage
+from models.runtime.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.algorithms.rating.base import RatingRecommender
-from models.base import Recommender, RecommenderError
+from models.base import Recommender
 from models.evaluation.benchmarks import RankingProblem, RatingProblem
 from models.evaluation.bootstrap import paired_interval
 from models.evaluation.protocols.base import Judgement, RankingTask
 from models.evaluation.runner import judge, judge_ratings, report
 from models.registry import RATING_RECOMMENDERS, configured, module_of, recommender_class
 from models.runtime.code_fingerprint import code_fingerprint
+from models.runtime.errors import RecommenderError
 from models.runtime.memory import peak_memory, reset_peak_memory
-from models.runtime.progress import shown_progress
+from models.runtime.progress_bar import shown_progress
 from models.tuning.grid_search import choose
 
 #: What a fit may hold: 12 GB, on which every edition has to fit.

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.base import RecommenderError
 from models.evaluate import announced
 from models.evaluation.benchmarks import FILES, RATING_PROTOCOLS, RankingProblem, RatingProblem
 from models.evaluation.evaluation_run import (
@@ -32,6 +31,7 @@ from models.evaluation.protocols.base import ProtocolError
 from models.evaluation.protocols.ncf import NcfSplit
 from models.registry import RANKING_RECOMMENDERS, RATING_RECOMMENDERS, RECOMMENDERS
 from models.runtime.code_fingerprint import code_fingerprint
+from models.runtime.errors import RecommenderError
 from models.tuning.default_hyperparameters import chosen_settings
 
 #: The recommender that every other one is paired with, unless a table says otherwise.

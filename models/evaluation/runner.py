@@ -14,10 +14,12 @@ from scipy.sparse import csr_array, diags_array
 
 from models import metrics
 from models.algorithms.rating.base import RatingRecommender
-from models.base import Recommender, UnknownUser, UserBatch, mask_seen, top_k
+from models.base import Recommender, mask_seen, top_k
+from models.data.batch import UserBatch
 from models.data.interactions import Interactions
 from models.evaluation.bootstrap import bootstrap_interval, bootstrap_ratio_interval
 from models.evaluation.protocols.base import Judgement, RankingTask, RatingTask
+from models.runtime.errors import UnknownUser
 
 #: Scores that a batch of users holds at a time (float32: 4 MB); a recommender holds some dozen numbers for each.
 _CELLS = 1_000_000

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from models import metrics
-from models.base import ProgressCallback, Recommender
+from models.base import Recommender
 from models.data.features import FeatureHistory, TrainingFeatures
 from models.data.interactions import Interactions
 from models.evaluation.protocols.base import Histories, RankingTask, matrix_of, task_of
@@ -23,6 +23,7 @@ from models.evaluation.protocols.leave_last_out import LeaveLastOut
 from models.evaluation.runner import judge
 from models.registry import configured, module_of
 from models.runtime.code_fingerprint import code_fingerprint
+from models.runtime.progress import ProgressCallback
 
 #: The figure of a user that decides: NDCG@10 in the ranking of all films that the user has not met.
 FIGURE = "ndcg_10"

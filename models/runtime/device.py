@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from models.base import RecommenderError
+from models.runtime.errors import RecommenderError
 
 
 def training_device(wanted: str) -> torch.device:

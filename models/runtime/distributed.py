@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, distributed, nn
 
-from models.base import RecommenderError
 from models.runtime.device import training_device
+from models.runtime.errors import RecommenderError
 
 
 @dataclass(frozen=True, slots=True)

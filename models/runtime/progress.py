@@ -1,36 +1,18 @@
-"""What the command line shows of a fit: a bar on a terminal, a line a step in a log."""
+"""Progress of a fit, as a recommender tells whoever watches it."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from tqdm import tqdm
-
-from models.base import Progress, ProgressCallback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 
-@contextmanager
-def shown_progress(name: str) -> Iterator[ProgressCallback]:
-    """A callback for ``Recommender.fit`` that writes to stderr, which is never what a command answers.
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step of a fit: ``step`` of ``total`` (an epoch for NeuMF), and the figures known by then."""
 
-    A fit that stops early leaves its bar where it stood, for nothing says that the rest was done.
-    """
-    if not sys.stderr.isatty():
-        yield lambda step: print(
-            f"{name}: {step.step} of at most {step.total} {_facts(step)}".rstrip(), file=sys.stderr
-        )
-        return
-    with tqdm(desc=name, total=0, file=sys.stderr, unit="step", leave=True) as bar:
-
-        def show(step: Progress) -> None:
-            bar.total = step.total
-            bar.set_postfix_str(_facts(step), refresh=False)
-            bar.update(step.step - bar.n)
-
-        yield show
+    step: int
+    total: int
+    metrics: Mapping[str, float]
 
 
-def _facts(step: Progress) -> str:
-    return " ".join(f"{key}={value:.4f}" for key, value in step.metrics.items() if key != "epoch")
+ProgressCallback = Callable[[Progress], None]

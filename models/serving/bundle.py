@@ -22,7 +22,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from models.base import Recommender, UserBatch
+from models.base import Recommender
+from models.data.batch import UserBatch
 from models.data.interactions import Interactions
 from models.registry import load_recommender
 from models.serving.inference import load_served_form, put_in_order

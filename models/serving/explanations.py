@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.base import Recommender, UserBatch, WordWeights
+from models.base import Recommender, WordWeights
+from models.data.batch import UserBatch
 from models.data.item_content import DECADE, GENRE, TAG, TITLE
 
 #: How many films and words a reason names.

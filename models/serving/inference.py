@@ -18,17 +18,13 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from models.algorithms.content_based import ContentBased
-from models.base import (
-    ProgressCallback,
-    Recommender,
-    RecommenderError,
-    UnknownUser,
-    UserBatch,
-    read_manifest,
-)
+from models.base import Recommender, read_manifest
+from models.data.batch import UserBatch
 from models.data.features import ItemsAsOf, Standardizer, TrainingFeatures
 from models.data.interactions import Interactions
 from models.registry import load_recommender
+from models.runtime.errors import RecommenderError, UnknownUser
+from models.runtime.progress import ProgressCallback
 
 #: Films whose hidden layers are made at a time: what is read again soon stays in the processor's cache.
 _FILMS = 1024

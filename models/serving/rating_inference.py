@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.algorithms.rating.base import Forecast
-from models.base import RecommenderError, UserBatch, read_manifest
+from models.base import read_manifest
+from models.data.batch import UserBatch
 from models.data.features import Standardizer
+from models.runtime.errors import RecommenderError
 
 #: The bounds of the scale; a forecast beyond them is cut.
 LOWEST, HIGHEST = 0.5, 5.0

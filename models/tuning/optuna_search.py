@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import optuna
 
-from models.base import RecommenderError
 from models.evaluation.benchmarks import FILES, RATING_PROTOCOLS, RankingProblem
 from models.evaluation.evaluation_run import Recipe
 from models.evaluation.ncf_files import read_given_problem
 from models.evaluation.protocols.base import RankingProtocol, RankingTask
 from models.evaluation.runner import judge
+from models.runtime.errors import RecommenderError
 from models.tuning.default_hyperparameters import chosen_settings
 
 _Suggest = Callable[[optuna.Trial], dict[str, Any]]

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.algorithms.popularity import Popularity
-from models.base import UserBatch
+from models.data.batch import UserBatch
 from models.serving.bundle import Bundle
 
 #: Films a user.

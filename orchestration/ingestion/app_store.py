@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from bento.store.database import Store, StoreUnavailable
 from bento.store.tables import APP, Event, Rating, ServedAnswer, Suppressed, User
-from orchestration.ingestion.load_report import SourceError
+from orchestration.errors import SourceError
 from orchestration.ingestion.loader import transaction
 from orchestration.ingestion.raw_tables import APP_TABLES, create_ledgers
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from orchestration.errors import SourceError
 from orchestration.ingestion.http_download import look, read_note
-from orchestration.ingestion.load_report import SourceError
 from orchestration.ingestion.source_resolver import Place, place_of_dump, place_of_edition
 from orchestration.storage.disk_space import MARGIN, readable
 from settings import Settings

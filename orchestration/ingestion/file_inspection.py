@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from orchestration.ingestion.load_report import SourceError
+from orchestration.errors import SourceError
 
 #: Small enough that a piece, inflated, is still in the processor's cache when it is looked at, and that what numpy
 #: makes of it comes from the heap: memory asked of the kernel for each piece takes twice the time of the work.

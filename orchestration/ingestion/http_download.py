@@ -33,7 +33,7 @@ from typing import Self
 
 import httpx
 
-from orchestration.ingestion.load_report import SourceError
+from orchestration.errors import SourceError
 from orchestration.ingestion.transfer_progress import show_pace
 from orchestration.storage.disk_space import (
     alone_in,

@@ -22,6 +22,7 @@ from pathlib import Path
 import duckdb
 
 from models.data.movielens import Column, FileLayout
+from orchestration.errors import Reason, SourceError
 from orchestration.ingestion.file_inspection import (
     BLANK_LINE,
     ESCAPED_RETURN,
@@ -33,7 +34,7 @@ from orchestration.ingestion.file_inspection import (
     suppose_regular,
     write_clean_copy,
 )
-from orchestration.ingestion.load_report import LoadReport, Reason, SourceError
+from orchestration.ingestion.load_report import LoadReport
 from orchestration.ingestion.raw_tables import RawTable, create_ledgers
 
 logger = logging.getLogger(__name__)

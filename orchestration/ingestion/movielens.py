@@ -9,8 +9,9 @@ from pathlib import Path
 import duckdb
 
 from models.data.movielens import EDITIONS, ML_100K_GENRES, NO_GENRES, Edition, FileLayout
+from orchestration.errors import Reason, SourceError
 from orchestration.ingestion.file_inspection import file_digest
-from orchestration.ingestion.load_report import LoadReport, Reason, SourceError
+from orchestration.ingestion.load_report import LoadReport
 from orchestration.ingestion.loader import (
     FileLoad,
     Known,

@@ -17,10 +17,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
 
 from models.data.movielens import EDITIONS, Edition
+from orchestration.errors import SourceError
 from orchestration.ingestion.file_inspection import check_gzip
 from orchestration.ingestion.http_download import download, is_unfinished, read_note, say
 from orchestration.ingestion.imdb import DUMPS
-from orchestration.ingestion.load_report import SourceError
 from orchestration.storage.disk_space import NoRoom, alone_in, check_room, unwritten
 from settings import Settings
 

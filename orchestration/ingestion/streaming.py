@@ -13,8 +13,9 @@ from pathlib import Path
 import duckdb
 
 from models.data.movielens import Column, FileLayout
+from orchestration.errors import Reason, SourceError
 from orchestration.ingestion.file_inspection import file_digest
-from orchestration.ingestion.load_report import LoadReport, Reason, SourceError
+from orchestration.ingestion.load_report import LoadReport
 from orchestration.ingestion.loader import FileLoad, Known, empty_table, replace_table, transaction
 from orchestration.ingestion.raw_tables import STREAMING_RATINGS, STREAMING_TABLES, RawTable, create_ledgers
 

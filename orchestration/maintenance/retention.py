@@ -77,7 +77,7 @@ def named_versions(settings: Settings) -> dict[str, str]:
     Raises ``UpkeepError`` where a pointer is there and cannot be read: what it names is then unknown.
     """
     from models.serving.bundle import BundleError, read_pointer, read_previous
-    from orchestration.defs.serving.assets import built_pointer
+    from orchestration.promotion.decisions import built_pointer
 
     named: dict[str, str] = {settings.ab_version: "experiment"} if settings.ab_version else {}
     for pointer, reason in ((settings.serving_pointer, "served"), (built_pointer(settings), "built")):
@@ -147,7 +147,7 @@ def _old_runs(settings: Settings, now: datetime) -> Iterator[Removal]:
         return
     import dagster as dg
 
-    from orchestration.pipeline.incremental import open_instance
+    from orchestration.lib.dagster_instance import open_instance
 
     finished = [status for status in dg.DagsterRunStatus if status.name in ("SUCCESS", "FAILURE", "CANCELED")]
     with open_instance(settings) as instance:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -17,14 +16,9 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.definitions.data_version import DATA_VERSION_TAG, CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from environment import dagster_home
 from orchestration.lib.check_status import NOT_JUDGED, WAITS_FOR_JUDGMENT, built_versions, unchecked
+from orchestration.lib.dagster_instance import PID_TAG, REASON_TAG
 from orchestration.lib.dbt_project import VIEW_TAG
-from orchestration.storage.home import DAGSTER_EXTRA, HomeError
-from settings import Settings
-
-PID_TAG = "marquee/pid"
-REASON_TAG = "marquee/reason"
 
 #: Names the logger of the definitions; without it Dagster adds its own, which is far more talkative.
 _LOGGERS: dict[str, Any] = {"loggers": {"console": {}}}
@@ -61,29 +55,6 @@ class Observed:
     changed: tuple[dg.AssetKey, ...] = ()
     unchanged: tuple[dg.AssetKey, ...] = ()
     failure: str | None = None
-
-
-def open_instance(settings: Settings) -> dg.DagsterInstance:
-    """Open the Dagster of a home, a context manager. Raises ``HomeError`` where its settings are wrong."""
-    try:
-        return dg.DagsterInstance.from_config(str(dagster_home(settings)))
-    except dg.DagsterError as error:
-        raise HomeError(
-            f"Dagster cannot start with {settings.dagster / 'dagster.yaml'}: {' '.join(str(error).split())}"
-            f" Mend it there or in {settings.home / DAGSTER_EXTRA}."
-        ) from error
-
-
-def free_dead_runs(instance: dg.DagsterInstance) -> int:
-    """Mark runs as failed whose process is gone (a SIGKILL leaves them running for ever). Returns how many."""
-    unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
-    freed = 0
-    for run in instance.get_runs(filters=unfinished):
-        pid = run.tags.get(PID_TAG)
-        if pid is not None and not Path(f"/proc/{pid}").exists():
-            instance.report_run_failed(run, message="The process of this run is gone.")
-            freed += 1
-    return freed
 
 
 def observe(defs: dg.Definitions, instance: dg.DagsterInstance) -> Observed:

@@ -20,7 +20,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from models.algorithms.content_scores import fit_content
-from models.base import ProgressCallback, Recommender, RecommenderError
+from models.base import Recommender
 from models.data.features import FeatureHistory, TrainingFeatures
 from models.data.interactions import Interactions
 from models.evaluation.protocols.base import ProtocolError
@@ -29,6 +29,8 @@ from models.promotion.backtest import Figures, RecipeVersion, Trial, features_of
 from models.promotion.gate import Champion, Decision, Panel, Rules, decide
 from models.registry import load_recommender
 from models.runtime.checkpoints import Checkpoint
+from models.runtime.errors import RecommenderError
+from models.runtime.progress import ProgressCallback
 from models.serving.bundle import (
     Bundle,
     BundleError,
@@ -111,6 +113,11 @@ def rules_of(settings: Settings) -> Rules:
 def gate_file(settings: Settings) -> Path:
     """The newest decision."""
     return settings.models / "gate.json"
+
+
+def built_pointer(settings: Settings) -> Path:
+    """The file that names the bundle written last, whether it passed its checks or not."""
+    return settings.models / "built.json"
 
 
 def fitted_folder(settings: Settings) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestration.ingestion.load_report import SourceError
+from orchestration.errors import SourceError
 
 #: What must stay free beside what is written: Dagster's and the app's databases are on the same disk as a rule.
 MARGIN = 256 << 20

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from orchestration.ingestion.load_report import Reason
+from orchestration.errors import Reason
 
 Fields = list[str]
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from orchestration.ingestion.load_report import Reason
+from orchestration.errors import Reason
 from orchestration.synthetic.corrupt_rows import BrokenRow
 from orchestration.synthetic.file_writers import IMDB, MOVIELENS, SampleFile, write_table
 from orchestration.synthetic.genome import genome_scores, genome_tags

@@ -31,7 +31,8 @@ from bento.schemas.recommendations import EXAMPLE_INPUT
 from feature_repo import features
 from feature_repo import store as feature_store
 from models.serving.bundle import FeatureSet, load_bundle, write_pointer
-from orchestration.defs.serving.assets import built_pointer, bundle_answers
+from orchestration.defs.serving.assets import bundle_answers
+from orchestration.promotion.decisions import built_pointer
 from settings import PROJECT_ROOT
 from tests.integration.served_home import FIRST_USER_ID, FIRST_USER_KEY, START, ServedHome, make_home
 from tests.unit.publishing.streaming import publish_titles

@@ -19,12 +19,14 @@ from bento.features.online_store import UserFeatures
 from bento.recommendation.scoring import Person, scored_each
 from bento.schemas.recommendations import Met
 from models.algorithms.popularity import Popularity
-from models.base import Recommender, RecommenderError, UserBatch
+from models.base import Recommender
+from models.data.batch import UserBatch
 from models.data.features import FeatureHistory, TrainingFeatures
 from models.data.interactions import Interactions
 from models.evaluation.comparison import LeaveLastOutEvaluation
 from models.promotion.backtest import Trial, make_trial
 from models.registry import configured
+from models.runtime.errors import RecommenderError
 from models.serving.bundle import Bundle, FeatureSet, load_bundle, write_bundle
 from orchestration.analytics.batch_recommendations import write_suggestions
 from settings import BARS, RECIPES

@@ -15,12 +15,15 @@ from torch.nn import functional
 
 from models.algorithms.neumf.network import BRANCHES, Network, NeuMFConfig
 from models.algorithms.neumf.training import Scaling, Task, Trained, train
-from models.base import Progress, ProgressCallback, Recommender, RecommenderError, UnknownUser, UserBatch
+from models.base import Recommender
+from models.data.batch import UserBatch
 from models.data.features import ItemsAsOf, Standardizer, TrainingFeatures
 from models.data.interactions import Interactions
 from models.data.splits import last_rows
 from models.runtime.device import in_bfloat16, training_device
 from models.runtime.distributed import Team
+from models.runtime.errors import RecommenderError, UnknownUser
+from models.runtime.progress import Progress, ProgressCallback
 
 #: Likeness: users whose scores say which items go to the same people, components that are kept of them, the weight
 #: of the GMF embedding beside them, and the ratings at which an item's vector is believed by half. On ml-latest-small's

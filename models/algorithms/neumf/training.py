@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.algorithms.neumf.network import Network, NeuMFConfig
-from models.base import Progress, ProgressCallback, RecommenderError
 from models.data.features import FeatureHistory, Standardizer, TrainingFeatures
 from models.data.interactions import Interactions
 from models.data.negative_sampling import NegativeSampler, distinct_negatives
 from models.metrics import hit_ratio, ndcg, target_ranks
 from models.runtime.checkpoints import Checkpoint, tensors
 from models.runtime.distributed import Team
+from models.runtime.errors import RecommenderError
+from models.runtime.progress import Progress, ProgressCallback
 
 #: Cells that negatives are drawn for, and features looked up for, at a time.
 _CELLS = 2_000_000

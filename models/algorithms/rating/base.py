@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
-from models.base import ProgressCallback, Recommender, RecommenderError, UserBatch
+from models.base import Recommender
+from models.data.batch import UserBatch
 from models.data.features import TrainingFeatures
 from models.data.interactions import Interactions
+from models.runtime.errors import RecommenderError
+from models.runtime.progress import ProgressCallback
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,9 +30,11 @@ from models.algorithms.rating.side_information import (
     latest_user_values,
     unit_rows,
 )
-from models.base import Progress, ProgressCallback, RecommenderError, UserBatch
+from models.data.batch import UserBatch
 from models.data.features import Standardizer, TrainingFeatures
 from models.data.interactions import Interactions
+from models.runtime.errors import RecommenderError
+from models.runtime.progress import Progress, ProgressCallback
 
 #: Numbers of the films' vectors that are gathered at a time (float32: 64 MB).
 _CELLS = 16_000_000

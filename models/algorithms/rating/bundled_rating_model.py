@@ -10,9 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.algorithms.rating.bayesian_mf import BayesianMF, BayesianMFConfig
-from models.base import ProgressCallback, RecommenderError
 from models.data.interactions import Interactions
 from models.registry import load_recommender
+from models.runtime.errors import RecommenderError
+from models.runtime.progress import ProgressCallback
 
 #: On a tenth of ml-latest-small that it was not fitted on, one seed: RMSE .831, 79.5 % of the ratings within the
 #: interval of 80 %, 1.0 s for the fit. 12 factors, 60 draws and who rated what: .816 and 78.9 % in 5.7 s.

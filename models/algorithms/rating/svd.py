@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 
 from models.algorithms.rating.base import FactorRecommender, Factors
-from models.base import Progress, ProgressCallback, RecommenderError
 from models.data.interactions import Interactions
+from models.runtime.errors import RecommenderError
+from models.runtime.progress import Progress, ProgressCallback
 
 
 @dataclass(frozen=True, slots=True)

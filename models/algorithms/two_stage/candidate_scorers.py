@@ -17,11 +17,12 @@ from models.algorithms.two_stage.graph_filter import Spectral, spectral
 from models.algorithms.two_stage.history_encoder import HistoryEncoder, Words, train
 from models.algorithms.two_stage.lift import Company, company
 from models.algorithms.two_stage.linear_scorers import ItemWeights, comes_near, comes_next, goes_with
-from models.base import RecommenderError, UserBatch
+from models.data.batch import UserBatch
 from models.data.interactions import Interactions
 from models.data.sequences import Pasts, Timelines
 from models.runtime.checkpoints import Checkpoint
 from models.runtime.device import in_bfloat16, training_device
+from models.runtime.errors import RecommenderError
 
 #: A deviation below this is rounding.
 _FLAT = 1e-9

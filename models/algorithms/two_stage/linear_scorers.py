@@ -12,9 +12,9 @@ from scipy.linalg import lapack
 from scipy.sparse import csr_array
 
 from models.algorithms.ease import ease_weights
-from models.base import RecommenderError
 from models.data.interactions import Interactions
 from models.data.sequences import Pasts, Timelines
+from models.runtime.errors import RecommenderError
 
 #: Rows whose pasts are taken into a Gram matrix at a time.
 _ROWS = 100_000

@@ -36,22 +36,15 @@ from models.algorithms.two_stage.ranker_dataset import (
     some,
     told,
 )
-from models.base import (
-    LEFT_OUT,
-    Progress,
-    ProgressCallback,
-    Recommender,
-    RecommenderError,
-    UserBatch,
-    newest_entries,
-    top_k,
-    without_each,
-)
+from models.base import LEFT_OUT, Recommender, newest_entries, top_k, without_each
+from models.data.batch import UserBatch
 from models.data.features import ItemsAsOf, Standardizer, TrainingFeatures
 from models.data.interactions import Interactions
 from models.data.item_content import DECADE, GENRE, TAG, ItemContent
 from models.data.sequences import Pasts, Timelines
 from models.metrics import list_hits, list_ndcg
+from models.runtime.errors import RecommenderError
+from models.runtime.progress import Progress, ProgressCallback
 
 __all__ = ["Flagship", "FlagshipConfig"]
 

@@ -315,7 +315,7 @@ def _when(record: AssetCheckExecutionRecord | None) -> tuple[datetime | None, st
 
 def run_rows(instance: dg.DagsterInstance) -> list[tuple[object, ...]]:
     """One row a run, the newest first, in the columns of ``run_history``."""
-    from orchestration.pipeline.incremental import REASON_TAG
+    from orchestration.lib.dagster_instance import REASON_TAG
 
     rows: list[tuple[object, ...]] = []
     for record in instance.get_run_records(limit=RUNS):

@@ -10,11 +10,12 @@ import duckdb
 from dagster._core.storage.tags import SCHEDULE_NAME_TAG
 
 from models.data.movielens import EDITIONS
+from orchestration.errors import SourceError
 from orchestration.ingestion import app_store as app
 from orchestration.ingestion import imdb, movielens
 from orchestration.ingestion.file_inspection import file_digest
 from orchestration.ingestion.http_download import provenance
-from orchestration.ingestion.load_report import LoadReport, SourceError
+from orchestration.ingestion.load_report import LoadReport
 from orchestration.ingestion.raw_tables import APP_TABLES, MOVIELENS_TABLES, TABLES
 from orchestration.ingestion.source_resolver import locate_dump, locate_edition
 from orchestration.lib.code_versions import code_version

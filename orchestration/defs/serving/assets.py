@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -16,6 +15,7 @@ from orchestration.lib.check_status import UpstreamChecks
 from orchestration.lib.code_versions import code_version
 from orchestration.lib.dbt_project import MODEL_OWNERS, ON_CHANGE
 from orchestration.lib.metadata import place
+from orchestration.promotion.decisions import built_pointer
 from orchestration.training.dataset import CREDITS_FILE, MAP_FILE, load_training_data, training_snapshot
 from orchestration.visualization import charts
 from settings import Settings
@@ -237,8 +237,3 @@ def bento(
         data_version=dg.DataVersion(tag),
         metadata={"tag": tag, "store": place(settings, settings.bentoml), "serve_with": "make serve"},
     )
-
-
-def built_pointer(settings: Settings) -> Path:
-    """The file that names the bundle written last, whether it passed its checks or not."""
-    return settings.models / "built.json"

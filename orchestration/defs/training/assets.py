@@ -11,7 +11,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from models.base import Progress, Recommender
+from models.base import Recommender
+from models.runtime.progress import Progress
 from orchestration.defs.features.assets import TRAINING_SET
 from orchestration.lib.check_status import UpstreamChecks
 from orchestration.lib.code_versions import code_version

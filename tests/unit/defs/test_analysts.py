@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from orchestration.defs.analytics.assets import check_rows, run_rows
-from orchestration.pipeline.incremental import REASON_TAG
+from orchestration.lib.dagster_instance import REASON_TAG
 from orchestration.visualization.mart_charts import PLOTS, TABLES
 
 

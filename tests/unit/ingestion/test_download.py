@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestration.errors import SourceError
 from orchestration.ingestion.file_inspection import check_gzip
 from orchestration.ingestion.http_download import Patience, download, read_note
-from orchestration.ingestion.load_report import SourceError
 from tests.unit.ingestion.editions import write_dump
 from tests.unit.ingestion.upstream import Upstream
 

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestration.errors import SourceError
 from orchestration.ingestion.file_inspection import check_gzip
 from orchestration.ingestion.http_download import Patience, download, is_unfinished, look, provenance, read_note
-from orchestration.ingestion.load_report import SourceError
 from orchestration.ingestion.transfer_progress import Lines
 from orchestration.storage.disk_space import NoRoom, check_room
 from tests.unit.ingestion.upstream import Upstream

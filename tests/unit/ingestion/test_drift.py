@@ -10,8 +10,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from orchestration.errors import SourceError
 from orchestration.ingestion.imdb import DUMPS, ingest_imdb, table_of
-from orchestration.ingestion.load_report import SourceError
 from orchestration.ingestion.loader import RETYPED_VALUES
 from orchestration.ingestion.movielens import ingest_movielens
 from tests.unit.ingestion import editions

@@ -10,10 +10,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from orchestration.errors import SourceError
 from orchestration.ingestion import file_inspection as files
 from orchestration.ingestion.file_inspection import check_gzip, file_digest, inspect_file, suppose_regular
 from orchestration.ingestion.imdb import ingest_imdb
-from orchestration.ingestion.load_report import SourceError
 from tests.unit.ingestion.editions import quarantined, write_dump
 
 PIECE = 1 << 18

@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from models.data.movielens import EDITIONS
-from orchestration.ingestion.load_report import SourceError
+from orchestration.errors import SourceError
 from orchestration.ingestion.movielens import edition_digest, ingest_movielens
 from orchestration.ingestion.raw_tables import MOVIELENS_TABLES, TABLES
 from orchestration.ingestion.source_resolver import EditionFiles

@@ -19,9 +19,9 @@ import duckdb
 import pytest
 
 from models.data.movielens import EDITIONS
+from orchestration.errors import SourceError
 from orchestration.ingestion.http_download import provenance
 from orchestration.ingestion.imdb import ingest_imdb
-from orchestration.ingestion.load_report import SourceError
 from orchestration.ingestion.movielens import ingest_movielens
 from orchestration.ingestion.source_resolver import locate_dump, locate_edition, unpack_edition
 from orchestration.storage.disk_space import NoRoom

@@ -14,8 +14,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from orchestration.errors import SourceError
 from orchestration.ingestion.imdb import ingest_imdb
-from orchestration.ingestion.load_report import SourceError
 from orchestration.ingestion.movielens import ingest_movielens
 from tests.unit.ingestion import editions
 from tests.unit.ingestion.editions import write_dump

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import polars as pl
 import pytest
 
+from orchestration.errors import Reason
 from orchestration.ingestion.imdb import ingest_imdb
-from orchestration.ingestion.load_report import Reason
 from orchestration.ingestion.movielens import ingest_movielens
 from orchestration.ingestion.source_resolver import EditionFiles
 from orchestration.ingestion.streaming import ingest_streaming

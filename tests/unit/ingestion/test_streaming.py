@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestration.ingestion.load_report import SourceError
+from orchestration.errors import SourceError
 from orchestration.ingestion.source_resolver import locate_streaming
 from orchestration.ingestion.streaming import PLATFORMS, absence, ingest_streaming, streaming_digest
 from settings import Settings

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
-from models.base import UserBatch
+from models.data.batch import UserBatch
 from models.data.features import FeatureHistory, TrainingFeatures
 from models.data.interactions import Interactions
 from models.data.item_content import ItemContent

@@ -25,11 +25,11 @@ from models.algorithms.neumf.network import NeuMFConfig
 from models.algorithms.popularity import Popularity
 from models.algorithms.rating.bayesian_mf import BayesianMF
 from models.algorithms.rating.bundled_rating_model import fit_rating_head
-from models.base import Progress
 from models.data.features import FeatureHistory, TrainingFeatures
 from models.data.interactions import Interactions
 from models.evaluation.comparison import LeaveLastOutEvaluation
 from models.promotion.backtest import Figures, RecipeVersion, Trial
+from models.runtime.progress import Progress
 from models.serving.bundle import Bundle, FeatureSet, is_held, load_bundle, read_former, read_pointer, write_pointer
 from orchestration.defs.training.assets import save_whole
 from orchestration.maintenance.__main__ import main

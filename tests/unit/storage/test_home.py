@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from orchestration.ingestion.raw_tables import IMDB_CHANGES, IMDB_STATE, create_ledgers
-from orchestration.pipeline.incremental import open_instance
+from orchestration.lib.dagster_instance import open_instance
 from orchestration.publishing.manifest import copy_of, current_parquet
 from orchestration.storage.home import (
     DAGSTER_EXTRA,

@@ -16,9 +16,10 @@ from bento.store.user_state import NOBODY, AppHistory
 from models.algorithms.neumf.model import NeuMF
 from models.algorithms.neumf.network import NeuMFConfig
 from models.algorithms.popularity import Popularity
-from models.base import UnknownUser, UserBatch
+from models.data.batch import UserBatch
 from models.data.interactions import Interactions
 from models.registry import configured
+from models.runtime.errors import UnknownUser
 from models.serving.bundle import Bundle
 from settings import BARS, RECIPES
 from tests.unit.bento.conftest import MET, TITLES, RecordingReader, features_of

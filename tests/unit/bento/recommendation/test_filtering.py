@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from bento.recommendation.filtering import best_of
-from models.base import RecommenderError, top_k
+from models.base import top_k
+from models.runtime.errors import RecommenderError
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])

@@ -21,7 +21,7 @@ from bento.store.user_state import NOBODY, AppHistory
 from models.algorithms.hybrid import Hybrid, HybridConfig, standardized
 from models.algorithms.neumf.model import NeuMF
 from models.algorithms.neumf.network import NeuMFConfig
-from models.base import UserBatch
+from models.data.batch import UserBatch
 from models.data.features import TrainingFeatures
 from models.data.interactions import Interactions
 from models.data.item_content import ItemContent, film_words

@@ -19,12 +19,13 @@ from models.algorithms.rating.side_information import (
     latest_user_values,
     unit_rows,
 )
-from models.base import RecommenderError, UserBatch
+from models.data.batch import UserBatch
 from models.data.features import TrainingFeatures
 from models.data.interactions import Interactions
 from models.data.item_content import ItemContent
 from models.evaluation.benchmarks import RatingProblem, read_problem
 from models.registry import load_recommender
+from models.runtime.errors import RecommenderError
 
 SMALL = BayesianMFConfig(factors=3, burn_in=30, samples=40, meetings=5)
 N_USERS, N_ITEMS, HELD_USERS = 150, 60, 20

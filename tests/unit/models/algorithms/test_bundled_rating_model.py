@@ -9,8 +9,9 @@ from scipy.sparse import csr_array
 from models.algorithms.ease import Ease
 from models.algorithms.rating.bayesian_mf import BayesianMF
 from models.algorithms.rating.bundled_rating_model import fit_rating_head, load_rating_head
-from models.base import RecommenderError, UserBatch
+from models.data.batch import UserBatch
 from models.data.interactions import Interactions
+from models.runtime.errors import RecommenderError
 from models.serving.rating_inference import foretell
 
 N_USERS, N_ITEMS = 200, 40

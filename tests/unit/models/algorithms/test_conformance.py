@@ -24,9 +24,12 @@ from models.algorithms.popularity import Popularity
 from models.algorithms.rating.bayesian_mf import BayesianMF, BayesianMFConfig
 from models.algorithms.rating.svd import Svd, SvdConfig, Svdpp, SvdppConfig
 from models.algorithms.two_stage.model import Flagship, FlagshipConfig
-from models.base import Progress, Recommender, RecommenderError, UnknownUser, UserBatch
+from models.base import Recommender
+from models.data.batch import UserBatch
 from models.data.interactions import Interactions
 from models.registry import RATING_RECOMMENDERS, RECOMMENDERS, load_recommender, make_recommender
+from models.runtime.errors import RecommenderError, UnknownUser
+from models.runtime.progress import Progress
 from models.serving.inference import load_served_form
 from tests.unit.models.examples import ITEMS, USERS, batch_of, features_of, liked_tastes, two_tastes
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.algorithms.ease import Ease, EaseConfig, ease_memory
-from models.base import UserBatch
+from models.data.batch import UserBatch
 from models.data.interactions import Interactions
 
 

@@ -7,8 +7,9 @@ from benchmarks.models.synthetic import generated_interactions
 from models.algorithms import ease_sparse
 from models.algorithms.ease import Ease, EaseConfig
 from models.algorithms.ease_sparse import EaseSparse, EaseSparseConfig
-from models.base import RecommenderError, UserBatch
+from models.data.batch import UserBatch
 from models.data.interactions import Interactions
+from models.runtime.errors import RecommenderError
 
 
 @pytest.fixture(scope="module")

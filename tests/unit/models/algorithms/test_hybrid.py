@@ -8,7 +8,8 @@ from scipy.sparse import csr_array
 
 from models.algorithms.ease import Ease, EaseConfig
 from models.algorithms.hybrid import Hybrid, HybridConfig, standardized
-from models.base import RecommenderError, UserBatch
+from models.data.batch import UserBatch
+from models.runtime.errors import RecommenderError
 from tests.unit.models.examples import ITEMS, PER_TASTE, features_of, two_tastes
 
 

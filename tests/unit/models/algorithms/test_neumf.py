@@ -10,13 +10,15 @@ import torch
 
 from models.algorithms.neumf.model import NeuMF
 from models.algorithms.neumf.network import Network, NeuMFConfig
-from models.base import Progress, RecommenderError, UserBatch
+from models.data.batch import UserBatch
 from models.data.features import FeatureHistory, ItemsAsOf, TrainingFeatures
 from models.data.interactions import Interactions
 from models.data.negative_sampling import NegativeSampler
 from models.data.splits import last_rows
 from models.runtime.checkpoints import Checkpoint
 from models.runtime.device import in_bfloat16
+from models.runtime.errors import RecommenderError
+from models.runtime.progress import Progress
 from tests.unit.models.examples import ITEMS, USERS, batch_of, features_of, two_tastes
 
 SMALL = NeuMFConfig(

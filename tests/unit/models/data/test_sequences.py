@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from models.base import UserBatch
+from models.data.batch import UserBatch
 from models.data.interactions import Interactions
 from models.data.sequences import Pasts, Timelines
 

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from models.algorithms.ease import Ease, EaseConfig
 from models.algorithms.popularity import Popularity
-from models.base import Progress, ProgressCallback, Recommender, UserBatch
+from models.base import Recommender
+from models.data.batch import UserBatch
 from models.data.features import ItemsAsOf, TrainingFeatures
 from models.data.interactions import Interactions
 from models.evaluation.comparison import LeaveLastOutEvaluation
+from models.runtime.progress import Progress, ProgressCallback
 from tests.unit.models.examples import features_of, two_tastes
 
 

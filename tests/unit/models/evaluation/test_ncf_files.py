@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.base import UserBatch
+from models.data.batch import UserBatch
 from models.evaluate import main
 from models.evaluation.benchmarks import RankingProblem, read_problem
 from models.evaluation.ncf_files import once_each, read_given_problem

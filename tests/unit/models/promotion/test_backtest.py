@@ -9,12 +9,12 @@ from models.algorithms.ease import Ease, EaseConfig
 from models.algorithms.neumf.model import NeuMF
 from models.algorithms.neumf.network import NeuMFConfig
 from models.algorithms.popularity import Popularity
-from models.base import RecommenderError
 from models.data.features import FeatureHistory
 from models.data.interactions import Interactions
 from models.evaluation.protocols.global_temporal import Temporal
 from models.evaluation.runner import judge
 from models.promotion.backtest import Figures, RecipeVersion, make_trial, new_films
+from models.runtime.errors import RecommenderError
 from tests.unit.models.examples import features_of, two_tastes
 
 

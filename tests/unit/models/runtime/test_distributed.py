@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.base import RecommenderError
 from models.fit import main
 from models.registry import load_recommender
 from models.runtime.device import training_device
 from models.runtime.distributed import Team
+from models.runtime.errors import RecommenderError
 from settings import PROJECT_ROOT
 from tests.unit.models.examples import batch_of, two_tastes
 

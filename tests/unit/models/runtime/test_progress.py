@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from models.base import Progress
-from models.runtime.progress import shown_progress
+from models.runtime.progress import Progress
+from models.runtime.progress_bar import shown_progress
 
 
 class _Stream(io.StringIO):

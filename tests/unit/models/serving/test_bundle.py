@@ -13,8 +13,9 @@ from models.algorithms.content_scores import fit_content
 from models.algorithms.neumf.model import NeuMF
 from models.algorithms.neumf.network import NeuMFConfig
 from models.algorithms.popularity import Popularity
-from models.base import RecommenderError, UserBatch
+from models.data.batch import UserBatch
 from models.data.interactions import Interactions
+from models.runtime.errors import RecommenderError
 from models.serving.bundle import (
     BundleError,
     FeatureSet,

@@ -13,10 +13,12 @@ from models.algorithms.hybrid import Hybrid, HybridConfig
 from models.algorithms.ials import Ials, IalsConfig
 from models.algorithms.itemknn import ItemKnn, ItemKnnConfig
 from models.algorithms.popularity import Popularity
-from models.base import LEFT_OUT, Recommender, RecommenderError, UserBatch
+from models.base import LEFT_OUT, Recommender
+from models.data.batch import UserBatch
 from models.data.features import TrainingFeatures
 from models.data.interactions import Interactions
 from models.registry import RECOMMENDERS, load_recommender, recommender_class
+from models.runtime.errors import RecommenderError
 from models.serving.explanations import Reason, reasons_for, text_of
 from tests.unit.models.algorithms.test_conformance import MAKERS
 from tests.unit.models.examples import ITEMS, features_of, two_tastes

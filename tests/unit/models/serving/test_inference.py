@@ -13,10 +13,12 @@ from models.algorithms.content_scores import fit_content
 from models.algorithms.ease import Ease
 from models.algorithms.popularity import Popularity
 from models.algorithms.rating.bundled_rating_model import fit_rating_head
-from models.base import Recommender, RecommenderError, UnknownUser, UserBatch
+from models.base import Recommender
+from models.data.batch import UserBatch
 from models.data.interactions import Interactions
 from models.data.item_content import ItemContent
 from models.registry import configured
+from models.runtime.errors import RecommenderError, UnknownUser
 from models.serving.inference import (
     KnowsLikeness,
     ScoresEach,

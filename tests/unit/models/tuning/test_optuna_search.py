@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.base import Recommender, RecommenderError
+from models.base import Recommender
 from models.evaluation import evaluation_run as cells
 from models.evaluation.benchmarks import RankingProblem, read_problem
 from models.registry import configured
+from models.runtime.errors import RecommenderError
 from models.tuning.default_hyperparameters import chosen_settings
 from models.tuning.optuna_search import SPACES, main, tune
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from models.algorithms.two_stage.lift import company
-from models.base import UserBatch
+from models.data.batch import UserBatch
 from models.data.interactions import Interactions
 from models.data.sequences import Pasts
 

@@ -18,9 +18,10 @@ from models.algorithms.two_stage.graph_filter import spectral
 from models.algorithms.two_stage.linear_scorers import comes_near, comes_next, goes_with
 from models.algorithms.two_stage.model import Flagship, FlagshipConfig
 from models.algorithms.two_stage.ranker import RankerConfig, train_ranker
-from models.base import RecommenderError, UserBatch
+from models.data.batch import UserBatch
 from models.data.interactions import Interactions
 from models.data.sequences import Timelines
+from models.runtime.errors import RecommenderError
 from tests.unit.models.examples import content_of_tastes, features_of, two_tastes
 
 _SMALL = FlagshipConfig(

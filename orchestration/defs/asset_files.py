@@ -16,9 +16,9 @@ from orchestration.defs.features.assets import (
     online_file,
 )
 from orchestration.defs.promotion.assets import FITTED_MODEL, GATE, RATING_MODEL
-from orchestration.defs.serving.assets import BENTO, MODEL_BUNDLE, PROMOTED_MODEL, built_pointer
+from orchestration.defs.serving.assets import BENTO, MODEL_BUNDLE, PROMOTED_MODEL
 from orchestration.defs.training.assets import CATALOGUE, COMPARISON, CREDITS, FILM_MAP, candidate_key, comparison_file
-from orchestration.promotion.decisions import fitted_folder, gate_file, rating_folder
+from orchestration.promotion.decisions import built_pointer, fitted_folder, gate_file, rating_folder
 from orchestration.training.dataset import CREDITS_FILE, ITEMS_FILE, MAP_FILE, TRAINING_FILE
 from settings import Settings
 
