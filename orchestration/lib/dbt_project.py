@@ -15,7 +15,7 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 
 from environment import adopt_environment, dbt_variables
-from orchestration.lib.automation_conditions import RetryDue, UpstreamChecksPassed
+from orchestration.lib.automation_conditions import RetryDue, UpstreamReady
 from orchestration.lib.code_versions import code_version, sql_version
 from orchestration.lib.dbt_runner import parse
 from settings import PROJECT_ROOT, Settings
@@ -48,7 +48,7 @@ ON_CHANGE = (
     & ~dg.AutomationCondition.any_deps_missing()
     & ~dg.AutomationCondition.any_deps_in_progress()
     & ~dg.AutomationCondition.in_progress()
-    & UpstreamChecksPassed()
+    & UpstreamReady()
 ).with_label("when upstream data changed")
 
 

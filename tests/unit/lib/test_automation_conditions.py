@@ -113,7 +113,13 @@ def test_a_change_elsewhere_does_not_carry_failed_data_past_an_unchecked_asset(w
     assert world.wave() == []
     world.version, world.good = "3", True
     world.build(RAW)
-    assert world.wave() == [{MART}, {HISTORY, STORE}]
+    assert world.wave() == [{MART}, {HISTORY}, {STORE}]
+
+
+def test_an_asset_waits_while_anything_upstream_of_it_is_asked_for(world: World) -> None:
+    world.version, world.others = "2", "2"
+    world.build(RAW, OTHER)
+    assert world.wave() == [{MART}, {HISTORY}, {STORE}]
 
 
 def test_a_failed_build_is_tried_again_once_its_cool_down_is_over(world: World) -> None:
