@@ -105,7 +105,7 @@ class Recommender(ABC):
         return self
 
     def _key(self, interactions: Interactions, features: TrainingFeatures | None, seed: int) -> str:
-        """What tells this fit from all others: recipe, code, seed and data."""
+        """Return the key of this fit, from all that it depends on: recipe, code, seed and data."""
         facts: list[object] = [self.name, self.config, seed, code_fingerprint(type(self).__module__)]
         columns = (interactions.users, interactions.items, interactions.ratings, interactions.timestamps)
         facts += [*columns, interactions.n_users, interactions.n_items]
@@ -152,7 +152,7 @@ class Recommender(ABC):
         return found
 
     def word_weights(self, batch: UserBatch, items: NDArray[np.int64]) -> WordWeights | None:
-        """What the words that each item shares with the history give to its score; None where words do not count."""
+        """Return what the words that each item shares with the history add to its score; None if words do not count."""
         return None
 
     def _explains(self, batch: UserBatch) -> None:
@@ -168,7 +168,7 @@ class Recommender(ABC):
     def recommend(
         self, batch: UserBatch, k: int, *, exclude_seen: bool = True
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The k best items a user, best first: items int64[B, k] and scores float32[B, k].
+        """Return each user's k best items, best first: items int64[B, k] and scores float32[B, k].
 
         Where a user has fewer than k items left, the rest of the row is item -1 with score -inf. Equal scores are
         ordered by item index.
@@ -177,7 +177,7 @@ class Recommender(ABC):
         return top_k(mask_seen(scores, batch.history) if exclude_seen else scores, k)
 
     def similar(self, items: NDArray[np.int64], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The k items most like each given one, itself left out; shapes and padding as of :meth:`recommend`."""
+        """Return the k items most similar to each given one, without itself; shape and padding as :meth:`recommend`."""
         wanted = np.asarray(items, dtype=np.int64)
         if len(wanted) and (wanted.min() < 0 or wanted.max() >= self.n_items):
             raise RecommenderError(f"{self.name}: item index outside 0..{self.n_items - 1}")
@@ -203,7 +203,7 @@ class Recommender(ABC):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The recommender that :meth:`save` wrote; ``RecommenderError`` for another kind or schema version."""
+        """Load what :meth:`save` wrote; raise ``RecommenderError`` for another recommender or schema version."""
         manifest = read_manifest(folder)
         if manifest["recommender"] != cls.name:
             raise RecommenderError(f"{folder}: holds a {manifest['recommender']}, not a {cls.name}")
@@ -217,7 +217,7 @@ class Recommender(ABC):
 
     @abstractmethod
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """What was learnt: plain facts for JSON, arrays for npz."""
+        """Return what was learnt: plain facts for JSON, arrays for npz."""
 
     @abstractmethod
     def _restore(self, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -225,13 +225,13 @@ class Recommender(ABC):
 
 
 def newest_entries(batch: UserBatch, count: int) -> NDArray[np.int64]:
-    """The entries of the one user's history that are the newest, at most so many; the last where no time is known."""
+    """Return the newest entries of the one user's history, at most ``count``; the last ones if no time is known."""
     times = np.zeros(batch.history.nnz) if batch.history_times is None else batch.history_times
     return np.sort(np.argsort(times, kind="stable")[-count:]).astype(np.int64)
 
 
 def without_each(batch: UserBatch, entries: NDArray[np.int64]) -> UserBatch:
-    """The one user as many times as there are ``entries`` of his history, each time without one of them."""
+    """Repeat the one user for each of the ``entries`` of their history, each time without that entry."""
     n, length = len(entries), batch.history.nnz
     kept = np.arange(length)[None, :] != entries[:, None]
     history = csr_array(
@@ -266,7 +266,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def mask_seen(scores: NDArray[np.float32], history: csr_array) -> NDArray[np.float32]:
-    """A copy of ``scores`` float32[B, n_items] with -inf where the history has an entry."""
+    """Return a copy of ``scores`` float32[B, n_items] with -inf where the history has an entry."""
     masked = np.array(scores, dtype=np.float32)
     rows = np.repeat(np.arange(history.shape[0]), np.diff(history.indptr))
     masked[rows, history.indices] = -np.inf
@@ -274,7 +274,7 @@ def mask_seen(scores: NDArray[np.float32], history: csr_array) -> NDArray[np.flo
 
 
 def top_k(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The k best columns of each row, best first, ties by column; -1 and -inf where a row has no more.
+    """Return the k best columns of each row, best first, ties by column; -1 and -inf where a row has no more.
 
     A score of -inf is no candidate. Raises ``RecommenderError`` for k < 1 or a score that is NaN.
 
@@ -305,4 +305,4 @@ def top_k(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArr
 
 
 def _ignore(_: Progress) -> None:
-    """The callback of a fit that nobody watches."""
+    """Ignore the progress of a fit that nobody watches."""

@@ -196,7 +196,7 @@ def popularity_lift(
 
 
 def rmse(predicted: NDArray[np.float32], true: NDArray[np.float32]) -> float:
-    """The root of the mean squared error of predicted stars.
+    """Return the root mean squared error of predicted stars.
 
     >>> rmse(np.array([3.0, 5.0], dtype=np.float32), np.array([4.0, 2.0], dtype=np.float32))  # sqrt((1 + 9) / 2)
     2.23606797749979
@@ -205,7 +205,7 @@ def rmse(predicted: NDArray[np.float32], true: NDArray[np.float32]) -> float:
 
 
 def mae(predicted: NDArray[np.float32], true: NDArray[np.float32]) -> float:
-    """The mean absolute error of predicted stars.
+    """Return the mean absolute error of predicted stars.
 
     >>> mae(np.array([3.0, 5.0], dtype=np.float32), np.array([4.0, 2.0], dtype=np.float32))
     2.0

@@ -37,7 +37,7 @@ RANKING_RECOMMENDERS = tuple(name for name in RECOMMENDERS if name not in RATING
 
 
 def recommender_class(name: str) -> type[Recommender]:
-    """The class of a name; ``RecommenderError`` lists the names when there is none."""
+    """Return the class of a name; raise ``RecommenderError``, which lists the names, if there is none."""
     if name not in _CLASSES:
         raise RecommenderError(f"unknown recommender {name!r}; choose one of {', '.join(_CLASSES)}")
     module, attribute = _CLASSES[name]
@@ -46,7 +46,7 @@ def recommender_class(name: str) -> type[Recommender]:
 
 
 def module_of(name: str) -> str:
-    """The module that holds a recommender; ``RecommenderError`` as of :func:`recommender_class`."""
+    """Return the name of a recommender's module; raise ``RecommenderError`` as :func:`recommender_class` does."""
     if name not in _CLASSES:
         # Says which names there are. One that is known is not imported: torch takes seconds.
         recommender_class(name)
@@ -54,12 +54,12 @@ def module_of(name: str) -> str:
 
 
 def make_recommender(name: str, config: Any | None = None) -> Recommender:
-    """A recommender that is not fitted yet, with its default configuration or the given one."""
+    """Create a recommender that is not fitted yet, with its default configuration or the given one."""
     return recommender_class(name)(config)
 
 
 def configured(name: str, values: Mapping[str, Any]) -> Recommender:
-    """A recommender with some fields of its configuration set; ``RecommenderError`` names a field that it lacks."""
+    """Create a recommender with some fields of its configuration set; raise ``RecommenderError`` for unknown fields."""
     config_class = recommender_class(name).config_class
     unknown = set(values) - {field.name for field in fields(config_class)}
     if unknown:

@@ -95,7 +95,7 @@ class Bpr(Recommender):
             self._users, self._items, self._bias = (table.detach().numpy() for table in (p, q, bias))
 
     def score(self, batch: UserBatch) -> NDArray[np.float32]:
-        """The products of the factors and the items' bias; ``UnknownUser`` for -1 or an index beyond the training's."""
+        """Return the products of the factors plus the items' bias; raise ``UnknownUser`` for an unknown user."""
         if len(batch) and (batch.users.min() < 0 or batch.users.max() >= self.n_users):
             raise UnknownUser(f"bpr: knows the users 0..{self.n_users - 1} only")
         return np.asarray(self._users[batch.users] @ self._items.T + self._bias, dtype=np.float32)

@@ -45,7 +45,7 @@ class ContentBased(Recommender):
         self._names: NDArray[np.str_] = np.empty(0, dtype=np.str_)
 
     def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """The vectors, at most a hundred words an item, in three copies."""
+        """Return the bytes of the vectors: at most a hundred words an item, in three copies."""
         return 3 * 8 * 100 * n_items
 
     def _fit(
@@ -79,7 +79,7 @@ class ContentBased(Recommender):
         return np.asarray(scores / np.where(lengths > 0, lengths, 1.0)[:, None], dtype=np.float32)
 
     def contributions(self, batch: UserBatch, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The cosine less that of the profile without each entry, which is shorter too."""
+        """Return how much the cosine falls without each entry; the profile's length is recomputed too."""
         self._explains(batch)
         met, asked = (self._vectors[rows].astype(np.float64) for rows in (batch.history.indices, items))
         profile = np.asarray(met.sum(axis=0), dtype=np.float64)
@@ -93,7 +93,7 @@ class ContentBased(Recommender):
         return np.asarray(whole[:, None] / np.sqrt(length or 1.0) - without, dtype=np.float32)
 
     def word_weights(self, batch: UserBatch, items: NDArray[np.int64]) -> WordWeights:
-        """The products that the cosine is the sum of, for the words of the items."""
+        """Return the products that sum to the cosine, for each word of the items."""
         self._explains(batch)
         profile = np.asarray(self._vectors[batch.history.indices].sum(axis=0), dtype=np.float64)
         asked = self._vectors[items]

@@ -11,9 +11,10 @@ from models.data.item_content import ItemContent
 
 
 def fit_content(interactions: Interactions, content: ItemContent | None) -> ContentBased | None:
-    """The recommender of these words; None where there are none, or none that two films share.
+    """Fit the recommender on these words; return None if there are none, or none that two movies share.
 
-    Of ``interactions`` it takes the sizes of the index spaces alone. ``RecommenderError`` for the words of other films.
+    Only the sizes of the index spaces are taken from ``interactions``. Raises ``RecommenderError`` for the words of
+    other movies.
     """
     if content is None or not (np.bincount(content.counts.indices) >= ContentConfig().min_items).any():
         return None

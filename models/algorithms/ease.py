@@ -61,7 +61,7 @@ class Ease(Recommender):
         self._weights: NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
 
     def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """That of the items it takes in (:func:`ease_memory`), and the matrix while it is made and turned."""
+        """Return the bytes for the items that get weights (:func:`ease_memory`) and for the matrix and its copies."""
         return ease_memory(n_users, min(n_items, self.config.max_items)) + 48 * n_interactions
 
     def _fit(
@@ -75,7 +75,7 @@ class Ease(Recommender):
         progress(Progress(1, 1, {}))
 
     def score(self, batch: UserBatch) -> NDArray[np.float32]:
-        """The history (as ones) times the weights; an item outside the weights scores 0."""
+        """Return the history (as ones) times the weights; an item outside the weights scores 0."""
         known = csr_array(batch.history[:, self._items])
         known.data = np.ones_like(known.data, dtype=np.float32)
         scores = np.zeros((len(batch), self.n_items), dtype=np.float32)
@@ -83,7 +83,7 @@ class Ease(Recommender):
         return scores
 
     def contributions(self, batch: UserBatch, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The weight of each entry for each item: the score is their sum."""
+        """Return the weight of each entry for each item: the score is their sum."""
         self._explains(batch)
         met, known = self._places(np.asarray(batch.history.indices, dtype=np.int64))
         asked, answered = self._places(items)
@@ -91,12 +91,12 @@ class Ease(Recommender):
         return np.where(answered[:, None] & known, weights, np.float32(0.0))
 
     def _places(self, items: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """The rows of ``items`` in the weights, and which of them are there at all."""
+        """Return the rows of ``items`` in the weights, and which of them are there at all."""
         places = np.minimum(np.searchsorted(self._items, items), max(len(self._items) - 1, 0))
         return places, np.asarray(self._items[places] == items)
 
     def similarities(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The weights that an item in the history gives to the others; all 0 for one that was never met."""
+        """Return the weights that each item gives to the others; all 0 for an item outside the weights."""
         places, known = self._places(items)
         found = np.zeros((len(items), self.n_items), dtype=np.float32)
         found[np.ix_(known, self._items)] = self._weights[places[known]]

@@ -107,7 +107,7 @@ class EaseSparse(Recommender):
         self._weights = _assembled(targets, patterns, weights, self.n_items)
 
     def score(self, batch: UserBatch) -> NDArray[np.float32]:
-        """The history (as ones) times the weights; 0 for an item without a rating."""
+        """Return the history (as ones) times the weights; 0 for an item without a rating."""
         ones = csr_array(
             (np.ones(batch.history.nnz, dtype=np.float32), batch.history.indices, batch.history.indptr),
             shape=batch.history.shape,
@@ -115,7 +115,7 @@ class EaseSparse(Recommender):
         return np.asarray((ones @ self._weights).toarray(), dtype=np.float32)
 
     def similarities(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The weights that an item in the history gives to the others; those given to it, where it gives none."""
+        """Return the weights that each item gives to the others or, if it gives none, those given to it."""
         given = np.asarray(self._weights[items].toarray(), dtype=np.float32)
         silent = np.diff(self._weights.indptr)[items] == 0
         if silent.any():

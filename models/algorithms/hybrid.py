@@ -57,7 +57,7 @@ class Hybrid(Recommender):
         self._counts: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """That of both parts."""
+        """Return the sum of the bytes of both parts."""
         return sum(part.fit_memory(n_users, n_items, n_interactions) for part in (self.collaborative, self.content))
 
     def _fit(
@@ -74,7 +74,7 @@ class Hybrid(Recommender):
         self._popularity = standardized(np.log1p(counts)[None].astype(np.float32), self._met)[0]
 
     def score(self, batch: UserBatch) -> NDArray[np.float32]:
-        """The blend; for a user without a history that of popularity alone."""
+        """Return the blended scores; for a user without a history, popularity alone decides."""
         return self._blend(self._collaborative_scores(batch), self.content.score(batch))
 
     def _collaborative_scores(self, batch: UserBatch) -> NDArray[np.float32]:
@@ -95,14 +95,14 @@ class Hybrid(Recommender):
         return WordWeights(words.weights * np.float32(self._units(batch)[1]), words.names)
 
     def _units(self, batch: UserBatch) -> tuple[float, float]:
-        """What a score of each part counts in the blend: its weight over the deviation of the user's scores."""
+        """Return the factor of each part's scores in the blend: its weight over the deviation of the user's scores."""
         collaborative = moments(self._collaborative_scores(batch)[:, self._met])[1][0]
         content = moments(self.content.score(batch))[1][0]
         weight = float(self.config.weight)
         return (1.0 - weight) / float(collaborative), weight / float(content)
 
     def similarities(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The blend of both parts' likeness."""
+        """Return the blend of both parts' similarities."""
         return self._blend(self.collaborative.similarities(items), self.content.similarities(items))
 
     def _blend(self, collaborative: NDArray[np.float32], content: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -145,7 +145,7 @@ def standardized(scores: NDArray[np.float32], of: NDArray[np.bool_] | None = Non
 
 
 def moments(scores: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The mean and standard deviation of each row, float32[B] each; the deviation of equal scores is taken as 1."""
+    """Return the mean and standard deviation of each row, float32[B] each; equal scores get a deviation of 1."""
     if scores.shape[1] == 0:
         return np.zeros(len(scores), dtype=np.float32), np.ones(len(scores), dtype=np.float32)
     mean, deviation = scores.mean(axis=1), scores.std(axis=1)
@@ -155,7 +155,7 @@ def moments(scores: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[n
 
 
 def _collaborative(config: HybridConfig) -> Recommender:
-    """The part by its name; torch is imported for iALS only."""
+    """Create the collaborative part that the configuration names; torch is imported for iALS only."""
     if config.collaborative == "ease":
         from models.algorithms.ease import Ease, EaseConfig
 

@@ -63,7 +63,7 @@ class Ials(Recommender):
 
     @classmethod
     def of_factors(cls, item_factors: NDArray[np.float32], config: IalsConfig) -> Ials:
-        """A fitted one with item factors float32[n_items, f] that are known: it has nothing else."""
+        """Return a fitted recommender with known item factors float32[n_items, f], which are its whole state."""
         fitted = cls(config)
         fitted._items, fitted.n_items = item_factors, len(item_factors)
         return fitted
@@ -74,7 +74,7 @@ class Ials(Recommender):
         return self._items
 
     def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """The factors of both sides, the matrix by rows and by columns, and the equations of one part."""
+        """Return the bytes of both sides' factors, the matrix by rows and by columns, and the equations of one part."""
         f = int(self.config.factors)
         return 2 * 4 * (n_users + n_items) * f + 24 * n_interactions + 3 * 4 * (_CELLS + 4096 * f * f)
 
@@ -105,7 +105,7 @@ class Ials(Recommender):
         return _ridge(matrix, others, gram, torch.from_numpy(penalty.astype(np.float32)))
 
     def score(self, batch: UserBatch) -> NDArray[np.float32]:
-        """The products of the factors solved for the histories with those of the items."""
+        """Return the products of the item factors with the user factors solved from the histories."""
         ones = csr_array(
             (np.ones(batch.history.nnz, dtype=np.float32), batch.history.indices, batch.history.indptr),
             shape=batch.history.shape,
@@ -166,7 +166,7 @@ class Als(FactorRecommender):
     config_class: ClassVar[type[Any]] = AlsConfig
 
     def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """The factors of both sides, the matrix by rows and by columns, and the equations of one part."""
+        """Return the bytes of both sides' factors, the matrix by rows and by columns, and the equations of one part."""
         f = int(self.config.factors)
         return 2 * 4 * (n_users + n_items) * f + 40 * n_interactions + 3 * 4 * (_CELLS + 4096 * f * f)
 

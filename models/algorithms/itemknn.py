@@ -48,7 +48,7 @@ class ItemKnn(Recommender):
         self._likeness: csr_array = csr_array((0, 0), dtype=np.float32)
 
     def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """The neighbours, the matrix in three copies, and one block of likeness with its order."""
+        """Return the bytes of the neighbours, three copies of the matrix, and one similarity block with its order."""
         kept = min(int(self.config.neighbours), n_items)
         return 2 * 8 * n_items * kept + 3 * 8 * n_interactions + 4 * 4 * _CELLS
 
@@ -81,7 +81,7 @@ class ItemKnn(Recommender):
         progress(Progress(1, 1, {}))
 
     def score(self, batch: UserBatch) -> NDArray[np.float32]:
-        """The summed likeness of each item's neighbours in the history."""
+        """Return the summed similarity of each item's neighbours in the history."""
         ones = csr_array(
             (np.ones(batch.history.nnz, dtype=np.float32), batch.history.indices, batch.history.indptr),
             shape=batch.history.shape,
@@ -89,12 +89,12 @@ class ItemKnn(Recommender):
         return np.asarray((ones @ self._likeness.T).toarray(), dtype=np.float32)
 
     def contributions(self, batch: UserBatch, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The likeness of each entry to each item: the score is their sum."""
+        """Return the similarity of each entry to each item: the score is their sum."""
         self._explains(batch)
         return np.asarray(self._likeness[items][:, batch.history.indices].toarray(), dtype=np.float32)
 
     def similarities(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The likeness to the neighbours, 0 to all others."""
+        """Return the similarity to each item's neighbours, and 0 to all other items."""
         return np.asarray(self._likeness[items].toarray(), dtype=np.float32)
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

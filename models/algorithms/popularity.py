@@ -26,7 +26,7 @@ class Popularity(Recommender):
         self._counts: NDArray[np.float32] = np.empty(0, dtype=np.float32)
 
     def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """The counts, as integers and as scores."""
+        """Return the bytes of the counts, as integers and as scores."""
         return 12 * n_items
 
     def _fit(
@@ -36,11 +36,11 @@ class Popularity(Recommender):
         progress(Progress(1, 1, {}))
 
     def score(self, batch: UserBatch) -> NDArray[np.float32]:
-        """The counts, once a user."""
+        """Return the counts, one row for each user."""
         return np.tile(self._counts, (len(batch), 1))
 
     def similarities(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The counts again: popularity knows no likeness, so the neighbours of any item are the popular ones."""
+        """Return the counts again: popularity has no similarity, so every item's neighbours are the popular ones."""
         return np.tile(self._counts, (len(items), 1))
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

@@ -37,7 +37,7 @@ class Checkpoint:
 
     @classmethod
     def of(cls, root: Path | None, key: str) -> Checkpoint:
-        """The checkpoint of the fit that ``key`` stands for, among those of a folder; None keeps nothing."""
+        """Return the checkpoint under ``root`` of the fit that ``key`` identifies; with None it keeps nothing."""
         return cls(None if root is None else root / key[:24])
 
     def save(self, stage: str, state: Mapping[str, Any]) -> None:
@@ -57,7 +57,7 @@ class Checkpoint:
         aside.replace(path)
 
     def load(self, stage: str) -> dict[str, Any] | None:
-        """The last state of a stage, None where there is none; ``CheckpointError`` for one that cannot be read."""
+        """Return the last state of a stage, None if there is none; raise ``CheckpointError`` if it cannot be read."""
         if self.folder is None:
             return None
         path = self._file(self.folder, stage)
@@ -87,7 +87,7 @@ class Checkpoint:
 
 
 def fit_key(facts: Iterable[object]) -> str:
-    """The hash of what a fit's result depends on: arrays by their content, everything else by its ``repr``.
+    """Return the hash of what a fit's result depends on: arrays by their content, everything else by its ``repr``.
 
     >>> fit_key(["ease", np.arange(3)]) == fit_key(["ease", np.arange(3)]) != fit_key(["ease", np.arange(4)])
     True
@@ -104,7 +104,7 @@ def fit_key(facts: Iterable[object]) -> str:
 
 
 def tensors(tree: Any) -> Any:
-    """A tree of :meth:`Checkpoint.load` with torch tensors for its arrays, as ``load_state_dict`` takes it."""
+    """Return a tree of :meth:`Checkpoint.load` with torch tensors for its arrays, as ``load_state_dict`` takes it."""
     import torch
 
     if isinstance(tree, np.ndarray):
@@ -117,7 +117,7 @@ def tensors(tree: Any) -> Any:
 
 
 def _folded(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
-    """A tree as JSON: an array, a mapping and a tuple are named, for JSON has none of the three as they are."""
+    """Encode a tree as JSON and move its arrays to ``arrays``; arrays, mappings and tuples are tagged by kind."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):

@@ -72,7 +72,7 @@ def imported_models(source: str) -> frozenset[str]:
 
 
 def _aliases_of_modules(tree: ast.AST) -> set[str]:
-    """The names under which source refers to modules of ours."""
+    """Return the names under which source refers to modules of ours."""
     return {
         alias.asname or alias.name
         for node in ast.walk(tree)

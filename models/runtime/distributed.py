@@ -30,25 +30,25 @@ class Team:
 
     @classmethod
     def current(cls) -> Team:
-        """The team of the process group that is running; one process where there is none."""
+        """Return the team of the running process group, or a team of one if there is none."""
         if not (distributed.is_available() and distributed.is_initialized()):
             return cls()
         return cls(distributed.get_rank(), distributed.get_world_size())
 
     def together(self, network: nn.Module) -> nn.Module:
-        """The network that is called in a step: its gradients are averaged over the team before they are used."""
+        """Return the network to call in a step: its gradients are averaged over the team before they are used."""
         if self.size == 1:
             return network
         return nn.parallel.DistributedDataParallel(network)
 
     def total(self, value: Tensor) -> Tensor:
-        """The sum of a tensor over the team."""
+        """Sum a tensor over the team."""
         if self.size > 1:
             distributed.all_reduce(value)
         return value
 
     def as_the_first_says(self, figures: Mapping[str, float], device: torch.device) -> dict[str, float]:
-        """The figures of process 0: where all must decide alike, one computes. The others give the same names."""
+        """Return the figures of process 0, so that all processes decide alike; the others pass the same names."""
         values = torch.tensor(list(figures.values()), dtype=torch.float64, device=device)
         if self.size > 1:
             distributed.broadcast(values, 0)
@@ -78,7 +78,7 @@ def team_device() -> torch.device:
 
 @contextmanager
 def torchrun_team(device: str) -> Iterator[Team]:
-    """The team that ``torchrun`` started this process in, for as long as the context is open; else a team of one."""
+    """Yield the team that ``torchrun`` started this process in, else a team of one; clean up on exit."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Team()
         return

@@ -13,9 +13,9 @@ from models.runtime.progress import Progress, ProgressCallback
 
 @contextmanager
 def shown_progress(name: str) -> Iterator[ProgressCallback]:
-    """A callback for ``Recommender.fit`` that writes to stderr, which is never what a command answers.
+    """Yield a callback for ``Recommender.fit`` that reports to stderr, which is never a command's result.
 
-    A fit that stops early leaves its bar where it stood, for nothing says that the rest was done.
+    A fit that stops early leaves its bar where it stopped.
     """
     if not sys.stderr.isatty():
         yield lambda step: print(

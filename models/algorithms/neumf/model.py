@@ -96,9 +96,9 @@ class NeuMF(Recommender):
     def _train(
         self, stage: str, task: Task, epochs: Mapping[str, int], progress: ProgressCallback
     ) -> tuple[Trained, dict[str, int]]:
-        """The network trained for at most so many epochs, after its branches where they come first; and the best ones.
+        """Train the network, its branches first if configured; return it and the best number of epochs of each.
 
-        Told are the epochs of all of it, one after the other.
+        ``epochs`` are the most for each. Progress counts the epochs of all of them as one sequence.
         """
         config: NeuMFConfig = self.config
         total, done = sum(epochs.values()) if config.pretrain else epochs["both"], 0
@@ -188,9 +188,9 @@ class NeuMF(Recommender):
         self._belief = (counts / (counts + _LIKENESS_PRIOR)).astype(np.float32)
 
     def _item_part(self, network: Network, values: NDArray[np.float32] | ItemsAsOf | None) -> Tensor:
-        """The items' share of the first layer, [n_items, h] or as of the users' moments [B, n_items, h].
+        """Return the items' share of the first layer, [n_items, h] or, as of the users' moments, [B, n_items, h].
 
-        It is kept for as long as batches bring the same object: a server scores with one item matrix all day.
+        It is cached as long as batches bring the same object: a server scores with one item matrix all day.
         """
         scaling, items = self._scaling, torch.arange(self.n_items)
         if scaling is None or values is None:
@@ -205,7 +205,7 @@ class NeuMF(Recommender):
         return part
 
     def _once(self, key: object, make: Callable[[], _Made]) -> _Made:
-        """What was made for this very object last time, else made now. A swap of one tuple is safe between threads."""
+        """Return the value cached for this very object, or make it. Swapping one tuple is safe between threads."""
         made = self._made
         if made is None or made[0] is not key:
             made = (key, make())
@@ -265,4 +265,4 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 def _silent(_: Progress) -> None:
-    """The refit repeats what was reported."""
+    """Ignore the progress of the refit, which repeats what was reported."""

@@ -111,7 +111,7 @@ class Network(nn.Module):
         self.item_bias.requires_grad_(config.item_bias)
 
     def embeddings(self) -> list[nn.Parameter]:
-        """The four tables."""
+        """Return the parameters of the four embedding tables."""
         tables = (self.gmf_user, self.gmf_item, self.mlp_user, self.mlp_item)
         return [parameter for table in tables for parameter in table.parameters()]
 
@@ -134,17 +134,17 @@ class Network(nn.Module):
             self.item_bias.copy_(alpha * gmf.item_bias + (1.0 - alpha) * mlp.item_bias)
 
     def user_part(self, users: Tensor, features: Tensor | None) -> Tensor:
-        """The user's share of the first layer: [B, h] of ``users`` int64[B] and ``features`` [B, width]."""
+        """Return the user's share of the first layer: [B, h] of ``users`` int64[B] and ``features`` [B, width]."""
         part: Tensor = self.first_user(self.mlp_user(users))
         return part if features is None else part + features @ self.user_features
 
     def item_part(self, items: Tensor, features: Tensor | None) -> Tensor:
-        """The item's share of the first layer: [..., h] of ``items`` int64[...] and ``features`` [..., width]."""
+        """Return the item's share of the first layer: [..., h] of ``items`` int64[...], ``features`` [..., width]."""
         part: Tensor = self.first_item(self.mlp_item(items))
         return part if features is None else part + features @ self.item_features
 
     def perceptron(self, first: Tensor) -> Tensor:
-        """The MLP's logit [...] from the sums of the first layer [..., h]."""
+        """Return the MLP's logit [...] from the sums of the first layer [..., h]."""
         x: Tensor = self.dropout(functional.relu(first))
         for layer in self.hidden:
             x = self.dropout(functional.relu(layer(x)))

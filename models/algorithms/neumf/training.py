@@ -118,7 +118,7 @@ class _Pairs:
         self._places = [] if tables is None else tables.places(candidates, rows.timestamps[order][:, None])
 
     def __len__(self) -> int:
-        """The number of rows."""
+        """Return the number of rows."""
         return len(self.users)
 
     def logits(self, network: nn.Module, block: slice) -> Tensor:
@@ -302,7 +302,7 @@ def train(
 
 
 def new_network(rows: Interactions, scaling: Scaling | None, config: NeuMFConfig, branch: str = "both") -> Network:
-    """A network at its start, its item biases at the logarithm of the items' counts."""
+    """Create an untrained network, its item biases (if any) at the logarithm of the items' counts."""
     widths = (0, 0) if scaling is None else (scaling.user.width, scaling.item_width)
     network = Network(config, rows.n_users, rows.n_items, *widths, branch=branch)
     if config.item_bias:

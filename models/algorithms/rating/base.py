@@ -46,7 +46,7 @@ class Forecast:
         return self.mean - reach, self.mean + reach
 
     def chance_of(self, stars: float) -> NDArray[np.float32]:
-        """The probability of so many stars or more, on a scale without steps."""
+        """Return the probability of so many stars or more, on a continuous scale."""
         return np.asarray(ndtr((self.mean - np.float32(stars)) / self.deviation), dtype=np.float32)
 
 
@@ -58,7 +58,7 @@ class RatingRecommender(Recommender):
         """float32[N]: the stars of pairs; user -1 is a stranger. Not cut to the scale."""
 
     def _pairs(self, users: ArrayLike, items: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The pairs as int64[N]; ``RecommenderError`` for an index outside the training's."""
+        """Return the pairs as int64[N]; raise ``RecommenderError`` for an index outside the training's."""
         u, i = np.asarray(users, dtype=np.int64), np.asarray(items, dtype=np.int64)
         if len(u) and (u.max() >= self.n_users or i.min() < 0 or i.max() >= self.n_items):
             raise RecommenderError(f"{self.name}: a user or item index outside {self.n_users} and {self.n_items}")
@@ -110,7 +110,7 @@ class FactorRecommender(RatingRecommender):
         return np.asarray(self._mean + self._item_bias[i] + np.where(known, personal, 0.0), dtype=np.float32)
 
     def score(self, batch: UserBatch) -> NDArray[np.float32]:
-        """The stars of every item."""
+        """Return the predicted stars of every item."""
         if len(batch) and batch.users.max() >= self.n_users:
             raise RecommenderError(f"{self.name}: a user index outside {self.n_users}")
         known, place = batch.users >= 0, np.maximum(batch.users, 0)

@@ -85,7 +85,7 @@ class BayesianMF(RatingRecommender):
         self._known = np.empty((0, 0), dtype=np.float32)
 
     def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """The draws, the directions with their search, the stars by row and by column, and one side's equations."""
+        """Return the bytes of the draws, the directions and their search, the stars twice, and one side's equations."""
         config: BayesianMFConfig = self.config
         d, most = config.factors + 1, max(n_users, n_items)
         draws = 4 * config.samples * (n_items * (d + 2) + d * (d + config.meetings + 100))
@@ -135,7 +135,7 @@ class BayesianMF(RatingRecommender):
                 self._tell(progress, step, float(errors.mean()))
 
     def _user_groups(self, interactions: Interactions, features: TrainingFeatures | None) -> list[Directions]:
-        """The users' features as directions, and everything that turns further users' features into them."""
+        """Return the users' features as directions, and keep what turns further users' features into them."""
         self._take_known(latest_user_values(interactions, features))
         counts = np.diff(self._histories.indptr).astype(np.int64)
         self._scale, self._activity = Standardizer.fit(self._known[counts > 0]), Activity.of(counts)
@@ -239,7 +239,7 @@ class BayesianMF(RatingRecommender):
         return mean, deviation
 
     def score(self, batch: UserBatch) -> NDArray[np.float32]:
-        """The stars of every item, of the batch's histories alone: their data are read as stars."""
+        """Return the stars of every item from the batch's histories, not the training's; the data are the stars."""
         scores = np.empty((len(batch), self.n_items), dtype=np.float32)
         flat = self._items.reshape(self.n_items, -1)
         biases = self._biases.mean(dim=1)
@@ -256,7 +256,7 @@ class BayesianMF(RatingRecommender):
         return cosines(np.ascontiguousarray(alike.permute(2, 0, 1).reshape(self.n_items, -1).numpy()), items)
 
     def _asked(self, batch: UserBatch) -> tuple[csr_array, NDArray[np.float32]]:
-        """The histories of a batch less the mean, and the users' features: the batch's own or the training's."""
+        """Return the batch's histories less the mean, and the users' features: the batch's own or the training's."""
         if len(batch) and batch.users.max() >= self.n_users:
             raise RecommenderError(f"{self.name}: a user index outside {self.n_users}")
         told = batch.history
@@ -268,7 +268,7 @@ class BayesianMF(RatingRecommender):
         return history, self._values_of(batch.users)
 
     def _known_users(self, users: NDArray[np.int64]) -> tuple[csr_array, NDArray[np.float32]]:
-        """The histories of the training and the features of users by index; -1 has neither."""
+        """Return the training's histories and features of users by index; -1 has neither."""
         of = self._histories
         # One empty row more, for the strangers.
         rows = csr_array(
@@ -280,9 +280,9 @@ class BayesianMF(RatingRecommender):
         return np.where((users >= 0)[:, None], self._known[np.maximum(users, 0)], np.float32(np.nan))
 
     def _solved(self, history: csr_array, values: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.int64], _Solved]]:
-        """Some users at a time (places int64[b] in the rows of ``history``) and what is known of their tastes.
+        """Yield some users at a time (places int64[b] in the rows of ``history``) and what is known of their tastes.
 
-        Those with histories of like length are solved together, the shorter ones padded with zeros.
+        Users with histories of similar length are solved together, the shorter ones padded with zeros.
         """
         lengths = np.diff(history.indptr).astype(np.int64)
         order = np.argsort(lengths, kind="stable")

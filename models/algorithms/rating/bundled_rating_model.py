@@ -23,7 +23,7 @@ SMALL = BayesianMFConfig(factors=8, burn_in=20, samples=20, meetings=0)
 def fit_rating_head(
     interactions: Interactions, *, seed: int, progress: ProgressCallback = lambda _: None
 ) -> BayesianMF:
-    """The model fitted on all interactions, its users forgotten."""
+    """Fit the model on all interactions, then drop its users."""
     fitted = BayesianMF(SMALL).fit(interactions, None, seed=seed, progress=progress)
     assert isinstance(fitted, BayesianMF)
     fitted.forget_users()
@@ -31,7 +31,7 @@ def fit_rating_head(
 
 
 def load_rating_head(folder: Path) -> BayesianMF:
-    """The saved model; ``RecommenderError`` where the folder holds another recommender."""
+    """Load the saved model; raise ``RecommenderError`` if the folder holds another recommender."""
     found = load_recommender(folder)
     if not isinstance(found, BayesianMF):
         raise RecommenderError(f"{folder}: {found.name} tells no intervals of stars")

@@ -44,10 +44,11 @@ def directions_of_table(table: NDArray[np.float32]) -> Directions:
 
 
 def directions_of_meetings(met: csr_array, rank: int) -> Directions:
-    """The strongest directions of who met what: csr of ones[n, F], each row made of length 1 (none: a row of zeros).
+    """Return the strongest directions of who rated what, from csr of ones[n, F] with each row scaled to length 1.
 
-    SVD++ has a weight for every film that a user rated, whatever the stars; these directions have nearly all of what it
-    learns in so few numbers that their weights can be drawn like any other.
+    A row without entries stays a row of zeros. SVD++ has a weight for every movie that a user rated, whatever the
+    stars. These directions hold nearly all of what it learns, in so few numbers that their weights can be drawn like
+    any others.
     """
     table = unit_rows(met).astype(np.float64)
     few = min(table.shape)
@@ -65,9 +66,9 @@ def directions_of_meetings(met: csr_array, rank: int) -> Directions:
 
 
 def _decomposed(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """The singular value decomposition, by torch: its memory is aligned, and only then a repeated one is the same.
+    """Return the singular value decomposition, by torch: its memory is aligned, without which repeated runs differ.
 
-    Directions of equal strength can be turned into each other, and how they are is decided by the last bit.
+    Directions of equal strength can be rotated into each other, and the last bit decides how.
     """
     left, values, right = torch.linalg.svd(torch.from_numpy(table).clone(), full_matrices=False)
     return left.numpy(), values.numpy(), right.numpy()
@@ -78,7 +79,7 @@ def _orthogonal(columns: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def unit_rows(met: csr_array) -> csr_array:
-    """The rows of ones divided by the root of their number."""
+    """Return the rows of ones, each divided by the root of its number of entries."""
     return csr_array(diags_array(np.maximum(np.diff(met.indptr), 1) ** -0.5) @ met)
 
 
@@ -96,7 +97,7 @@ class Activity:
 
     @classmethod
     def of(cls, counts: NDArray[np.int64]) -> Activity:
-        """The scale of the training's ``counts`` int64[n]."""
+        """Return the scale of the training's ``counts`` int64[n]."""
         logs = np.log1p(counts)
         return cls(float(logs.mean()), max(float(logs.std()), 1e-3))
 

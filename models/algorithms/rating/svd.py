@@ -146,7 +146,7 @@ def _normal(rng: np.random.Generator, n: int, config: SvdConfig) -> NDArray[np.f
 
 
 def _steps(rng: np.random.Generator, n_rows: int, size: int) -> Iterator[NDArray[np.int64]]:
-    """The rows in a new order, so many at a time."""
+    """Yield the rows in a random order, ``size`` at a time."""
     order = rng.permutation(n_rows)
     for start in range(0, n_rows, size):
         yield order[start : start + size]

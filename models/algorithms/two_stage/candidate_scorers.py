@@ -89,7 +89,7 @@ class FirstStage:
         return np.stack(parts)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What :meth:`of_arrays` takes."""
+        """Return the arrays that :meth:`of_arrays` takes."""
         arrays: dict[str, NDArray[Any]] = {
             "popularity": self.popularity,
             "together.items": self.together.items,
@@ -116,7 +116,7 @@ class FirstStage:
     def of_arrays(
         cls, arrays: Mapping[str, NDArray[Any]], config: FlagshipConfig, words: csr_array | None
     ) -> FirstStage:
-        """What :meth:`arrays` gave, with the items' ``words`` csr[n_items, F]."""
+        """Restore the first stage from the arrays of :meth:`arrays` and the items' ``words`` csr[n_items, F]."""
         n_items, rated = len(arrays["rated"]), torch.from_numpy(arrays["rated"])
         encoders = []
         for number in range(config.encoders):
@@ -164,7 +164,7 @@ class Moments:
         return cls(scores.mean(axis=-1, keepdims=True), np.where(spread > _FLAT, spread, np.float32(1.0)))
 
     def scaled(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The scores less the mean, by the deviation; in their own memory."""
+        """Standardize the scores in place: less the mean, divided by the deviation."""
         scores -= self.mean
         scores /= self.deviation
         return scores
@@ -180,9 +180,9 @@ def fit_first_stage(
     checkpoint: Checkpoint,
     name: str,
 ) -> tuple[FirstStage, list[float]]:
-    """The parts fitted on all of the interactions, and the encoders' mean loss in each epoch.
+    """Fit the parts on all interactions; return them and the encoders' mean loss in each epoch.
 
-    ``tell(epoch, loss)`` counts the epochs of all encoders, whose states are kept under the stage's ``name``.
+    ``tell(epoch, loss)`` counts the epochs of all encoders. Their states are kept under the stage's ``name``.
     """
     timelines, device = Timelines(interactions, seed=seed), training_device(config.device)
     together = goes_with(interactions, l2=config.l2, max_items=config.max_items)
@@ -252,5 +252,5 @@ def _popularity(interactions: Interactions) -> NDArray[np.float32]:
 
 @torch.inference_mode()
 def _vectors(encoders: list[HistoryEncoder]) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
-    """The vectors of all items, made once: [n_items, factors] as given and [n_items, factors + 1] as asked for."""
+    """Compute all items' vectors once: [n_items, factors] as given and [n_items, factors + 1] as asked for."""
     return tuple((encoder.given_vectors(), encoder.item_vectors()) for encoder in encoders)

@@ -40,7 +40,9 @@ BOLD = tuple(Shortness(width, most) for most in (0.95, 0.98, 0.99) for width in 
 
 
 def best_shortness(figures: NDArray[np.float64]) -> Shortness:
-    """The safe one with the best mean of float64[newcomers, safe and bold]; a bold one beyond its standard error.
+    """Return the best safe choice by mean, or the best bold one if it gains more than the gain's standard error.
+
+    ``figures`` is float64[newcomers, safe and bold].
 
     >>> even = np.tile([[0.2, 0.4]], (4, len(SAFE + BOLD) // 2))
     >>> best_shortness(even).width

@@ -144,7 +144,7 @@ class HistoryEncoder(nn.Module):
         return vector
 
     def _here(self, values: NDArray[Any]) -> Tensor:
-        """An array where the encoder is."""
+        """Return an array as a tensor on the encoder's device."""
         return torch.from_numpy(values).to(self.rated.device)
 
     def _weights(self, pasts: Pasts) -> Iterator[NDArray[np.float32]]:
@@ -186,12 +186,12 @@ def train(
     checkpoint: Checkpoint,
     stage: str,
 ) -> tuple[HistoryEncoder, list[float]]:
-    """An encoder, on the CPU again, and its loss in each epoch, trained with the softmax over all rated items.
+    """Train an encoder with the softmax over all rated items; return it, on the CPU, and its loss in each epoch.
 
-    ``half`` multiplies in bfloat16. What is to be found is what comes next, or what was held out at random.
-    ``tell(epoch, loss)`` after each epoch, when the state is kept under the name of the stage: where there is one, the
-    training goes on from it and ends with the same bits. The loss of an example with several targets is divided by the
-    root of their number, so that long histories count for more, but not in proportion.
+    ``half`` multiplies in bfloat16. The targets are the items that come next (``in_order``), or random held-out ones.
+    After each epoch the state is saved under the name of the stage and ``tell(epoch, loss)`` is called. If there is a
+    saved state, the training goes on from it and ends with the same bits. The loss of an example with several targets
+    is divided by the root of their number, so that long histories count for more, but not in proportion.
     """
     generator = np.random.default_rng(seed)
     # The global generator of torch feeds initial weights and dropout; it is given back as it was.
@@ -248,7 +248,7 @@ def train(
 
 
 def _loss(encoder: HistoryEncoder, examples: Examples, config: EncoderConfig, place: Tensor) -> Tensor:
-    """The mean loss of a step's examples; ``place`` int64[n_items] is each item's place among the rated ones."""
+    """Return the mean loss of a step's examples; ``place`` int64[n_items] is each item's place among the rated ones."""
     device, rated = place.device, encoder.rated[:, 0] > 0
     own = None
     if encoder.words_asked is not None:

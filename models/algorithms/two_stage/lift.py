@@ -44,7 +44,7 @@ class Company:
         return np.asarray(logs + met.astype(np.float32) @ asked.T, dtype=np.float32)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What :meth:`of_arrays` takes."""
+        """Return the arrays that :meth:`of_arrays` takes."""
         facts = np.array([self.mean_stars, self.strength])
         return {"company.logs": self.logs, "company.given": self.given, "company.asked": self.asked} | {
             "company.facts": facts
@@ -52,7 +52,7 @@ class Company:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Company:
-        """What :meth:`arrays` gave."""
+        """Restore the model from the arrays of :meth:`arrays`."""
         mean_stars, strength = arrays["company.facts"].tolist()
         return cls(arrays["company.logs"], arrays["company.given"], arrays["company.asked"], mean_stars, strength)
 

@@ -71,7 +71,7 @@ def comes_next(
     max_rows: int,
     seed: int,
 ) -> ItemWeights:
-    """The ridge regression of the next item on the ones before it, the newer the heavier (after SLIST, Choi 2021).
+    """Fit the ridge regression of the next item on those before it, the newer the heavier (after SLIST, Choi 2021).
 
     For each row with a past: S its ``window`` newest entries with weight ``exp(-rank / decay)``, T the row's item;
     B = (SᵀS + l2 I)⁻¹ SᵀT. Of more than ``max_rows`` rows a random part is taken.
@@ -128,7 +128,7 @@ def _regression(
     l2: float,
     decay: float,
 ) -> ItemWeights:
-    """The ridge regression of the rows' items on what stands ``beside`` them, with weights ``exp(-rank / decay)``."""
+    """Fit the ridge regression of the rows' items on those of ``beside``, with weights ``exp(-rank / decay)``."""
     gram = np.zeros((len(items), len(items)), dtype=np.float32)
     # In the order of the library that solves it in its own memory: these are the largest matrices of a fit.
     cross = np.zeros_like(gram, order="F")

@@ -89,10 +89,10 @@ class Flagship(Recommender):
         return config.in_order
 
     def fit_memory(self, n_users: int, n_items: int, n_interactions: int) -> int:
-        """The largest of the closed forms' matrices, the encoder's step and the ranker's lists, beside what is kept.
+        """Return the bytes of the largest step (linear parts, encoder or the ranker's lists) and of what is kept.
 
-        Kept are the weights of two linear parts, the encoders, and the rows in their order; of the lists' inputs there
-        are as many as the feature service makes of it.
+        Kept are the weights of two linear parts, the encoders, and the rows in their order. The lists are counted with
+        as many inputs as the feature service gives.
         """
         config: FlagshipConfig = self.config
         size = min(n_items, config.max_items)
@@ -146,7 +146,7 @@ class Flagship(Recommender):
         seed: int,
         first_stage: Callable[[Interactions], FirstStage],
     ) -> None:
-        """The ranker and what it stands on, from rows that a first stage of the others does not know."""
+        """Fit the ranker and the back-off to popularity on rows that are held out from their first stage."""
         config: FlagshipConfig = self.config
         timelines = Timelines(interactions, seed=seed)
         if self._in_order:
@@ -205,7 +205,7 @@ class Flagship(Recommender):
         return best_shortness(figures / np.bincount(lists_of, minlength=len(users))[:, None])
 
     def _blocks(self, asked: Asked) -> list[Asked]:
-        """The moments in parts whose scores of all items are not too many."""
+        """Split the moments into blocks, each with a bounded number of scores."""
         size = max(1, _SCORES // self.n_items)
         return [asked.take(slice(start, start + size)) for start in range(0, len(asked), size)]
 
@@ -217,7 +217,7 @@ class Flagship(Recommender):
         features: TrainingFeatures | None,
         seed: int,
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
-        """What :func:`train_ranker` takes: inputs float32[Q, C, F], relevant bool[Q, C], offsets float32[Q, C]."""
+        """Return inputs float32[Q, C, F], relevant bool[Q, C] and offsets float32[Q, C] for :func:`train_ranker`."""
         generator = np.random.default_rng(seed)
         kept = np.ones(len(timelines), dtype=bool)
         kept[held] = False
@@ -279,9 +279,9 @@ class Flagship(Recommender):
         values: tuple[NDArray[np.float32] | None, Any] | None,
         wanted: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
-        """The scaled parts float32[parts, B, C] with the other inputs, float32[B, C, F].
+        """Return the scaled parts float32[parts, B, C] joined with the other inputs, float32[B, C, F].
 
-        They are those of all items, or of the ``wanted`` ones: int64[C], or int64[B, C] where each user has others.
+        C are all items, or the ``wanted`` ones: int64[C], or int64[B, C] where they differ by user.
         """
         shape = scaled.shape[1:]
         last = np.moveaxis(scaled, 0, -1)
@@ -304,7 +304,7 @@ class Flagship(Recommender):
     def _scaled(
         self, shape: tuple[int, ...], users: NDArray[np.float32] | None, items: Any, wanted: NDArray[np.int64]
     ) -> list[NDArray[np.float32]]:
-        """The features of the users and of the ``wanted`` items as columns; what a batch does not bring is unknown."""
+        """Return the scaled features of users and ``wanted`` items as columns; missing ones count as unknown."""
         if self._scaling is None:
             return []
         of_users, of_items = self._scaling
@@ -323,10 +323,10 @@ class Flagship(Recommender):
         ]
 
     def contributions(self, batch: UserBatch, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What the scores lose without each of the newest entries, on the scale that the whole history has.
+        """Return what the scores lose without each of the newest entries, on the scale of the whole history.
 
-        Only the asked items are scored again, which is what makes a reason cheap: the parts' means and deviations over
-        all items are those of the whole history, which one entry hardly moves.
+        Only the asked items are scored again, which makes a reason cheap. The parts' means and deviations over all
+        items are those of the whole history: one entry hardly moves them.
         """
         self._explains(batch)
         entries = newest_entries(batch, LEFT_OUT)
@@ -347,7 +347,7 @@ class Flagship(Recommender):
         return found
 
     def _total(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The ranker's scores float32[B, n]; the plain blend of the parts where there was nothing to train it on."""
+        """Return the ranker's scores float32[B, n], or the plain blend of the parts if there is no trained ranker."""
         if self._ranker is None:
             return np.asarray(inputs @ self._plain(inputs.shape[-1]), dtype=np.float32)
         return self._ranker.score(inputs)
@@ -380,12 +380,12 @@ class Flagship(Recommender):
         return np.asarray(both, dtype=np.float32)
 
     def score(self, batch: UserBatch) -> NDArray[np.float32]:
-        """The ranker's scores of all items."""
+        """Return the ranker's scores of all items."""
         pasts = Pasts.of_batch(batch, in_order=self._in_order)
         return self._total(self._inputs(pasts, (batch.user_features, batch.item_features)))
 
     def similarities(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The weights that go from an item to the others, and the cosine of the encoder's vectors, on one scale."""
+        """Return the weights from each item to the others plus the cosine of the encoder's vectors, on one scale."""
         stage = self._fitted()
         one = csr_array(
             (np.ones(len(items), np.float32), items, np.arange(len(items) + 1)), shape=(len(items), self.n_items)
@@ -462,7 +462,7 @@ def _words_of(features: TrainingFeatures | None, min_items: int) -> csr_array | 
 def _scaling(
     interactions: Interactions, features: TrainingFeatures, seed: int
 ) -> tuple[Standardizer, Standardizer] | None:
-    """The features' scaling as of the training's rows, or some of many; None where there is no feature."""
+    """Fit the features' scaling on the training's rows, or on a sample of many; return None if there is no feature."""
     if not features.user_names and not features.item_names:
         return None
     rows: slice | NDArray[np.int64] = slice(None)

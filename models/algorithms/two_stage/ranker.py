@@ -57,7 +57,7 @@ class Ranker(nn.Module):
             self.bent = nn.Sequential(nn.Linear(width, config.hidden), nn.GELU(), last)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The scores."""
+        """Return the scores."""
         learnt = inputs @ self.change
         if self.bent is not None:
             learnt = learnt + self.bent(inputs).squeeze(-1)
@@ -82,12 +82,11 @@ def train_ranker(
     damped: bool = False,
     seed: int,
 ) -> tuple[Ranker, list[dict[str, float]]]:
-    """A ranker and its curve, from Q lists of C candidates with the softmax over each list.
+    """Train a ranker on Q lists of C candidates with the softmax over each list; return it and its curve.
 
     ``inputs`` float32[Q, C, F]; ``relevant`` bool[Q, C]; ``offsets`` float32[Q, C]: logarithm of the number of items
-    that a candidate stands for, -inf where a list has no more. Without it the softmax takes the many poor items, of
-    which some were drawn, for few. ``start`` float32[F] and ``damped``
-    are those of :class:`Ranker`.
+    that a candidate stands for, -inf where a list has no more. Without it the softmax would count only the poor items
+    that were drawn, not the many that they stand for. ``start`` float32[F] and ``damped`` are those of :class:`Ranker`.
     """
     generator = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
@@ -139,12 +138,12 @@ def _watched_loss(ranker: Ranker, tensors: tuple[Tensor, Tensor, Tensor], rows: 
 
 
 def ranker_arrays(ranker: Ranker) -> dict[str, NDArray[Any]]:
-    """What :func:`restored_ranker` takes."""
+    """Return the arrays that :func:`restored_ranker` takes."""
     return {f"ranker.{name}": value.numpy() for name, value in ranker.state_dict().items()}
 
 
 def restored_ranker(arrays: Mapping[str, NDArray[Any]], config: RankerConfig, *, damped: bool = False) -> Ranker:
-    """The ranker of :func:`ranker_arrays`."""
+    """Restore the ranker from the arrays of :func:`ranker_arrays`."""
     state = {
         name.removeprefix("ranker."): torch.from_numpy(value)
         for name, value in arrays.items()

@@ -27,24 +27,24 @@ class Asked:
     stops: NDArray[np.int64]
 
     def __len__(self) -> int:
-        """The number of moments."""
+        """Return the number of moments."""
         return len(self.rows)
 
     def take(self, places: slice | NDArray[np.int64]) -> Asked:
-        """Some of them."""
+        """Return the moments at these places."""
         return Asked(self.rows[places], self.stops[places])
 
     def targets(self, timelines: Timelines) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """What is to be found: the moment that it belongs to and the item, both int64[T]."""
+        """Return what is to be found: the moment that each target belongs to and its item, both int64[T]."""
         counts = self.stops - self.rows
         of = np.repeat(np.arange(len(self)), counts)
         return of, timelines.items[self.rows[of] + np.arange(len(of)) - (np.cumsum(counts) - counts)[of]]
 
 
 def held_rows(timelines: Timelines, per_user: int) -> NDArray[np.int64]:
-    """The last rows of each user whose rows have an order, and a quarter of what the user has at most.
+    """Return the last ``per_user`` rows of each user whose rows have an order, at most a quarter of the user's rows.
 
-    So a short history is not all held out.
+    At least one row is held out, and a short history is never held out whole.
     """
     rows = timelines.with_past()
     users = timelines.users[rows]
@@ -56,7 +56,7 @@ def held_rows(timelines: Timelines, per_user: int) -> NDArray[np.int64]:
 
 
 def held_at_random(timelines: Timelines, seed: int) -> NDArray[np.int64]:
-    """A random fifth of the rows, for histories without an order."""
+    """Return a random fifth of the rows, for histories without an order."""
     return np.flatnonzero(np.random.default_rng(seed).random(len(timelines)) < 0.2)
 
 
@@ -96,10 +96,10 @@ def candidates(
     targets: NDArray[np.int64],
     generator: np.random.Generator,
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.float32]]:
-    """The targets, the best others by the ``blend`` float32[Q, n_items], and some drawn from the rest, of each list.
+    """Choose each list's items: the targets, the best others by ``blend`` float32[Q, n_items], some of the rest.
 
-    Items int64[Q, C], which are targets bool[Q, C], and offsets float32[Q, C] as of ``train_ranker``. The blend's
-    memory is used.
+    Returns the items int64[Q, C], which of them are targets bool[Q, C], and the offsets float32[Q, C] of
+    ``train_ranker``. ``blend`` is overwritten.
     """
     order = blend
     size = min(order.shape[1], LIST_SIZE)
