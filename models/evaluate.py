@@ -37,9 +37,9 @@ def evaluate(
     memory_limit: int = MEMORY_LIMIT,
     against: str = "ease",
 ) -> dict[str, Any]:
-    """The report: one row a recipe and seed, the means over the seeds, and the recipes that could not run, with why.
+    """Return the report: one row a recipe and seed, the means over the seeds, and the failed recipes with why.
 
-    ``paired`` compares each with the recommender ``against`` user by user, where that is among them.
+    ``paired`` compares each recommender with ``against`` user by user, if ``against`` is one of them.
     """
     rows, refused = [], {}
     for seed in seeds:
@@ -66,7 +66,7 @@ def evaluate(
 
 
 def announced(recipe: Recipe, problem: RankingProblem | RatingProblem, seed: int, threads: int) -> str:
-    """What is said before a fit: who, which seed, and the memory that a fit on all of the data would hold."""
+    """Return the line to print before a fit: recipe, seed, and the memory that a fit on all the data would hold."""
     sizes = (problem.data[size] for size in ("users", "items", "interactions"))
     stated = recipe.make({}, threads).fit_memory(*sizes)
     return f"{recipe.name}, seed {seed}: states {stated / 2**20:,.1f} MB"

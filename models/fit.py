@@ -74,7 +74,7 @@ def fit(
 
 
 def _team(config: Any, processes: int) -> AbstractContextManager[object]:
-    """The process group of several, nothing for one: most recommenders need no torch."""
+    """Return the group of several processes, or nothing for one: most recommenders do not need torch."""
     if processes == 1:
         return nullcontext()
     from models.runtime.distributed import torchrun_team

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The parts that were run as tables."""
+    """Return the parts that were run as Markdown tables."""
     lines: list[str] = []
     if "training" in report:
         speed = report["training"]

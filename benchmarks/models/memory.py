@@ -47,7 +47,7 @@ CASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 
 
 def fit_peaks(sizes: tuple[tuple[int, int, int], ...] = SIZES) -> list[dict[str, Any]]:
-    """A row a case and size: bytes stated and measured."""
+    """Measure every case at every size: one row each, with the bytes stated and measured."""
     found = []
     for case in CASES:
         for size in sizes:
@@ -60,7 +60,7 @@ def fit_peaks(sizes: tuple[tuple[int, int, int], ...] = SIZES) -> list[dict[str,
 
 
 def fit_peak(case: str, n_users: int, n_items: int, n_rows: int) -> dict[str, Any]:
-    """What one fit states, and what the process held at its peak less what it held before."""
+    """Return the bytes that one fit states, and by how much the process's memory grew at its peak."""
     name, settings = CASES[case]
     # What is loaded at the first fit of a process is no part of a fit.
     small = generated_interactions(50, 40, 900, seed=1)

@@ -54,7 +54,7 @@ class PairData(Dataset[Pair]):
         self.pairs: list[Pair] = []
 
     def draw(self) -> None:
-        """The pairs of one epoch."""
+        """Draw the pairs of one epoch."""
         self.pairs = []
         for user, item in self.positives:
             self.pairs.append((user, item, 1.0))
@@ -65,7 +65,7 @@ class PairData(Dataset[Pair]):
                 self.pairs.append((user, other, 0.0))
 
     def __len__(self) -> int:
-        """The number of pairs."""
+        """Return the number of pairs."""
         return len(self.pairs)
 
     def __getitem__(self, place: int) -> Pair:

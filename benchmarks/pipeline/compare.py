@@ -10,7 +10,7 @@ from orchestration.storage.warehouse import columns_of, quote, tables_of
 
 
 def differences(con: duckdb.DuckDBPyConnection, pipeline: Path, by_hand: Path, schema: str = "marts") -> dict[str, str]:
-    """The marts that are not equal, with what differs: a table, a column, or rows (as a bag). Empty where all are."""
+    """Return the marts that differ, each with what differs: a table, its columns, or its rows as a bag."""
     for name, path in (("pipeline", pipeline), ("by_hand", by_hand)):
         literal = str(path).replace("'", "''")
         con.execute(f"ATTACH '{literal}' AS {name} (READ_ONLY)")

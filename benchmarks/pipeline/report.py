@@ -19,7 +19,7 @@ Runs = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
 
 
 def machine(threads: int, memory: str) -> dict[str, Any]:
-    """What it was measured on."""
+    """Describe the machine that the measurements were taken on."""
     memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -41,7 +41,7 @@ def _processor() -> str:
 
 
 def median(runs: Sequence[Mapping[str, Any]], figure: str) -> float:
-    """The median of a figure over the runs of a stage."""
+    """Return the median of a figure over the runs of a stage."""
     return float(statistics.median(run[figure] for run in runs))
 
 
@@ -75,7 +75,7 @@ def summary(runs: Runs) -> list[dict[str, Any]]:
 
 
 def markdown(facts: Mapping[str, Any], runs: Runs) -> str:
-    """The report as people read it."""
+    """Return the report as Markdown."""
     measured_on = (
         f"{facts['cores']} cores, {facts['memory_gb']} GB, {facts['processor']}; Python {facts['python']};"
         f" DuckDB with {facts['threads']} threads and {facts['duckdb_memory']}."

@@ -52,14 +52,14 @@ class Size:
 
 
 def size_of(ratings: int, top_share: float = IMDB_SHARE) -> Size:
-    """A number of ratings with its share of the dumps: ``top_share`` at 20M, in proportion below."""
+    """Return the size with ``ratings`` ratings: ``top_share`` of the dumps at 20M, in proportion below."""
     return Size(ratings, round(top_share * ratings / ML_20M_RATINGS, 4))
 
 
 def generate(folder: Path, size: Size, tell: Callable[[str], None]) -> tuple[Path, SampleManifest]:
-    """The folder of a size's files and what they hold; generated unless it is there already.
+    """Return the folder of a size's files and its manifest; generate the files unless they exist.
 
-    Raises ``OSError`` where the disk cannot hold input and warehouse.
+    Raises ``OSError`` if the disk cannot hold input and warehouse.
     """
     place = folder / size.name
     place.mkdir(parents=True, exist_ok=True)

@@ -62,7 +62,7 @@ class _Parts:
         self.add(name, sum(rows), time.monotonic() - started)
 
     def add(self, name: str, rows: int, seconds: float) -> None:
-        """A part that was timed elsewhere."""
+        """Record a part that was timed elsewhere."""
         part = Part(name, rows, seconds)
         self.done.append(part)
         print(f"{part.name:<40}{part.rows:>14,}{part.seconds:>9.2f} s", flush=True)
@@ -160,14 +160,14 @@ def checked_marts(settings: Settings, files: Path, parts: _Parts) -> None:
 
 
 def checked_home(settings: Settings) -> Settings:
-    """The settings of the home that ``checked_marts`` makes."""
+    """Return the settings of the home that ``checked_marts`` makes."""
     return settings.model_copy(update={"home": settings.home / "checked-marts"})
 
 
 def analysts(settings: Settings, files: Path, parts: _Parts) -> None:
-    """The marts that analysts ask, with their tests, and the segments; the catalogues' ratings are left out.
+    """Build and test the marts for analysts and the user segments, without the ratings of the catalogues.
 
-    They would be rows of ``fct_ratings``, which is held against the script's.
+    Those would add rows to ``fct_ratings``, which is compared with the script's.
     """
     from orchestration.analytics.python_marts import USER_SEGMENTS
     from orchestration.analytics.user_segments import segment_users
@@ -197,7 +197,7 @@ def analysts(settings: Settings, files: Path, parts: _Parts) -> None:
 
 
 def published(settings: Settings, files: Path, parts: _Parts) -> None:
-    """The copy that analysts open, laid out as the marts say, and its Parquet files."""
+    """Write the copy that analysts open, laid out as the marts declare, and its Parquet files."""
     from orchestration.defs.warehouse.dbt_assets import mart_comments, mart_layouts
     from orchestration.lib.dbt_project import dbt_project
 
@@ -219,7 +219,7 @@ def analyses(settings: Settings, files: Path, parts: _Parts) -> None:
 
 
 def features(settings: Settings, files: Path, parts: _Parts) -> None:
-    """The feature histories as Parquet, with the version of each."""
+    """Export the feature histories as Parquet, with the version of each."""
     from orchestration.defs.features.assets import FEATURE_MARTS, history_file
 
     with connect(settings) as con:
@@ -243,7 +243,7 @@ def online(settings: Settings, files: Path, parts: _Parts) -> None:
 
 
 def by_hand(settings: Settings, files: Path, parts: _Parts) -> None:
-    """The hand-written script over the same files, into a database of its own."""
+    """Run the hand-written script over the same files, into a database of its own."""
     database = by_hand_database(settings)
     database.unlink(missing_ok=True)
     con = open_database(settings, database)

@@ -28,7 +28,7 @@ class PlainRequest(BaseModel):
 
 
 def plain_app(bundle_path: Path) -> FastAPI:
-    """The app over one bundle of iALS."""
+    """Build the app over one iALS bundle."""
     bundle = load_bundle(bundle_path)
     vectors = np.ascontiguousarray(bundle.recommender._state()[1]["items"], dtype=np.float32)
     history = bundle.history

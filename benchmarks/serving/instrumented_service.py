@@ -37,7 +37,7 @@ class Measured(_AS_SERVED.inner):
 
     @bentoml.api(route="/constant")
     async def constant(self, request: Wanted, /) -> Any:
-        """A JSON text of so many bytes, made once."""
+        """Return a JSON text of ``request.size`` bytes, built once per size."""
         size = request.size
         if size not in _BODIES:
             _BODIES[size] = b'"' + b"x" * (size - 2) + b'"'

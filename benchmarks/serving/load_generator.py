@@ -22,7 +22,7 @@ class Asked:
 
     @classmethod
     def of(cls, method: str, path: str, body: Mapping[str, Any] | None = None) -> Asked:
-        """A request with a JSON body, or none."""
+        """Build a request, with a JSON body if one is given."""
         content = b"" if body is None else json.dumps(body).encode()
         head = f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {len(content)}\r\n"
         kind = "" if body is None else "content-type: application/json\r\n"
@@ -43,7 +43,7 @@ class Answered:
         return self.done - self.sent
 
     def json(self) -> Any:
-        """The body, read."""
+        """Parse the body as JSON."""
         return json.loads(self.body)
 
 
@@ -110,7 +110,7 @@ async def ask_all(port: int, asked: Sequence[Asked], callers: int) -> tuple[floa
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The value that so large a share of the others does not exceed.
+    """Return the smallest value that at least ``share`` of all values do not exceed.
 
     >>> quantile([3.0, 1.0, 2.0, 4.0], 0.5), quantile([3.0, 1.0], 0.99)
     (2.0, 3.0)

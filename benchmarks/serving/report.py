@@ -7,7 +7,7 @@ from typing import Any
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The report as people read it."""
+    """Return the report as Markdown."""
     size, facts = report["size"], report["machine"]
     about = (
         f"{size['films']:,} films, {size['users']:,} users, {size['ratings']:,} ratings, {size['people']:,} people;"

@@ -36,18 +36,18 @@ class People:
         return [next(self._waiting) for _ in range(count)]
 
     def rates(self, user: int, film: int | None = None) -> Asked:
-        """A rating of his, of any film where none is named."""
+        """Build a rating by the user, of a random movie unless ``film`` is given."""
         film = self._first + int(self._films.integers(self._n_films)) if film is None else film
         return Asked.of("PUT", f"/v1/users/{user}/ratings/{film}", {"rating": 4.5})
 
 
 def recommend(user: int, k: int = K) -> Asked:
-    """The films of a user."""
+    """Build the request for a user's recommendations."""
     return Asked.of("POST", "/recommend", {"user_id": user, "k": k})
 
 
 def constant(size: int) -> Asked:
-    """A constant body of so many bytes."""
+    """Build a request for a constant body of ``size`` bytes."""
     return Asked.of("POST", "/constant", {"size": size})
 
 
@@ -83,9 +83,10 @@ def one_caller(port: int, people: People, count: int) -> dict[str, float]:
 
 
 def many_callers(server: Server, people: People, count: int, rounds: int) -> dict[str, float]:
-    """Requests a second of both routes with ``CALLERS`` at once, the median of rounds in turn, and their ratio.
+    """Measure the requests a second of both routes with ``CALLERS`` at once, and their ratio.
 
-    Beside them the milliseconds of processor that the server used for each, which other load distorts less.
+    All but the p99 are medians of rounds in turn. The CPU milliseconds that the server used for each route are in the
+    result too: other load distorts them less.
     """
     port = server.port
 
@@ -244,7 +245,7 @@ def _films(answer: Answered) -> list[int]:
 
 
 def _check(answer: Mapping[str, Any]) -> None:
-    """An answer that is short, stands in for the model, or says no reasons would be measured for another one."""
+    """Raise ``RuntimeError`` for an answer that is short, a fallback, or lacks a reason for an item."""
     without = [item["rank"] for item in answer["items"] if item["reason"] is None]
     if len(answer["items"]) != K or answer["fallback"] is not None or without:
         raise RuntimeError(f"not the answer that is measured: {answer['fallback']}, no reason at {without}")

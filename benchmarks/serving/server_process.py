@@ -48,7 +48,7 @@ class Server:
 
 @contextlib.contextmanager
 def marquee(settings: Settings) -> Iterator[Server]:
-    """The service with its constant route, over the bundle that the home's pointer names."""
+    """Run the service with its constant route, over the bundle that the home's pointer names."""
     port = _free_port()
     environment = bentoml_environment(settings, bentoml_home=settings.home / "bentoml-bench")
     # The code is this working copy's, not a built bento's; so is what its caller has put beside it.
@@ -60,7 +60,7 @@ def marquee(settings: Settings) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def plain(settings: Settings, bundle: Path) -> Iterator[Server]:
-    """The plainly written service over the item vectors of a bundle."""
+    """Run the baseline service over the item vectors of a bundle."""
     port = _free_port()
     command = [sys.executable, "-m", _PLAIN, str(bundle), "--port", str(port)]
     environment = {**process_environment(settings), "OMP_NUM_THREADS": "1"}

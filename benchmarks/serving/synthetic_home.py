@@ -72,7 +72,7 @@ class MadeHome:
 
 
 def make_home(folder: Path, size: ServedSize, recommenders: Sequence[str], tell: Callable[[str], None]) -> MadeHome:
-    """The home in ``folder``; what is there already, of the same size and code, is used again."""
+    """Make the home in ``folder``, reusing the bundles there that are of the same size and code."""
     settings = Settings(home=folder / size.name)
     note = settings.home / "made.json"
     facts = {"size": asdict(size), "layout": _LAYOUT, "bundle": SCHEMA_VERSION}
@@ -199,7 +199,7 @@ def _credits(catalogue: Catalogue, size: ServedSize) -> pl.DataFrame:
 
 
 def _write_features(folder: Path, size: ServedSize) -> dict[str, pl.DataFrame]:
-    """A row a key of every view, as wide as the feature service's: its numbers say nothing."""
+    """Write one row per key of every view, as wide as the feature service's; the numbers mean nothing."""
     from feature_repo.features import VIEWS
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -37,11 +37,11 @@ class UserBatch:
             raise RecommenderError(f"{len(self.users)} users, but {len(self.user_features)} rows of features")
 
     def __len__(self) -> int:
-        """The number of users."""
+        """Return the number of users."""
         return len(self.users)
 
     def take(self, rows: slice) -> UserBatch:
-        """The users of a slice, as a smaller batch."""
+        """Return the users of a slice as a smaller batch."""
         start, stop, _ = rows.indices(len(self))
         bounds = slice(int(self.history.indptr[start]), int(self.history.indptr[stop]))
         features = self.item_features

@@ -30,7 +30,7 @@ class FeatureHistory:
 
     @classmethod
     def of(cls, keys: ArrayLike, times: ArrayLike, values: ArrayLike, names: Sequence[str]) -> FeatureHistory:
-        """A history of rows in any order; of two rows with the same key and time the later one given wins.
+        """Build a history from rows in any order; of two rows with the same key and time the later one wins.
 
         Raises ``ValueError`` when the shapes do not fit together.
         """
@@ -89,7 +89,7 @@ class TrainingFeatures:
         return tuple(name for history in self.item_histories for name in history.names)
 
     def take(self, rows: NDArray[Any]) -> TrainingFeatures:
-        """The features of the given interactions; the items' histories stay whole, for they are read as of a time."""
+        """Return the features of the given interactions; the items' histories stay whole, to be read as of a time."""
         return replace(self, user_values=self.user_values[rows])
 
     def items_as_of(self, items: ArrayLike, times: ArrayLike) -> NDArray[np.float32]:
@@ -116,7 +116,7 @@ class ItemsAsOf:
         return history.rows_as_of(np.arange(self.n_items)[None, :], self.times[:, None])
 
     def take(self, rows: slice) -> ItemsAsOf:
-        """The moments of a slice of the users."""
+        """Return the moments of a slice of the users."""
         return ItemsAsOf(self.histories, self.times[rows], self.n_items)
 
 

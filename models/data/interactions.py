@@ -55,11 +55,11 @@ class Interactions:
         return cls(user_index, item_index, stars.astype(np.float32), times.astype(np.int64), size_users, size_items)
 
     def __len__(self) -> int:
-        """The number of rows."""
+        """Return the number of rows."""
         return len(self.users)
 
     def take(self, rows: NDArray[Any]) -> Interactions:
-        """The given rows (indices or a mask) over the same index spaces."""
+        """Return the given rows (indices or a mask) over the same index spaces."""
         return Interactions(
             self.users[rows], self.items[rows], self.ratings[rows], self.timestamps[rows], self.n_users, self.n_items
         )

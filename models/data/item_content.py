@@ -44,7 +44,7 @@ class ItemContent:
         return cls(tuple(names.to_list()), counts, years)
 
     def take(self, items: NDArray[np.int64]) -> ItemContent:
-        """The content of items in another order; of an index of -1 nothing is known."""
+        """Return the content of items in the given order; an index of -1 has no content."""
         n_items = len(self.years)
         blank = np.append(self.counts.indptr, self.counts.indptr[-1])
         counts = csr_array((self.counts.data, self.counts.indices, blank), shape=(n_items + 1, len(self.names)))
@@ -52,7 +52,7 @@ class ItemContent:
         return ItemContent(self.names, csr_array(counts[places]), np.append(self.years, np.float32(np.nan))[places])
 
     def kinds(self, wanted: Collection[str]) -> ItemContent:
-        """The words of some kinds alone, such as ``{"genre", "decade"}``."""
+        """Return only the words of some kinds, such as ``{"genre", "decade"}``."""
         kept = np.array([name.partition(":")[0] in wanted for name in self.names], dtype=bool)
         names = tuple(name for name, stays in zip(self.names, kept, strict=True) if stays)
         return ItemContent(names, csr_array(self.counts[:, np.flatnonzero(kept)]), self.years)

@@ -106,7 +106,7 @@ class Edition:
         return tuple(layout for layout in named if layout is not None)
 
     def lacks(self, present: Collection[str]) -> list[str]:
-        """The files without which the edition is not whole, of those that are not among ``present``."""
+        """Return the required files of the edition that are not among ``present``."""
         wanted = (layout.file for layout in self.files if layout.file not in self.optional)
         return [file for file in wanted if file not in present]
 

@@ -88,7 +88,7 @@ def _read_rows(path: Path) -> pl.DataFrame:
 
 
 def _indexed(parts: list[pl.DataFrame], path: Path, keep_timeless: bool) -> list[RatingsFile]:
-    """The parts over the index spaces of all of them together."""
+    """Return the parts over index spaces that all of them share."""
     rows = pl.concat([part.with_columns(part=pl.lit(place)) for place, part in enumerate(parts)])
     timeless = rows.filter(pl.col("time").is_null())["user"].unique()
     if not keep_timeless:
@@ -118,7 +118,7 @@ def _indexed(parts: list[pl.DataFrame], path: Path, keep_timeless: bool) -> list
 
 
 def _layout(path: Path, first: str) -> FileLayout:
-    """The layout of an edition whose separator cuts the first line into its columns."""
+    """Return the edition layout whose separator cuts the first line into its columns."""
     if not first.strip():
         raise RatingsFileError(f"{path}: no ratings in it")
     for layout in {edition.ratings.separator: edition.ratings for edition in EDITIONS.values()}.values():

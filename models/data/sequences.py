@@ -28,7 +28,7 @@ class Pasts:
     ages: NDArray[np.float32]
 
     def __len__(self) -> int:
-        """The number of histories."""
+        """Return the number of histories."""
         return len(self.bounds) - 1
 
     @property
@@ -47,14 +47,14 @@ class Pasts:
         return csr_array((weights, self.items, self.bounds), shape=(len(self), n_items))
 
     def newest(self, count: int) -> Pasts:
-        """The same histories without the entries that have ``count`` or more newer ones."""
+        """Return the histories without the entries that have ``count`` or more newer ones."""
         kept = self.ranks < count
         bounds = np.concatenate([[0], np.cumsum(np.bincount(self.rows[kept], minlength=len(self)))])
         return Pasts(bounds, self.items[kept], self.stars[kept], self.ranks[kept], self.ages[kept])
 
     @classmethod
     def of_batch(cls, batch: UserBatch, *, in_order: bool) -> Pasts:
-        """The histories of a batch; ``in_order`` False forgets their times."""
+        """Build the histories of a batch; ``in_order`` False ignores their times."""
         history = batch.history
         rows = np.repeat(np.arange(len(batch)), np.diff(history.indptr))
         times = batch.history_times if in_order else None
@@ -109,7 +109,7 @@ class Timelines:
         self.block_ends = ends[np.cumsum(new) - 1] if len(order) else ends[:0]
 
     def __len__(self) -> int:
-        """The number of rows."""
+        """Return the number of rows."""
         return len(self.items)
 
     def with_past(self) -> NDArray[np.int64]:
@@ -119,7 +119,7 @@ class Timelines:
         return np.flatnonzero((np.arange(len(self)) > firsts) & in_order)
 
     def before(self, rows: NDArray[np.int64], *, longest: int | None = None) -> Pasts:
-        """The pasts of some rows: what stands before them, or the newest ``longest`` entries of it."""
+        """Return what precedes each of some rows, or only the newest ``longest`` entries of it."""
         first = self.starts[self.users[rows]]
         if longest is not None:
             first = np.maximum(first, rows - longest)
@@ -136,9 +136,9 @@ class Timelines:
         )
 
     def around(self, rows: NDArray[np.int64], *, window: int) -> Pasts:
-        """What the same user met within ``window`` rows of each row, before it or after it, itself left out.
+        """Return what the same user met within ``window`` rows of each row, before or after it, without the row.
 
-        Ranks count the rows between, ages are the seconds. A row whose time is not known (0) is near to none.
+        Ranks count the rows between, ages are the seconds. A row without a known time (0) has no neighbours.
         """
         away = np.concatenate([np.arange(-window, 0), np.arange(1, window + 1)])
         places = rows[:, None] + away
@@ -157,7 +157,7 @@ class Timelines:
         )
 
     def subsets(self, users: NDArray[np.int64], kept: NDArray[np.bool_]) -> tuple[Pasts, Pasts]:
-        """The users' rows where ``kept`` bool[N] is set, and those where it is not, both without an order."""
+        """Return the users' rows where ``kept`` bool[N] is set, and those where it is not, both without an order."""
         first, stops = self.starts[users], self.starts[users + 1]
         bounds = np.concatenate([[0], np.cumsum(stops - first)]).astype(np.int64)
         places = np.arange(bounds[-1]) + np.repeat(first - bounds[:-1], stops - first)

@@ -58,7 +58,7 @@ class RatingProblem:
 def read_problem(
     name: str, files: Mapping[str, Path], *, min_rating: float = 3.0, share: float = 0.9
 ) -> RankingProblem | RatingProblem:
-    """The named protocol on its files; ``ValueError`` says what is wrong with one of them."""
+    """Read the files of the named protocol; raise ``ValueError`` if one of them is invalid."""
     if name == "ncf-split":
         task = read_ncf_files(files["train"], files["test"], files["negatives"])
         return RankingProblem(NcfSplit(), lambda seed: task, _said(files, task.fit))

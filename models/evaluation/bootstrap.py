@@ -14,9 +14,9 @@ _CELLS = 8_000_000
 def bootstrap_interval(
     values: NDArray[np.float64], *, seed: int = 0, level: float = 0.95, draws: int = DRAWS
 ) -> tuple[float, float]:
-    """The bounds of the mean of ``values`` float64[users], one figure a user; NaN for nobody.
+    """Return the bounds of the mean of ``values`` float64[users], one figure a user; NaN for no users.
 
-    Everybody alike leaves nothing open:
+    Equal values give an interval of zero width:
 
     >>> bootstrap_interval(np.array([0.5, 0.5, 0.5]))
     (0.5, 0.5)
@@ -27,7 +27,9 @@ def bootstrap_interval(
 def paired_interval(
     ours: NDArray[np.float64], theirs: NDArray[np.float64], *, seed: int = 0, level: float = 0.95, draws: int = DRAWS
 ) -> tuple[float, float]:
-    """The bounds of the mean of ``ours - theirs`` over the same users; better beyond doubt when both are above 0.
+    """Return the bounds of the mean of ``ours - theirs`` over the same users.
+
+    ``ours`` is significantly better if both bounds are above 0.
 
     >>> paired_interval(np.array([0.75, 1.25]), np.array([0.5, 1.0]))
     (0.25, 0.25)
@@ -45,7 +47,9 @@ def bootstrap_ratio_interval(
     level: float = 0.95,
     draws: int = DRAWS,
 ) -> tuple[float, float]:
-    """The bounds of ``sum(sums) / sum(counts)``, users drawn anew: for a figure over rows, of which users have many.
+    """Return the bounds of ``sum(sums) / sum(counts)``, resampling users.
+
+    For a figure over rows, of which a user can have many.
 
     >>> bootstrap_ratio_interval(np.array([2.0, 4.0]), np.array([1.0, 2.0]))
     (2.0, 2.0)

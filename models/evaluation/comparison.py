@@ -69,7 +69,7 @@ class LeaveLastOutEvaluation:
         return time.perf_counter() - start
 
     def judge(self, recommender: Recommender, *, fit_seconds: float = float("nan")) -> EvaluationRow:
-        """The figures of a recommender that was fitted on the task (see :meth:`fit`)."""
+        """Evaluate a recommender that was fitted on the task (see :meth:`fit`)."""
         judgement = judge(recommender, self.task, LeaveLastOut.metrics)
         means = {name: float(values.mean()) for name, values in judgement.by_user.items()}
         return EvaluationRow(

@@ -38,7 +38,7 @@ class Recipe:
     grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def make(self, chosen: Mapping[str, Any], threads: int) -> Recommender:
-        """The recommender without features (a ratings file has none) and with so many threads, where it can be told."""
+        """Build the recommender with ``threads`` where it can be set, and without features: ratings files have none."""
         known = {field_.name for field_ in fields(recommender_class(self.name).config_class)}
         imposed = {key: value for key, value in (("use_features", False), ("threads", threads)) if key in known}
         return configured(self.name, {**imposed, **self.settings, **chosen})
@@ -52,9 +52,9 @@ def run_cell(
     threads: int = 1,
     memory_limit: int = MEMORY_LIMIT,
 ) -> dict[str, Any]:
-    """The row of a recipe and seed: figures, configuration, seconds and memory, as plain JSON values.
+    """Return the row of a recipe and seed: figures, configuration, seconds and memory, as plain JSON values.
 
-    ``RecommenderError`` when the recipe states more memory than the limit, or cannot answer the protocol's users.
+    Raises ``RecommenderError`` if the recipe states more memory than the limit, or cannot answer the protocol's users.
     """
     if (recipe.name in RATING_RECOMMENDERS) != isinstance(problem, RatingProblem):
         raise RecommenderError(f"{recipe.name}: is not for this protocol, which {_asks(problem)}")
@@ -100,7 +100,7 @@ def _inside(judgement: Judgement, task: RankingTask, problem: RankingProblem) ->
 
 
 def _segment_of(segments: Mapping[str, NDArray[np.bool_]]) -> list[str]:
-    """The segment of each user: a task's segments have nobody in common."""
+    """Return the segment of each user; the segments of a task do not overlap."""
     names = np.array(list(segments))
     return [str(name) for name in names[np.argmax(np.stack(list(segments.values())), axis=0)]]
 
@@ -173,7 +173,7 @@ def paired_rows(rows: Sequence[Mapping[str, Any]], against: str) -> list[dict[st
 
 
 def without_users(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows without every single user's figure, which is for pairing and not for reading."""
+    """Return the rows without the figures of single users, which serve pairing only."""
     return [{key: value for key, value in row.items() if key != "by_user"} for row in rows]
 
 
@@ -198,7 +198,7 @@ def mean_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def cell_key(problem: RankingProblem | RatingProblem, protocol: str, recipe: Recipe, seed: int) -> str:
-    """The hash of all that a cell's figures depend on: data, protocol, recipe, seed, and the code of both."""
+    """Return the hash of all that a cell's figures depend on: data, protocol, recipe, seed, and their code."""
     told = vars(problem.protocol) if isinstance(problem, RankingProblem) else {}
     # Arrays among a protocol's settings come from the data, which are hashed.
     settings = {key: value for key, value in told.items() if isinstance(value, int | float | str)}

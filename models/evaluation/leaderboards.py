@@ -159,7 +159,7 @@ def _rows(
     threads: int,
     memory_limit: int,
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The rows of a table, read where they are finished, and who was refused with the reason."""
+    """Return the rows of a table, read from disk where finished, and the refused recommenders with the reason."""
     rows, refused = [], {}
     for name in names:
         recipe = Recipe(name, chosen_settings(name, problem.data["interactions"], table.protocol))
@@ -180,15 +180,16 @@ def _rows(
 
 
 def _cell_name(problem: RankingProblem | RatingProblem, protocol: str, recipe: Recipe, seed: int) -> str:
-    """The key of a cell, with the code beside it that prepares the files of a protocol of its own."""
+    """Return the key of a cell, plus the hash of the code that prepares the files where the protocol has its own."""
     key = cell_key(problem, protocol, recipe, seed)
     return f"{key}-{code_fingerprint('models.evaluation.ncf_files')[:16]}" if protocol == NcfSplit.name else key
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The tables as Markdown: means over the seeds; intervals and differences in them are the first seed's, over users.
+    """Return the tables as Markdown: means over the seeds, with intervals and differences of the first seed.
 
-    Under a table whose users are the same in all seeds, what the best has more than each of the others in all of them.
+    Intervals and differences in the tables are over users. A table whose users are the same in all seeds is followed by
+    the lead of the best recommender over each of the others in all seeds.
     """
     parts = []
     for table in report["tables"]:

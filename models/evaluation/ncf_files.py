@@ -53,7 +53,7 @@ def read_given_problem(name: str, files: Mapping[str, Path], **options: Any) -> 
 
 
 def once_each(task: RankingTask) -> RankingTask:
-    """The task with each candidate of a user once: what repeats the target or an earlier negative is none (-1)."""
+    """Replace candidates that repeat a user's target or an earlier negative with -1."""
     if task.candidates is None:
         return task
     once = np.where(_repeated(task.candidates), -1, task.candidates).astype(np.int32)
@@ -76,10 +76,10 @@ def _repeated(rows: NDArray[np.int32]) -> NDArray[np.bool_]:
 
 
 def plain_files(files: Mapping[str, Path], folder: Path) -> dict[str, Path]:
-    """The files themselves where they are plain, else copies in ``folder``.
+    """Return the files themselves where they are plain, else copies in ``folder``.
 
     A copy has no header, no blank row, no blank at a row's end, and negatives in the order of the test.
-    ``ProtocolError`` for a row of negatives that is longer or shorter than the first.
+    Raises ``ProtocolError`` for a row of negatives that is longer or shorter than the first.
     """
     given = {kind: _lines(path) for kind, path in files.items()}
     rows = {kind: _stripped(lines) for kind, lines in given.items()}
@@ -111,7 +111,7 @@ def _stripped(lines: pl.Series) -> pl.Series:
 
 
 def _without_header(rows: pl.Series) -> pl.Series:
-    """The rows without a first one that begins with no number."""
+    """Return the rows without the first one if it does not begin with a number."""
     named = len(rows) > 0 and not rows.head(1).str.contains(r"^[-+.\d]").item()
     return rows.slice(1) if named else rows
 
@@ -127,7 +127,7 @@ def _refuse_ragged(path: Path, rows: pl.Series) -> None:
 
 
 def _in_order_of(test: pl.Series, negatives: pl.Series) -> pl.Series:
-    """The rows of the negatives in the test's order; as they are where the two do not name the same pairs."""
+    """Return the negatives' rows in the test's order; unchanged if the two do not name the same pairs."""
     asked = _pairs(test, r"^(\d+)\t(\d+)\t")
     drawn = _pairs(negatives, r"^\(?\s*(\d+)\s*,\s*(\d+)\s*\)?\t").with_columns(
         items=negatives.str.extract(r"\t(.*)$", 1)
@@ -155,7 +155,7 @@ def _written(rows: pl.Series, path: Path) -> Path:
 
 
 def _digest(files: Mapping[str, Path]) -> str:
-    """The digest of the files' digests, as ``models.evaluation.benchmarks`` says it of several."""
+    """Return the digest of the files' digests, computed as in ``models.evaluation.benchmarks``."""
     digests = []
     for path in files.values():
         with path.open("rb") as stream:

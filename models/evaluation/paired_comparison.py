@@ -15,10 +15,10 @@ SAME_USERS = ("ncf-split", "leave-last-out", "temporal")
 
 
 def mean_pairs(rows: Sequence[Mapping[str, Any]], protocol: str) -> list[dict[str, Any]]:
-    """The recommender with the best mean less each other one: users' figures averaged over the seeds, then paired.
+    """Return the best mean's recommender less each other one, paired by user after averaging over the seeds.
 
-    A user is one draw of the bootstrap, not one a seed: three seeds do not make three users of him. Empty where the
-    users differ by the seed, where there is nothing to pair, or where a recommender lacks a seed (then it has no row).
+    A user is one draw of the bootstrap, however many seeds there are. Returns an empty list where the users differ by
+    the seed or there is nothing to pair; a recommender that lacks a seed has no row.
     """
     if protocol not in SAME_USERS:
         return []

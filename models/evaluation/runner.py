@@ -84,10 +84,10 @@ _AMONG: dict[str, Metric] = {
 
 
 def judge(recommender: Recommender, task: RankingTask, names: Sequence[str]) -> Judgement:
-    """The figures ``names`` of every user of the task, for a recommender that was fitted on ``task.fit``.
+    """Return the figures ``names`` of every user of the task, for a recommender fitted on ``task.fit``.
 
-    Of equal scores an irrelevant item comes before a relevant one, so that nothing is gained by scoring alike. Users
-    whom the recommender cannot answer have NaN; ``UnknownUser`` when it can answer nobody.
+    Among equal scores an irrelevant item ranks before a relevant one, so that constant scores gain nothing. Users whom
+    the recommender cannot answer have NaN; ``UnknownUser`` is raised if it can answer none.
     """
     table = _AMONG if task.candidates is not None else _FULL
     depth = max(LIST, *(table[name].depth for name in names))
@@ -127,7 +127,7 @@ def judge(recommender: Recommender, task: RankingTask, names: Sequence[str]) -> 
 
 
 def _blocks(task: RankingTask) -> Iterator[slice | NDArray[np.int64]]:
-    """The known users and then the unknown ones, in parts whose scores fit into memory."""
+    """Yield the known users and then the unknown ones, in parts whose scores fit into memory."""
     step = max(1, min(256, _CELLS // task.fit.n_items))
     for users in (np.flatnonzero(task.users >= 0), np.flatnonzero(task.users < 0)):
         for start in range(0, len(users), step):
@@ -145,9 +145,9 @@ def _batch(recommender: Recommender, task: RankingTask, rows: slice | NDArray[np
 
 
 def report(judgement: Judgement, task: RankingTask, primary: str) -> dict[str, Any]:
-    """The figures as plain JSON values: means with 95 % intervals, beyond accuracy, and the primary one by segment.
+    """Return the figures as JSON values: means with 95 % intervals, beyond accuracy, the primary one by segment.
 
-    Of a task of several questions the figures of each, as ``ndcg_10_users_1``.
+    A task of several questions has the figures of each, as ``ndcg_10_users_1``.
     """
     if task.segments is not None:
         return _report_of_segments(judgement, task, task.segments)
@@ -241,7 +241,7 @@ def _item_vectors(fit: Interactions) -> csr_array:
 
 
 def _by_activity(values: NDArray[np.float64], task: RankingTask, inside: NDArray[np.bool_]) -> dict[str, Any]:
-    """The means of thirds of the users by the length of their history, each with its bounds and size."""
+    """Return the means of thirds of the users by the length of their history, each with its bounds and size."""
     lengths = np.diff(task.history.indptr)
     if not inside.any():
         return {}
@@ -259,9 +259,9 @@ def _by_activity(values: NDArray[np.float64], task: RankingTask, inside: NDArray
 
 
 def _by_item_age(lists: NDArray[np.int64], task: RankingTask, inside: NDArray[np.bool_]) -> dict[str, Any]:
-    """The share of relevant items that are in the first ten places, by when the item was first rated in the fit.
+    """Return the share of relevant items in the first ten places, by when the item was first rated in the fit.
 
-    Thirds of the rated items from the oldest on, and those that nobody rated; empty where the times are not known.
+    The groups are thirds of the rated items from the oldest on, and the unrated ones; empty if times are not known.
     """
     first = np.full(task.fit.n_items, np.iinfo(np.int64).max)
     np.minimum.at(first, task.fit.items, task.fit.timestamps)

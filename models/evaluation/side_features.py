@@ -36,15 +36,15 @@ class EditionFacts:
     files: tuple[Path, ...]
 
     def tell(self, task: RankingTask) -> RankingTask:
-        """The task with the facts for its fit and for the users that it asks for."""
+        """Return the task with the facts for its fit and for the users that it asks for."""
         asked = self.users[task.identities] if self.user_names and task.identities is not None else None
         return replace(task, features=self.known_to(task.fit), user_features=asked, facts=self)
 
     def known_to(self, fit: Interactions) -> TrainingFeatures:
-        """What may be known with ``fit``: of the tags only those that a user gave to a film of his in ``fit``.
+        """Return the features known with ``fit``: a user's tags count only for movies they have in ``fit``.
 
-        Who tags a film has seen it, so the tag of a held-out pair would give it away; and none is later than the last
-        row of ``fit``, so that a cut in time is one for the tags too.
+        A user who tags a movie has seen it, so the tag of a held-out pair would give the pair away. No tag is later
+        than the last row of ``fit``, so that a cut in time applies to the tags too.
         """
         tags = self.tags.filter(pl.col("time") <= int(fit.timestamps.max(initial=0)))
         codes = tags["user"].to_numpy().astype(np.int64) * fit.n_items + tags["item"].to_numpy()
@@ -54,7 +54,7 @@ class EditionFacts:
 
 
 def read_edition_facts(folder: Path, user_ids: NDArray[np.int64], item_ids: NDArray[np.int64]) -> EditionFacts | None:
-    """The facts for ratings with these ids; None when no edition's file of movies is in the folder."""
+    """Read the facts for ratings with these ids; None if the folder has no edition's file of movies."""
     edition = next((one for one in EDITIONS.values() if (folder / one.movies.file).is_file()), None)
     if edition is None:
         return None
@@ -128,7 +128,7 @@ def _demographics(folder: Path, edition: Edition, users: pl.DataFrame) -> tuple[
 
 
 def _read(folder: Path, layout: FileLayout) -> pl.DataFrame:
-    """The columns of a file as text."""
+    """Read the columns of a file as text."""
     text = (folder / layout.file).read_text(encoding=layout.encoding)
     if layout.quoted:
         return pl.read_csv(io.StringIO(text), infer_schema=False).rename(str.strip)

@@ -41,7 +41,7 @@ class RecipeVersion:
 
     @classmethod
     def of(cls, recommender: Recommender) -> RecipeVersion:
-        """The recipe of a recommender, fitted or not, under the present code."""
+        """Return the recipe of a recommender, fitted or not, under the present code."""
         # Through JSON, so that a recipe that was written and read is equal to one that was not.
         settings = json.loads(json.dumps(asdict(recommender.config)))
         return cls(recommender.name, settings, code_fingerprint(module_of(recommender.name))[:16])
@@ -57,11 +57,11 @@ class RecipeVersion:
         return f"{self.name} {self.digest[:6]}"
 
     def make(self) -> Recommender:
-        """The recommender, not fitted; ``RecommenderError`` where the present code has no such name or setting."""
+        """Build the unfitted recommender; raise ``RecommenderError`` for an unknown name or setting."""
         return configured(self.name, {k: tuple(v) if isinstance(v, list) else v for k, v in self.settings.items()})
 
     def present(self) -> RecipeVersion:
-        """The same name and settings under the present code; raises as :meth:`make`."""
+        """Return the same name and settings under the present code; raises as :meth:`make`."""
         return RecipeVersion.of(self.make())
 
 
@@ -86,7 +86,7 @@ class Figures:
 
     @classmethod
     def load(cls, path: Path) -> Figures:
-        """What :meth:`save` wrote."""
+        """Load the figures that :meth:`save` wrote."""
         with np.load(path, allow_pickle=False) as stored:
             return cls(stored["ndcg"], stored["found_new"])
 
@@ -165,17 +165,17 @@ class Trial:
         progress: ProgressCallback | None = None,
         checkpoints: Path | None = None,
     ) -> Recommender:
-        """The recipe fitted on the training part; ``checkpoints`` as of ``Recommender.fit``."""
+        """Fit the recipe on the training part; ``checkpoints`` as in ``Recommender.fit``."""
         return recipe.make().fit(
             self.task.fit, self.task.features, seed=seed, progress=progress, checkpoints=checkpoints
         )
 
     def on_older(self, older: Interactions) -> Trial:
-        """The same question to whoever knows only an older state of the data: its rows, and its users' histories.
+        """Ask the same of a recommender that knows only an older state: its rows and its users' histories.
 
-        That is how weights that stay are served, but for films met since, which are left out of both rankings: not
-        to know of them is no fault of the weights. A row that the present state lacks has unknown features; a user
-        without an older row is unknown.
+        Weights that are kept are served that way, except for movies met since: both rankings leave these out, as the
+        weights cannot know of them. A row that the present state lacks has unknown features; a user without an older
+        row is unknown.
         """
         rows = older.take(self.may_learn(older))
         known, features = rows.user_counts()[self.asked] > 0, self.task.features
@@ -196,7 +196,7 @@ class Trial:
         return np.array_equal(_sorted_rows(older.take(self.may_learn(older))), _sorted_rows(self.task.fit))
 
     def judge(self, recommender: Recommender) -> Figures:
-        """The figures of a fitted recommender; raises ``UnknownUser`` where it can answer nobody."""
+        """Evaluate a fitted recommender; raise ``UnknownUser`` where it can answer no user."""
         judgement = judge(recommender, self.task, (FIGURE,))
         hits = metrics.list_hits(judgement.lists, self.task.relevant)
         new = self.new_films[np.maximum(judgement.lists, 0)] & (judgement.lists >= 0)
@@ -212,10 +212,10 @@ def make_trial(
     min_users: int,
     share: float = 0.9,
 ) -> Trial:
-    """The temporal split; where it leaves fewer warm users than ``min_users``, each user's last row instead.
+    """Split by time or, where that leaves fewer warm users than ``min_users``, hold out each user's last row.
 
     ``user_history`` is keyed by user index; without it nothing is known of the users at the moment of the cut.
-    Raises ``ProtocolError`` where neither split asks anybody.
+    Raises ``ProtocolError`` where neither split has a user to ask for.
     """
     temporal = Temporal(share=share)
     cut = temporal.cut(interactions)
@@ -283,7 +283,7 @@ def new_films(fit: Interactions) -> NDArray[np.bool_]:
 
 
 def features_of_pairs(rows: Interactions, known_rows: Interactions, features: TrainingFeatures) -> TrainingFeatures:
-    """The features of rows of another state, in the same index space: those of the same pair, unknown elsewhere."""
+    """Return the features of rows of another state, in the same index space: the same pair's, else unknown."""
     order = np.argsort(known_rows.codes(), kind="stable")
     codes = known_rows.codes()[order]
     places = np.minimum(np.searchsorted(codes, rows.codes()), max(len(codes) - 1, 0))

@@ -43,7 +43,7 @@ class Panel:
 
     @classmethod
     def of(cls, trial: Trial) -> Panel:
-        """The panel of a trial."""
+        """Return the panel of a trial."""
         return cls(trial.warm, trial.light, trial.relevant_new)
 
 
@@ -138,7 +138,7 @@ def compare(ours: Figures, theirs: Figures, users: NDArray[np.bool_], *, seed: i
 
 
 def compare_new_films(ours: Figures, theirs: Figures, panel: Panel, *, seed: int = 0) -> Paired:
-    """The share of the new films to find that are in the first ten places; ``users`` counts these films."""
+    """Compare the shares of the new movies that are found in the first ten places; ``users`` counts these movies."""
     both = panel.warm & ~np.isnan(ours.found_new) & ~np.isnan(theirs.found_new) & (panel.relevant_new > 0)
     films = panel.relevant_new[both]
     if not len(films):
@@ -149,7 +149,7 @@ def compare_new_films(ours: Figures, theirs: Figures, panel: Panel, *, seed: int
 
 
 def by_segment(ours: Figures, theirs: Figures, panel: Panel, rules: Rules) -> tuple[Segment, ...]:
-    """New users, light users and new films."""
+    """Compare both on new users, light users and new movies."""
     pairs = {
         "new users": compare(ours, theirs, ~panel.warm, seed=rules.seed),
         "light users": compare(ours, theirs, panel.light, seed=rules.seed),
@@ -159,10 +159,10 @@ def by_segment(ours: Figures, theirs: Figures, panel: Panel, rules: Rules) -> tu
 
 
 def decide(recipes: Mapping[str, Figures], panel: Panel, champion: Champion | None, rules: Rules) -> Decision:
-    """The decision over recipes by label, all fitted on the same training part and judged on the same users.
+    """Decide between recipes by label, all fitted on the same training part and judged on the same users.
 
-    ``recipes`` holds the champion's own label where it could be refitted. The order in which they are given decides
-    between equal means. Raises ``ValueError`` for no recipes.
+    ``recipes`` holds the champion's own label where it could be refitted. Ties between means go to the recipe given
+    first. Raises ``ValueError`` if ``recipes`` is empty.
     """
     if not recipes:
         raise ValueError("there is no recipe to decide between")
@@ -224,7 +224,7 @@ def _same_recipe(
 
 
 def spoken(pair: Paired) -> str:
-    """A comparison in words."""
+    """Describe a comparison in words."""
     return (
         f"{pair.ours:.4f} for {pair.theirs:.4f}, {pair.difference:+.4f} ({pair.low:+.4f} to {pair.high:+.4f}) over"
         f" {pair.users:,}"

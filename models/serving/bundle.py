@@ -126,7 +126,7 @@ class Bundle:
         )
 
     def batch(self, users: Sequence[int], user_features: NDArray[np.float32] | None = None) -> UserBatch:
-        """The batch of known user indices (-1 = unknown, without history) with the bundle's own item features."""
+        """Return the batch of user indices (-1: unknown, no history) with the bundle's own item features."""
         index = np.asarray(users, dtype=np.int64)
         n_users, n_items = self.history.shape
         # One empty row behind the last user is the history of everybody unknown.
@@ -215,9 +215,9 @@ def write_bundle(
 
 
 def load_bundle(path: Path, *, to_serve: bool = False) -> Bundle:
-    """The bundle in a folder, every file's hash checked first.
+    """Load the bundle in a folder after checking every file's hash.
 
-    ``to_serve`` takes the forms that answer (``models.serving.inference``): they score alike and cannot be saved again.
+    ``to_serve`` loads the serving forms (``models.serving.inference``), which score alike and cannot be saved again.
     Raises ``BundleError`` naming the file that is missing, changed or of another schema.
     """
     manifest = read_bundle_manifest(path)
@@ -340,7 +340,7 @@ def write_pointer(path: Path, version: str, *, held: bool = False) -> None:
 
 
 def read_pointer(path: Path) -> str:
-    """The version that ``serving.json`` names; ``BundleError`` when it is missing or unreadable."""
+    """Return the version that ``serving.json`` names; raise ``BundleError`` if it is missing or unreadable."""
     version = _read_pointer(path).get("version")
     if not isinstance(version, str) or not version or "/" in version:
         raise BundleError(f"{path}: names no version")
@@ -348,13 +348,13 @@ def read_pointer(path: Path) -> str:
 
 
 def read_previous(path: Path) -> str | None:
-    """The version that was served before the one ``serving.json`` names, None when there was none."""
+    """Return the version that was served before the one ``serving.json`` names, or None."""
     previous = _read_pointer(path).get("previous")
     return previous if isinstance(previous, str) else None
 
 
 def read_former(path: Path) -> tuple[str, ...]:
-    """The versions that were served before and could be gone back to, the last one first."""
+    """Return the earlier versions that can be rolled back to, the last one first."""
     document = _read_pointer(path)
     former = document.get("former")
     if not isinstance(former, list):

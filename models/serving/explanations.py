@@ -31,9 +31,9 @@ class Reason:
 def reasons_for(
     recommender: Recommender, batch: UserBatch, items: NDArray[np.int64], films: int = FILMS, words: int = WORDS
 ) -> list[Reason]:
-    """The reason for each of ``items`` int64[k] being recommended to the one user of ``batch``.
+    """Return the reason for each of ``items`` int64[k] being recommended to the one user of ``batch``.
 
-    It names so many films and words at most. Empty ones where the scores do not come from the history.
+    A reason names at most ``films`` movies and ``words`` words; it is empty if the scores ignore the history.
     """
     if not recommender.uses_history or batch.history.nnz == 0:
         return [Reason() for _ in items]
@@ -53,9 +53,9 @@ def reasons_of(
     most_films: int = FILMS,
     most_words: int = WORDS,
 ) -> list[Reason]:
-    """The reasons told by ``weights`` float32[k, h] of the ``history`` items [h], and those of the words.
+    """Return the reasons given by ``weights`` float32[k, h] of the ``history`` items [h] and by the words.
 
-    Each names so many films and words at most.
+    Each names at most ``most_films`` movies and ``most_words`` words.
 
     >>> reasons_of(np.array([7, 9]), np.array([[0.5, -1.0]], dtype=np.float32))
     [Reason(items=((7, 0.5),), words=())]
@@ -87,7 +87,7 @@ def _heaviest(weights: NDArray[np.float32], count: int) -> list[tuple[tuple[int,
 
 
 def text_of(reason: Reason, title: Callable[[int], str], *, verb: str = "rated") -> str | None:
-    """The reason as a sentence; ``title`` names an item. None for an empty reason.
+    """Return the reason as a sentence, None if it is empty; ``title`` names an item.
 
     >>> text_of(Reason(((3, 0.5), (8, 0.2)), (("genre:War", 0.1), ("decade:1990", 0.1))), {3: "Heat", 8: "Alien"}.get)
     'Because you rated Heat and Alien; genre War, from the 1990s.'
@@ -102,7 +102,7 @@ def text_of(reason: Reason, title: Callable[[int], str], *, verb: str = "rated")
 
 
 def word_text(name: str) -> str:
-    """A word of ``ItemContent`` as people would say it.
+    """Return a word of ``ItemContent`` as a readable phrase.
 
     >>> word_text("decade:1990"), word_text("tag:slow burn")
     ('from the 1990s', 'tagged "slow burn"')

@@ -62,7 +62,7 @@ class ScoresEach(Protocol):
 
 
 def load_served_form(folder: Path) -> Recommender:
-    """What a saved recommender is served as: its form, or the recommender itself where it has none."""
+    """Load the form that a saved recommender is served as, or the recommender itself where it has none."""
     form = _FORMS.get(read_manifest(folder)["recommender"])
     return load_recommender(folder) if form is None else form.load(folder)
 
@@ -74,7 +74,7 @@ class ServedForm(Recommender):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The form of what is saved in a folder; ``RecommenderError`` for another recommender."""
+        """Load the form of what is saved in a folder; raise ``RecommenderError`` for another recommender."""
         manifest = read_manifest(folder)
         if manifest["recommender"] != cls.name:
             raise RecommenderError(f"{folder}: holds a {manifest['recommender']}, not a {cls.name}")
@@ -116,7 +116,7 @@ class ServedIals(ServedForm):
         self._units = np.divide(self._items, lengths, out=np.zeros_like(self._items), where=lengths > 0)
 
     def score(self, batch: UserBatch) -> NDArray[np.float32]:
-        """The products of the factors solved for the histories with those of the items."""
+        """Return the products of the factors solved for the histories with those of the items."""
         bounds = pairwise(batch.history.indptr.tolist())
         return self._scores([self._met(batch.history.indices[start:stop]) for start, stop in bounds])[0]
 
@@ -144,7 +144,7 @@ class ServedIals(ServedForm):
         return np.asarray(self._units[items] @ self._units.T, dtype=np.float32)
 
     def item_vectors(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The items' factors of length 1, twice."""
+        """Return the items' factors of length 1, twice."""
         return self._units, self._units
 
     def _of_one(self, batch: UserBatch) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -239,7 +239,7 @@ class ServedNeuMF(ServedForm):
         return np.asarray((self._likeness[items] @ self._likeness.T) * self._belief, dtype=np.float32)
 
     def item_vectors(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The likeness vectors, and the same damped."""
+        """Return the likeness vectors, and the same damped."""
         return self._likeness, np.asarray(self._likeness * self._belief[:, None], dtype=np.float32)
 
     def likeness(self, items: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -247,7 +247,7 @@ class ServedNeuMF(ServedForm):
         return np.asarray((self._likeness[items] @ self._likeness[others].T) * self._belief[others], dtype=np.float32)
 
     def weighted(self, sums: Sequence[tuple[NDArray[np.int64], NDArray[np.float32]]]) -> NDArray[np.float32]:
-        """The weighted sums of rows of :meth:`similarities`, for which the vectors are summed first."""
+        """Return the weighted sums of rows of :meth:`similarities`; the vectors are summed first."""
         vectors = np.stack([weights @ self._likeness[items] for items, weights in sums])
         return np.asarray((vectors @ self._likeness.T) * self._belief, dtype=np.float32)
 
@@ -284,7 +284,7 @@ class ServedItemKnn(ServedForm):
         self._turned = csr_array(self._likeness.T.tocsr())
 
     def score(self, batch: UserBatch) -> NDArray[np.float32]:
-        """The summed likeness of each item's neighbours in the history."""
+        """Return the summed likeness of each item's neighbours in the history."""
         ones = csr_array(
             (np.ones(batch.history.nnz, dtype=np.float32), batch.history.indices, batch.history.indptr),
             shape=batch.history.shape,
@@ -292,12 +292,12 @@ class ServedItemKnn(ServedForm):
         return np.asarray((ones @ self._turned).toarray(), dtype=np.float32)
 
     def contributions(self, batch: UserBatch, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The likeness of each entry to each item: the score is their sum."""
+        """Return the likeness of each entry to each item: the score is their sum."""
         self._explains(batch)
         return np.asarray(self._likeness[items].toarray()[:, batch.history.indices], dtype=np.float32)
 
     def similarities(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The likeness to the neighbours, 0 to all others."""
+        """Return the likeness to the neighbours, 0 to all others."""
         return np.asarray(self._likeness[items].toarray(), dtype=np.float32)
 
 
@@ -357,7 +357,7 @@ class ServedEase(ServedForm):
         self._place[self._items] = np.arange(n)
 
     def score(self, batch: UserBatch) -> NDArray[np.float32]:
-        """The sum of the weights of what was met; an item outside the weights scores 0."""
+        """Return the sum of the weights of the items met; an item outside the weights scores 0."""
         places = self._place[batch.history.indices]
         known = np.concatenate([[0], np.cumsum(places >= 0)])
         bounds, places = known[batch.history.indptr], places[places >= 0]
@@ -374,7 +374,7 @@ class ServedEase(ServedForm):
         return scores
 
     def contributions(self, batch: UserBatch, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The weight of each entry for each item: the score is their sum."""
+        """Return the weight of each entry for each item: the score is their sum."""
         self._explains(batch)
         met, asked = self._place[batch.history.indices], self._place[items]
         found = np.zeros((len(items), len(met)), dtype=np.float32)
@@ -385,7 +385,7 @@ class ServedEase(ServedForm):
         return found
 
     def similarities(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The weights that an item in the history gives to the others; all 0 for one that was never met."""
+        """Return the weights that an item in the history gives to the others; all 0 for one that was never met."""
         found = np.zeros((len(items), self.n_items), dtype=np.float32)
         known = np.flatnonzero(self._place[items] >= 0)
         found[np.ix_(known, self._items)] = self._weights[self._place[items[known]]]

@@ -113,7 +113,7 @@ class ServedStars:
         return np.concatenate([table @ self._bases[0], meetings]).astype(np.float64)
 
     def _noise(self, gram: Numbers, right: Numbers, squares: Numbers, pull: Numbers, count: int) -> tuple[float, float]:
-        """The precision of the user's stars and their variance, as his history makes them likely."""
+        """Estimate the precision and the variance of the user's stars from their history."""
         draws = len(self._whims)
         some = np.linspace(0, draws - 1, min(draws, _NOISE_DRAWS)).astype(np.int64)
         shape, rate = self._whims[some].mean(axis=0)

@@ -13,9 +13,9 @@ _FILE = Path(__file__).with_name("default_hyperparameters.toml")
 
 
 def chosen_settings(name: str, n_interactions: int, protocol: str = "") -> dict[str, Any]:
-    """The settings of a recommender for so many interactions: those of the smallest size that holds them.
+    """Return the settings of a recommender at the smallest size that holds so many interactions.
 
-    A table within them is for the protocol of its name, in whose data the order or the question is another one.
+    A nested table overrides them for the protocol of its name, whose data differ in order or in the question.
     Empty where nothing was chosen, and beyond the largest size, for which nothing was measured.
     """
     for size, settings in _sizes():

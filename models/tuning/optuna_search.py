@@ -71,11 +71,11 @@ SPACES: dict[str, _Suggest] = {
 def tune(
     problem: RankingProblem, name: str, storage: Path, trials: int, *, seed: int, threads: int = 1
 ) -> optuna.Study:
-    """The study with ``trials`` finished trials: those in the file already, and as many new ones as that lacks.
+    """Return the study, run on until it has ``trials`` finished trials, those in the file included.
 
-    A trial's suggestions depend on the seed and the trials before it alone, so a study that was interrupted goes on
-    with the suggestions that it would have had. What is not suggested is as ``default_hyperparameters.toml`` has it for
-    such data.
+    A trial's suggestions depend only on the seed and the trials before it, so an interrupted study resumes with the
+    suggestions that it would have had. Settings that are not tuned come from ``default_hyperparameters.toml``
+    for data of this size.
     """
     if name not in SPACES:
         raise RecommenderError(f"{name}: has nothing to tune; choose one of {', '.join(SPACES)}")
@@ -106,7 +106,7 @@ def study_name(problem: RankingProblem, name: str, seed: int, base: Mapping[str,
 
 
 def report(study: optuna.Study) -> dict[str, Any]:
-    """The best settings with their validation figure, and every finished trial."""
+    """Return the best settings with their validation figure, and every finished trial."""
     finished = _finished(study)
     return {
         "study": study.study_name,

@@ -55,7 +55,7 @@ class RankingTask:
     facts: Facts | None = None
 
     def __len__(self) -> int:
-        """The number of users asked for."""
+        """Return the number of users asked for."""
         return len(self.users)
 
     def item_features(self, rows: NDArray[np.int64]) -> ItemsAsOf | NDArray[np.float32] | None:
@@ -73,7 +73,7 @@ class Facts(Protocol):
     """What is known of items and users beside the ratings, and what of it may be known with a fit."""
 
     def tell(self, task: RankingTask) -> RankingTask:
-        """The task with the features of its fit and of the users that it asks for."""
+        """Return the task with the features of its fit and of the users that it asks for."""
         ...
 
 
@@ -104,15 +104,15 @@ class RankingProtocol(ABC):
 
     @abstractmethod
     def split(self, interactions: Interactions, *, seed: int) -> RankingTask:
-        """The task; ``ProtocolError`` where nobody is left to ask for."""
+        """Split the interactions into a task; raise ``ProtocolError`` where no user is left to ask for."""
 
     def validation(self, task: RankingTask, *, seed: int) -> RankingTask:
-        """A task for choosing, never for reporting, with the facts that its own smaller fit may know."""
+        """Return a task for choosing, never for reporting, with the facts that its own smaller fit may know."""
         watched = self._validation(task, seed=seed)
         return watched if task.facts is None else task.facts.tell(watched)
 
     def _validation(self, task: RankingTask, *, seed: int) -> RankingTask:
-        """The same protocol once more, on what may be learnt from."""
+        """Apply the same protocol again to the training part."""
         return self.split(task.fit, seed=seed)
 
 
@@ -123,7 +123,7 @@ class RatingProtocol(ABC):
 
     @abstractmethod
     def split(self, interactions: Interactions, *, seed: int) -> tuple[RatingTask, ...]:
-        """The folds."""
+        """Return the folds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class Histories:
         return cls(stars, interactions.timestamps[order])
 
     def of_users(self, users: NDArray[np.int64]) -> tuple[csr_array, NDArray[np.int64]]:
-        """The rows of some users in the order given, and their times; -1 has no history."""
+        """Return the rows of some users in the order given, and their times; -1 has no history."""
         starts, stops = self.stars.indptr[:-1], self.stars.indptr[1:]
         known = users >= 0
         lengths = np.where(known, (stops - starts)[np.maximum(users, 0)], 0).astype(np.int64)
@@ -172,9 +172,9 @@ def task_of(
     hidden: Interactions | None = None,
     candidates: NDArray[np.int32] | None = None,
 ) -> RankingTask:
-    """The task of recommending ``relevant`` to its users after a fit on ``fit``, whose rows are their history.
+    """Build the task of recommending ``relevant`` to its users after a fit on ``fit``, their history.
 
-    ``hidden``: further rows that the ranking leaves out. A user without a row in ``fit`` is unknown and apart.
+    ``hidden`` holds further rows that the ranking leaves out. A user without a row in ``fit`` counts as unknown, apart.
     """
     users = np.unique(relevant.users).astype(np.int64)
     if len(users) == 0:

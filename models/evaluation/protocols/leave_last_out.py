@@ -42,7 +42,7 @@ class LeaveLastOut(RankingProtocol):
         return last[np.argsort(interactions.users[last], kind="stable")]
 
     def split(self, interactions: Interactions, *, seed: int) -> RankingTask:
-        """The negatives are drawn with ``seed``, outside everything that a user met."""
+        """Hold out each user's last row, and draw negatives with ``seed`` outside everything the user met."""
         last = self.held_out(interactions)
         if len(last) == 0:
             raise ProtocolError("no user has two interactions with known times, so there is none to hold out")
@@ -52,7 +52,7 @@ class LeaveLastOut(RankingProtocol):
         return task_of(fit, interactions.take(last), candidates=candidates)
 
     def split_with(self, interactions: Interactions, features: TrainingFeatures, *, seed: int) -> RankingTask:
-        """The task with the features of the interactions, each user's and the items' as of the held-out row's time."""
+        """Return the task with the features of users and items as of each held-out row's time."""
         last = self.held_out(interactions)
         return replace(
             self.split(interactions, seed=seed),

@@ -23,7 +23,10 @@ class NcfSplit(LeaveLastOut):
 
 
 def read_ncf_files(train: Path, test: Path, negatives: Path) -> RankingTask:
-    """The task of three files: rows of user, item, rating, time; rows of ``(user,item)`` and its negatives; tabs.
+    """Read the task from three tab-separated files.
+
+    ``train`` and ``test`` have rows of user, item, rating and time; ``negatives`` has rows of ``(user,item)`` and its
+    negatives.
 
     Raises ``ProtocolError`` naming the file when the negatives are not those of the test rows in their order, a test
     item was in the train file, or a negative was.

@@ -30,7 +30,7 @@ class Random811(RankingProtocol):
     min_rating: float = 3.0
 
     def split(self, interactions: Interactions, *, seed: int) -> RankingTask:
-        """The test part is to be found, the validation part hidden from the ranking."""
+        """Ask for the test part, and hide the validation part from the ranking."""
         rows = interactions.take(interactions.ratings >= self.min_rating)
         places = shuffled_places(rows, seed)
         ends = np.cumsum(recbole_counts(rows.user_counts(), (0.8, 0.1, 0.1)), axis=1)[rows.users]
@@ -38,7 +38,7 @@ class Random811(RankingProtocol):
         return task_of(rows.take(part == 0), rows.take(part == 2), hidden=rows.take(part == 1))
 
     def _validation(self, task: RankingTask, *, seed: int) -> RankingTask:
-        """The protocol's own validation part: the same fit, asked for what the test's ranking leaves out."""
+        """Return the protocol's own validation part: the same fit, asked for what the test's ranking leaves out."""
         if task.hidden is None:
             return self.split(task.fit, seed=seed)
         met = csr_array(task.history > 0).astype(np.float32)

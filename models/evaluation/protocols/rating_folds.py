@@ -33,7 +33,7 @@ class RatingFolds(RatingProtocol):
 
 
 def rating_task(train: Interactions, test: Interactions) -> RatingTask:
-    """The task of two given parts over the same index spaces; ``ProtocolError`` when a test pair was learnt."""
+    """Build the task of two given parts; raise ``ProtocolError`` if a test pair is in the train part too."""
     if np.isin(test.codes(), train.codes()).any():
         raise ProtocolError("a pair of the test is in the train file too")
     return RatingTask(train, test)

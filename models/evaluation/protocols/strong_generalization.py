@@ -32,7 +32,7 @@ class StrongGeneralisation(RankingProtocol):
     most: int = 10_000
 
     def split(self, interactions: Interactions, *, seed: int) -> RankingTask:
-        """The users and their rows are drawn with ``seed``."""
+        """Draw the held-out users and their rows with ``seed``."""
         eligible = np.flatnonzero(interactions.user_counts() >= 5)
         count = min(self.most, round(self.share * len(eligible)))
         if count == 0:
