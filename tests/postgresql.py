@@ -19,7 +19,7 @@ REQUIRED = "MARQUEE_REQUIRE_SERVERS"
 
 
 def find_postgresql() -> Path | None:
-    """The folder of ``initdb`` and ``pg_ctl``: Debian keeps it off the PATH."""
+    """Return the folder of ``initdb`` and ``pg_ctl``, if any; Debian keeps it off the PATH."""
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: float(folder.parent.name))
     if folders:
         return folders[-1]
@@ -29,7 +29,7 @@ def find_postgresql() -> Path | None:
 
 @contextmanager
 def running_postgresql() -> Iterator[str]:
-    """The URL of a server that holds one empty database; skips with the reason where there is no server to start."""
+    """Yield the URL of a server that holds one empty database; skip with the reason where none can be started."""
     binaries = find_postgresql()
     if binaries is None:
         reason = "PostgreSQL is not installed (Debian: apt-get install postgresql)"

@@ -20,7 +20,7 @@ _PATIENCE_S = 30.0
 
 
 def find_redis() -> Path | None:
-    """The server's program; None where it is not installed."""
+    """Return the path of the server's program; None where it is not installed."""
     found = shutil.which("redis-server")
     return None if found is None else Path(found)
 

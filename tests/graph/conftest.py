@@ -48,7 +48,7 @@ class GraphHome:
         return Settings(home=self.folder, raw_dir=self.mirror, **names)  # type: ignore[arg-type]
 
     def environment(self, **variables: str) -> dict[str, str]:
-        """The variables of a run: nothing of the caller's own home gets in."""
+        """Return the variables of a run, with nothing of the caller's own home."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("MARQUEE_", "DAGSTER_"))}
         return {**clean, **TINY, "MARQUEE_HOME": str(self.folder), "MARQUEE_RAW_DIR": str(self.mirror), **variables}
 
@@ -67,7 +67,7 @@ class GraphHome:
 
 
 def make_graph_home(folder: Path) -> GraphHome:
-    """A tiny mirror in ``folder``, and the place of a home beside it."""
+    """Write a tiny mirror into ``folder`` and return a home next to it that does not exist yet."""
     manifest = write_sample(folder / "mirror", SPEC)
     (folder / "mirror" / "sample").rename(folder / "mirror" / "ml-latest-small")
     # ml-latest-small has no genome: those files of the sample are not read.
@@ -77,11 +77,11 @@ def make_graph_home(folder: Path) -> GraphHome:
 
 @pytest.fixture(scope="session")
 def graph_home(tmp_path_factory: pytest.TempPathFactory) -> GraphHome:
-    """A home that nobody has run anything in yet, apart from `first_run`."""
+    """Return a home in which nothing but `first_run` has run."""
     return make_graph_home(tmp_path_factory.mktemp("graph"))
 
 
 @pytest.fixture(scope="session")
 def first_run(graph_home: GraphHome) -> Run:
-    """The whole graph, materialized once, ending with recommendations over HTTP."""
+    """Materialize the whole graph once, ending with recommendations over HTTP."""
     return graph_home.run("-k", "5")

@@ -41,7 +41,7 @@ def _rows(file: Path, query: str) -> list[tuple[object, ...]]:
 
 
 def _films(home: GraphHome) -> list[tuple[int, int]]:
-    """Some films as (movie_key, movie_id), by how often they were rated."""
+    """Return up to 30 rated movies as (movie_key, movie_id), in order of movie_key."""
     query = "SELECT movie_key, movie_id FROM marts.dim_movies WHERE rating_count > 0 ORDER BY 1 LIMIT 30"
     return [(int(str(key)), int(str(movie))) for key, movie in _rows(home.settings.warehouse, query)]
 
@@ -150,7 +150,7 @@ def test_the_store_is_read_and_people_who_leave_are_gone_everywhere_by_the_next_
 
 
 def _served(name: tuple[str, int], movie_key: int) -> AnswerRow:
-    """An answer with one film, given at the moment of the ratings."""
+    """Return a served list of one movie, answered at the moment of the ratings."""
     return AnswerRow(
         name,
         {

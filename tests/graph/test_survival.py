@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("survival")
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> KillBench:
-    """The undisturbed first run, kept as a snapshot."""
+    """Run the pipeline undisturbed once and keep its home as a snapshot."""
     bench = KillBench(tmp_path_factory.mktemp("survival"))
     bench.undisturbed(bench.cases[0])
     return bench
@@ -88,6 +88,6 @@ def test_a_lost_home_restored_from_its_backup_gives_every_user_and_film_its_key_
 
 
 def keys_of(con: duckdb.DuckDBPyConnection, table: str) -> list[tuple[object, ...]]:
-    """A table of keys, the key first."""
+    """Return the rows of a key table, the key first."""
     key = table.removeprefix("int_").removesuffix("s")
     return con.execute(f"SELECT {key}, source, source_id FROM intermediate.{table} ORDER BY ALL").fetchall()

@@ -255,13 +255,13 @@ def test_a_second_run_reuses_everything(graph_home: GraphHome, first_run: Run) -
 
 
 def published_tables(home: GraphHome) -> dict[str, object]:
-    """The tables of the published copy with their versions."""
+    """Return the tables of the published copy with their versions."""
     found: dict[str, object] = json.loads((home.settings.published.parent / "manifest.json").read_text())["tables"]
     return found
 
 
 def rebuilt(update: Run) -> set[str]:
-    """The assets that a run says it rebuilt."""
+    """Return the assets that a run says it rebuilt."""
     assert update.status == 0, update.story
     told = update.story.split("\nrebuilt: ")[1].split("\nspared: ")[0]
     return {line.split()[0] for line in told.splitlines()[1:]}
@@ -360,7 +360,7 @@ LEAVING = [
 
 @contextmanager
 def launched_by_hand(home: GraphHome) -> Iterator[tuple[dg.Definitions, Callable[..., dg.ExecuteInProcessResult]]]:
-    """The real graph, and what launches an asset or a check of it alone on the home's Dagster, as a click does."""
+    """Yield the real graph and a function that launches assets or a check of it alone, as a click in Dagster does."""
     from orchestration.definitions import marquee
 
     with patch.dict(os.environ, home.environment()):
@@ -380,7 +380,7 @@ def launched_by_hand(home: GraphHome) -> Iterator[tuple[dg.Definitions, Callable
 
 
 def held_back(defs: dg.Definitions) -> set[str]:
-    """The assets that take the checks of what they are made from; fails where one outside the warehouse does not."""
+    """Return the assets that require the checks of their inputs; fail where one outside the warehouse does not."""
     held = set()
     for asset in defs.assets or ():
         assert isinstance(asset, dg.AssetsDefinition)

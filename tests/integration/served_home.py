@@ -43,7 +43,7 @@ class ServedHome:
     featureless_user_id: int
 
     def bundle_path(self, recommender: str) -> Path:
-        """The folder of a recommender's bundle."""
+        """Return the folder of a recommender's bundle."""
         return self.settings.models / self.versions[recommender]
 
 

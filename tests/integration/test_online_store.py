@@ -30,7 +30,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> ServedHome:
 
 @pytest.fixture(scope="module")
 def hanging(home: ServedHome) -> Iterator[socket.socket]:
-    """A server that takes connections and never says a word, as the home's online store."""
+    """Yield a server that accepts connections but never answers, set as the home's online store."""
     with socket.create_server(("127.0.0.1", 0), backlog=1_000) as server:
         config = home.settings.feast / "feature_store.yaml"
         told = yaml.safe_load(config.read_text())

@@ -56,7 +56,7 @@ def http(settings: Settings) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def user(http: httpx.Client) -> int:
-    """A new user of the app."""
+    """Create a user of the app and return their id."""
     return int(http.post("/v1/users", json={"name": "Ann"}).json()["user_id"])
 
 
@@ -470,7 +470,7 @@ def test_the_documents_name_the_statuses_that_are_really_answered(http: httpx.Cl
 
 
 def _unresolved(document: dict[str, Any]) -> set[str]:
-    """References of an OpenAPI document that lead nowhere."""
+    """Return the references of an OpenAPI document that lead nowhere."""
     wanted: set[str] = set()
 
     def walk(part: Any) -> None:

@@ -105,7 +105,7 @@ def _person(server: Server, app: str, name: str) -> Person:
 
 
 def _issue(settings: Settings, *arguments: str) -> str:
-    """What `make token` runs."""
+    """Run the command of `make token` and return the key it issues."""
     command = [sys.executable, "-m", "bento.issue_key", *arguments]
     environment = {**os.environ, "MARQUEE_HOME": str(settings.home)}
     done = subprocess.run(command, cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, check=True)
@@ -421,7 +421,7 @@ def test_no_line_of_the_log_says_whose_or_can_be_forged_by_a_path(server: Server
 
 
 def _wait_for_lines(log: Path, ids: list[str]) -> list[str]:
-    """The lines of JSON once there is one a request: it is written after the caller has its answer."""
+    """Wait until the log has a line of JSON for each request, which is written after the response; return all lines."""
     deadline = time.monotonic() + 30
     lines = _lines(log)
     while not all(any(request_id in line for line in lines) for request_id in ids) and time.monotonic() < deadline:
@@ -431,7 +431,7 @@ def _wait_for_lines(log: Path, ids: list[str]) -> list[str]:
 
 
 def _lines(log: Path) -> list[str]:
-    """The whole lines of JSON in a log that is still written."""
+    """Return the complete lines of JSON in a log that is still being written."""
     whole, _, _ = log.read_text(encoding="utf-8").rpartition("\n")
     return [line for line in whole.splitlines() if line.startswith("{")]
 
@@ -531,7 +531,7 @@ def test_the_service_does_not_start_without_the_protection_that_its_address_need
 
 @pytest.fixture(scope="module")
 def open_url(server: Server) -> Iterator[str]:
-    """A second server, where nobody has to log in; it answers within two seconds, and 120 requests a minute."""
+    """Yield the URL of a second server without log-in, with a timeout of two seconds and 120 requests a minute."""
     with serving(
         server.settings, environment={"MARQUEE_RATE_LIMIT": "120", "MARQUEE_REQUEST_TIMEOUT_S": "2"}
     ) as client:

@@ -42,7 +42,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def versions(settings: Settings) -> tuple[str, str]:
-    """The promoted one, and the other."""
+    """Write two bundles and return their versions, the promoted one first."""
     return write_tiny_bundle(settings.models), write_tiny_bundle(settings.models, snapshot="second")
 
 
@@ -69,7 +69,7 @@ def _ask(http: httpx.Client, route: str, request_id: str, **body: Any) -> dict[s
 
 
 def _logged(settings: Settings, request_id: str, count: int) -> list[ServedAnswer]:
-    """The rows of a request, once there are so many."""
+    """Return the rows of a request once there are at least ``count`` of them."""
     store = Store(settings.app_store)
 
     def read() -> list[ServedAnswer]:

@@ -145,7 +145,7 @@ def _example(document: dict[str, Any], schema: dict[str, Any]) -> Any:
 
 
 def _with_text(document: dict[str, Any], schema: dict[str, Any], body: Any, text: str) -> Iterator[Any]:
-    """The body with the text in each of its fields in turn, whatever the field's type, and as a field's name."""
+    """Yield the body with the text in each field in turn, whatever its type, and as a field's name; then the text."""
     for name in _resolved(document, schema).get("properties", {}):
         yield {**body, name: text}
         yield {**body, name: [text]}

@@ -183,7 +183,7 @@ class KillBench:
         raise AssertionError(f"{case.name}: the published copy is neither the old one nor the new one: {found}")
 
     def served_state(self) -> str:
-        """The version that the pointer names, its bundle loaded with every hash checked; ``none`` without a pointer."""
+        """Return the version that the pointer names once every hash of its bundle fits; ``none`` without a pointer."""
         settings = Settings(home=self._held())
         if not settings.serving_pointer.exists():
             return "none"
@@ -206,7 +206,7 @@ class KillBench:
                     assert con.execute(f"SELECT count(*) FROM ({query})").fetchall() == [(0,)], (case.name, relation)
 
     def _held(self) -> Path:
-        """The home, or a copy of it: DuckDB follows the link of another namespace's root to our own files."""
+        """Return the home, or a copy: DuckDB follows the link of another namespace's root to our own files."""
         if self.seen == self.home:
             return self.home
         copy = self.folder / "held"
@@ -221,7 +221,7 @@ class KillBench:
 
 
 def _of_data(tables: Mapping[str, TableVersion]) -> dict[str, TableVersion | None]:
-    """The tables with their versions; of those that tell of runs, whose times and ids are a home's own, the names."""
+    """Map the tables to their versions, those about runs to None: their times and ids differ from home to home."""
     return {name: None if name in OF_RUNS else version for name, version in tables.items()}
 
 
@@ -234,7 +234,7 @@ def _content(con: duckdb.DuckDBPyConnection, database: str) -> Iterator[tuple[st
 
 
 def write_report(name: str, content: Mapping[str, object]) -> Path:
-    """The result of a proof as JSON under the reports of the caller's home."""
+    """Write the result of a proof as JSON to the reports of the caller's home."""
     report = Settings().reports / f"{name}.json"
     report.parent.mkdir(parents=True, exist_ok=True)
     aside = report.with_name(f".{report.name}.part")

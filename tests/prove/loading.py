@@ -94,7 +94,7 @@ def _next(user: int, rated: int | None, chance: random.Random) -> tuple[str, Ask
 
 
 def _problem(name: str, said: dict[str, Any], user: int, rated: int | None) -> str | None:
-    """What of an answer is another one's, or of before."""
+    """Return what is wrong with an answer (another user's, out of date or empty), or None."""
     if name == "recommend":
         films = [item["movie_id"] for item in said["items"]]
         if said["user_id"] != user:
@@ -111,7 +111,7 @@ def _problem(name: str, said: dict[str, Any], user: int, rated: int | None) -> s
 
 
 async def _watch(server: int, settled: int, whole: int, done: Loaded) -> None:
-    """The bytes of the largest of the service's processes, once it has settled and at the end."""
+    """Record the memory of the service's largest process once it has settled and at the end."""
     process = psutil.Process(server)
     while sum(done.answers.values()) < whole and not done.wrong:
         held = max(one.memory_info().rss for one in (process, *process.children(recursive=True)))

@@ -79,7 +79,7 @@ class KilledService:
 
 @contextlib.contextmanager
 def killed_service(settings: Settings, log: Path) -> Iterator[KilledService]:
-    """A service that is not started yet, and is gone at the end."""
+    """Yield a service that is not started yet, and kill it at the end."""
     service = KilledService(settings, log)
     try:
         yield service

@@ -19,7 +19,7 @@ SUITES["marts.dim_movies"] = replace(_suite, rules=(*_suite.rules, between("imdb
 
 @dg.definitions
 def marquee() -> dg.Definitions:
-    """The same graph. Imported here, because Dagster takes every graph at a module's top for one to load."""
+    """Return the same graph. Imported here, because Dagster loads every graph at the top level of a module."""
     from orchestration import definitions
 
     return definitions.marquee()

@@ -94,7 +94,7 @@ def _asked() -> list[tuple[str, dict[str, Any]]]:
 
 
 def _told(answer: dict[str, Any]) -> tuple[list[str], list[Any]]:
-    """The versions that an answer names, and all that it says of films: another version says something else."""
+    """Return the versions that an answer names and its movies and scores, which differ between versions."""
     parts = answer.get("answers", [answer])
     versions = sorted({part["provenance"]["model_version"] for part in parts})
     said = [

@@ -52,7 +52,7 @@ HARMED = {"published_copy", "catalogue", "film_credits", "promoted_model", "mart
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> GraphHome:
-    """A home on a tiny mirror, built once by the real command."""
+    """Build a home on a tiny mirror once with the real command."""
     made = make_graph_home(tmp_path_factory.mktemp("daemon"))
     assert made.run("--no-recommend").status == 0
     return made
@@ -60,7 +60,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> GraphHome:
 
 @pytest.fixture
 def strict(tmp_path: Path) -> Path:
-    """A workspace of the real graph with the stricter rule of strict_definitions.py."""
+    """Write a workspace of the real graph with the stricter rule of strict_definitions.py."""
     made = tmp_path / "workspace.yaml"
     module = {"module_name": "tests.prove.strict_definitions", "working_directory": str(PROJECT_ROOT)}
     made.write_text(json.dumps({"load_from": [{"python_module": module}]}))
@@ -132,7 +132,7 @@ class Commands:
 
 
 def built_since(instance: dg.DagsterInstance, start: float) -> set[str]:
-    """The assets that were materialized after a moment."""
+    """Return the assets that were materialized after a point in time."""
     records = instance.get_asset_records()
     return {
         record.asset_entry.asset_key.to_user_string()
@@ -153,7 +153,7 @@ def vote(home: GraphHome, tconst: str, votes: int) -> None:
 
 
 def known_movie(home: GraphHome) -> str:
-    """The tconst of a movie that we hold and IMDb rates."""
+    """Return the tconst of a movie in the marts that IMDb rates."""
     with duckdb.connect(str(home.settings.published), read_only=True) as con:
         [(tconst,)] = con.execute(
             "SELECT tconst FROM marts.dim_movies WHERE imdb_votes > 0 ORDER BY 1 LIMIT 1"

@@ -25,7 +25,7 @@ SPOKEN = ("no space left", "disk is full", "file too large", "disk i/o error", "
 
 
 def size_of(folder: Path) -> int:
-    """What a folder takes in a file system with pages of 4 kB."""
+    """Return the bytes that a folder takes in a file system with pages of 4 kB."""
     return sum(4_096 * (1 + path.lstat().st_size // 4_096) for path in folder.rglob("*"))
 
 
@@ -39,7 +39,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> KillBench:
 
 @contextmanager
 def small_disk(bench: KillBench) -> Iterator[list[str]]:
-    """A tmpfs at the home's place that only the runs see. Yields the command that enters its namespace."""
+    """Mount a tmpfs at the home's path that only the runs see, and yield the command that enters its namespace."""
     ready = bench.folder / "ready"
     script = 'mount -t tmpfs -o size=1g tmpfs "$1" && touch "$2" && exec sleep infinity'
     shutil.rmtree(bench.home, ignore_errors=True)

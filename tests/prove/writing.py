@@ -127,7 +127,7 @@ def _acknowledged(
 
 
 def _compare(store: Path, users: list[int], done: Written) -> None:
-    """What the file itself holds, against what was acknowledged."""
+    """Compare what the file itself holds with what was acknowledged."""
     with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as con:
         clicked = (
             "SELECT source_id, event_id FROM events JOIN subjects USING (subject)"

@@ -37,7 +37,7 @@ def variables() -> Iterator[None]:
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """A home whose name holds what globs, URLs and templates take for their own; its links lie beside it."""
+    """Return a home whose name holds characters special to globs, URLs and templates; its links are next to it."""
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     return Settings(home=tmp_path / ODD)

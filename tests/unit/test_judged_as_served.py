@@ -139,7 +139,7 @@ class Asked:
     scores: dict[int, NDArray[np.float32]]
 
     def of(self, user: int) -> UserBatch:
-        """The batch with a user in it, cut to that user."""
+        """Return the batch with a user in it, cut to that user."""
         for batch in self.batches:
             for row in np.flatnonzero(batch.users == user):
                 return batch.take(slice(int(row), int(row) + 1))
@@ -199,7 +199,7 @@ def by_mart(recipe: Recipe, data: Data, path: Path) -> Asked:
 
 
 def that_count(recommender: Recommender, batch: UserBatch) -> set[str]:
-    """The optional fields without which the scores of a batch are other ones, or none."""
+    """Return the optional fields without which the scores of a batch change or cannot be computed."""
     scores, found = recommender.score(batch), set()
     for field in OPTIONAL:
         try:

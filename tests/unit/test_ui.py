@@ -33,7 +33,7 @@ while true; do sleep 0.1; done
 
 
 def start(note: Path, on_interrupt: str) -> subprocess.Popen[bytes]:
-    """A process that runs the server as `make ui` runs dagster, once the server's child is there."""
+    """Start a process that runs the server as `make ui` runs dagster; return it once the server's child is there."""
     command = ["bash", "-c", SERVER.replace("{on_interrupt}", on_interrupt), "server", str(note)]
     code = f"import sys; from orchestration.ui import run_to_its_end; sys.exit(run_to_its_end({command!r}, grace_s=1))"
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

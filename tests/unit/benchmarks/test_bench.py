@@ -23,7 +23,7 @@ RATINGS = 20_000
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The JSON of the command, run with the stages that are held against each other."""
+    """Run the command with the stages that are compared and return its JSON."""
     home = tmp_path_factory.mktemp("bench")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MARQUEE_HOME", str(home))

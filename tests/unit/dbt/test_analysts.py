@@ -16,7 +16,7 @@ MARTS = ("fct_movie_popularity", "fct_retention", "fct_user_sessions")
 
 @pytest.fixture(scope="module")
 def marts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Warehouse, pl.DataFrame]]:
-    """The marts built on the sample's ratings, and these: user_key, movie_key, rating, rated_at."""
+    """Build the marts on the sample's ratings; yield them and the ratings: user_key, movie_key, rating, rated_at."""
     folder = tmp_path_factory.mktemp("analysts")
     write_sample(folder / "sample", SampleSpec(users=80, movies=120, ratings=4_000, broken=False))
     ratings = pl.read_csv(folder / "sample" / "sample" / "ratings.csv").select(

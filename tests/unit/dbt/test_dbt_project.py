@@ -309,7 +309,7 @@ def _standing(ratings: list[dict[str, Any]], before: dt.datetime) -> list[dict[s
 
 
 def _pushed(tables: dict[str, list[dict[str, Any]]], ratings: list[dict[str, Any]]) -> dict[str, Any]:
-    """The features that the service pushes for somebody with these ratings."""
+    """Return the features that the service pushes for a user with these ratings."""
     index = {row["movie_key"]: number for number, row in enumerate(tables["movie_content"])}
     names = [name for name in tables["movie_content"][0] if name == "release_year" or name.startswith("is_")]
     values = [[row[name] for name in names] for row in tables["movie_content"]]

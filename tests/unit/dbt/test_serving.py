@@ -34,7 +34,7 @@ WINDOW = timedelta(days=7)
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, str]]:
-    """A store with a month of answers in two arms, in the shadow and outside of both, and what people did."""
+    """Yield a store with a month of answers in two arms, in the shadow and in neither, and the users' events."""
     url = f"sqlite:///{tmp_path_factory.mktemp('store') / 'store.db'}"
     made = Store(url)
     rng = np.random.default_rng(7)
@@ -87,7 +87,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, str
 
 @pytest.fixture(scope="module")
 def con(store: tuple[Store, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The warehouse with the marts."""
+    """Yield a connection to the warehouse with the marts."""
     folder = tmp_path_factory.mktemp("serving")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MARQUEE_WAREHOUSE", str(folder / "warehouse.duckdb"))

@@ -54,7 +54,7 @@ def ask(settings: Settings, query: str) -> list[tuple[Any, ...]]:
 
 @pytest.fixture(scope="module")
 def small(warehouse: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The answers on files made by hand."""
+    """Return the answers on files made by hand."""
     folder = tmp_path_factory.mktemp("catalogues")
     write_catalogues(folder)
     settings = build(warehouse, folder, [(1, "Lantern Keeper, The (1999)"), (2, "Hush (2001)")])
@@ -120,7 +120,7 @@ def _cleaned(text: str) -> pl.Expr:
 
 
 def _read(folder: Path) -> pl.DataFrame:
-    """The catalogues by polars' own reader and rules of its own."""
+    """Read the catalogs by polars' own reader and with separate rules."""
     frames = [
         pl.read_csv(folder / platform.file, infer_schema=False, encoding="utf8").with_columns(
             platform=pl.lit(platform.name), title_id=pl.lit(platform.letter) + pl.col("show_id")

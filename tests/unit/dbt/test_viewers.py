@@ -29,7 +29,7 @@ STAYING_DAYS, FIRST_FILMS, PRIOR_RATINGS = 30, 5, 25
 
 @pytest.fixture(scope="module")
 def con(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The warehouse with every mart that dbt makes of a small sample without streaming catalogues."""
+    """Yield a connection to a warehouse with all marts that dbt builds of a small sample without streaming catalogs."""
     folder = tmp_path_factory.mktemp("viewers")
     write_sample(folder / "files", SampleSpec(users=150, movies=250, ratings=9_000, broken=False))
     settings = Settings(home=folder)

@@ -25,7 +25,7 @@ class Warehouse:
         self.path = folder / "warehouse.duckdb"
 
     def reset(self) -> None:
-        """A new file with every raw table empty."""
+        """Replace the file with a new one in which every raw table is empty."""
         self.path.unlink(missing_ok=True)
         with duckdb.connect(self.path) as con:
             create_ledgers(con)
@@ -49,7 +49,7 @@ class Warehouse:
             con.execute(statement)
 
     def dbt(self, *arguments: str) -> None:
-        """Runs dbt; fails with dbt's own words for what went wrong."""
+        """Run dbt; fail with dbt's own message of what went wrong."""
         from dbt.cli.main import dbtRunner
 
         outcome = dbtRunner().invoke([*arguments, "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "-q"])

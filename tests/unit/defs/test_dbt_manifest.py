@@ -37,7 +37,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A dbt project of two models, with the profile of the real one."""
+    """Write a dbt project of two models, with the profile of the real one."""
     folder = tmp_path / "project"
     (folder / "models").mkdir(parents=True)
     (folder / "dbt_project.yml").write_text(
@@ -50,7 +50,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def models(settings: Settings, project: Path) -> dict[str, str]:
-    """SQL and description of each model, as the graph would be made of them."""
+    """Return the SQL and description of each model, as the graph would read them."""
     manifest = json.loads(dbt_project(settings, project)[0].manifest_path.read_text())
     return {node["name"]: f"{node['raw_code']} -- {node['description']}" for node in manifest["nodes"].values()}
 

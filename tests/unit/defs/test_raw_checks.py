@@ -22,7 +22,7 @@ REAL_DATA = Path(os.environ.get("MARQUEE_TEST_DATA", PROJECT_ROOT.parent / "shar
 
 
 def materialize(settings: Settings, selection: dg.AssetSelection | None = None) -> dg.ExecuteInProcessResult:
-    """The raw tables and their own checks, or a part of them, in a Dagster that keeps nothing."""
+    """Materialize the raw tables and their own checks, or a part of them, in a Dagster that keeps nothing."""
     return dg.materialize(
         [
             raw.movielens_tables,

@@ -35,7 +35,7 @@ new Promise(resolve => {
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A home that has the docs of a project that was never built."""
+    """Return a home that has the docs of a project that was never built."""
     made = Settings(home=tmp_path_factory.mktemp("docs") / "home")
     with mock.patch.dict(os.environ):
         build_site(made)

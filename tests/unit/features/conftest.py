@@ -108,7 +108,7 @@ class Home:
     redis: bool = False
 
     def reopened(self) -> FeatureStore:
-        """The same store, opened by somebody else."""
+        """Open the same store a second time."""
         return feature_store.open_store(self.feast, redis=self.redis)
 
     @property
@@ -120,7 +120,7 @@ class Home:
         return self.folder / "feast"
 
     def set_user_history(self, user_key: int, counts: dict[datetime, int]) -> None:
-        """Replaces a user's history by rows whose rating count is given by timestamp."""
+        """Replace a user's history by rows whose rating count is given by timestamp."""
         path = self.features / "user_features.parquet"
         old = pl.read_parquet(path)
         new = pl.DataFrame(
@@ -139,19 +139,19 @@ def make_home(folder: Path, interactions: pl.DataFrame, films: pl.DataFrame, *, 
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A store that tests do not change: 5,000 ratings of 80 users and 150 films."""
+    """Create a store that tests do not change: 5,000 ratings of 80 users and 150 movies."""
     return make_home(tmp_path_factory.mktemp("home"), *write_ratings(7, users=80, movies=150, ratings=5_000))
 
 
 @pytest.fixture(scope="session")
 def training(home: Home) -> pl.DataFrame:
-    """The training set of all ratings of ``home``."""
+    """Return the training set of all ratings of ``home``."""
     return feature_store.build_training_set(home.store, home.interactions)
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Home:
-    """A store of its own for a test that changes it: 20 ratings of 3 users."""
+    """Create a separate store for a test that changes it: 20 ratings of 3 users."""
     return make_home(tmp_path / "home", *write_ratings(3, users=3, movies=10, ratings=20))
 
 
@@ -163,7 +163,7 @@ def redis_address() -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "redis"])
 def online(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """A store of its own for each test, its online values in a file or in a Redis that was emptied."""
+    """Create a separate store for each test, its online values in a file or in an emptied Redis."""
     if request.param == "redis":
         address: str = request.getfixturevalue("redis_address")
         monkeypatch.setenv("MARQUEE_ONLINE_STORE", f"{address},db=0")

@@ -25,7 +25,7 @@ USER = "user_features__rating_count"
 
 
 def rows(store: FeatureStore, user_key: int, *times: datetime) -> list[int | None]:
-    """The user's rating count as known at each time."""
+    """Return the user's rating count as known at each time."""
     asked = pl.DataFrame(
         {"user_key": [user_key] * len(times), "movie_key": [1] * len(times), "rated_at": list(times)},
         schema={"user_key": pl.Int64, "movie_key": pl.Int64, "rated_at": pl.Datetime("us")},

@@ -28,9 +28,9 @@ RATINGS = {
 
 
 def write_catalogues(folder: Path, ratings: dict[str, str] = RATINGS, **changed: str) -> Path:
-    """The four catalogues, with marks and line ends as published, and files of ratings.
+    """Write the four catalogs, with byte order marks and line ends as published, and files of ratings.
 
-    ``changed``: the rows of a platform's file instead of its own.
+    ``changed``: rows that replace those of a platform's file.
     """
     (folder / "ratings").mkdir(parents=True, exist_ok=True)
     for platform in PLATFORMS:

@@ -14,14 +14,14 @@ _ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 def con(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A warehouse on disk, as in a run."""
+    """Yield a connection to a warehouse on disk, as in a run."""
     with duckdb.connect(str(tmp_path / "warehouse.duckdb"), config={"threads": 2}) as connection:
         yield connection
 
 
 @pytest.fixture
 def real_data() -> Path:
-    """The folder of real files beside the project."""
+    """Return the folder of real files, by default next to the project; skip the test where it is missing."""
     folder = Path(os.environ.get("MARQUEE_TEST_DATA", _ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; name its folder in MARQUEE_TEST_DATA")

@@ -67,7 +67,7 @@ def write(folder: Path, files: dict[str, str], encoding: str = "utf-8", newline:
 
 
 def csv_edition(folder: Path, name: str = "ml-latest-small", newline: str = "\n", **changed: str) -> EditionFiles:
-    """A CSV edition; ``ratings="…"`` and so on replace the text of a file."""
+    """Write a CSV edition; ``ratings="…"`` and so on replace the text of a file."""
     files = {"movies": MOVIES_CSV, "ratings": RATINGS_CSV, "links": LINKS_CSV, "tags": TAGS_CSV}
     if name in GENOME_EDITIONS:
         files |= {"genome_scores": GENOME_SCORES_CSV, "genome_tags": GENOME_TAGS_CSV}
@@ -102,7 +102,7 @@ def ml_10m(folder: Path) -> EditionFiles:
 
 
 def dump_text(dump: str, *rows: str) -> str:
-    """A dump's header and rows; in ``rows`` a blank stands for the tab where there is no tab."""
+    """Return a dump's header and rows; in a row without tabs each blank stands for one."""
     lines = ["\t".join(DUMPS[dump].names), *(row if "\t" in row else row.replace(" ", "\t") for row in rows)]
     return "".join(line + "\n" for line in lines)
 
@@ -122,7 +122,7 @@ def quarantined(con: duckdb.DuckDBPyConnection, table: str) -> list[tuple[int, s
 
 
 def assert_adds_up(con: duckdb.DuckDBPyConnection, report: LoadReport) -> None:
-    """The report, the table, its quarantine and its row of raw.loads say the same, and nothing is lost."""
+    """Assert that the report, the table, its quarantine and its row of raw.loads agree, and that nothing is lost."""
     loaded = con.execute(f"SELECT count(*) FROM raw.{report.table}").fetchone()
     aside = con.execute("SELECT count(*) FROM raw.quarantine WHERE table_name = ?", [report.table]).fetchone()
     noted = con.execute(

@@ -67,7 +67,7 @@ class Told(list[str]):
 
 
 def publish(upstream: Upstream, version: int) -> Path:
-    """A gzip of about ``SIZE`` bytes that was published some days ago."""
+    """Publish a gzip of about ``SIZE`` bytes that is dated ``version`` days after a fixed day in the past."""
     file = upstream.folder / NAME
     file.write_bytes(gzip.compress(random.Random(version).randbytes(SIZE + version), mtime=0))
     at = 1_700_000_000 + version * 86_400
@@ -82,7 +82,7 @@ def fetch(upstream: Upstream, target: Path, told: Told | None = None, **patience
 
 
 def cut_off(upstream: Upstream, target: Path, at: int = 100_000) -> None:
-    """An earlier call that ended in the middle."""
+    """Leave a download unfinished, as an earlier call that ended in the middle does."""
     upstream.first = [f"cut after {at}", "missing"]
     with pytest.raises(
         SourceError, match=r"404 Not Found\)\. 100\.0 kB are kept, and the next call goes on from there\."
@@ -97,7 +97,7 @@ def files_beside(target: Path) -> list[str]:
 
 
 def assert_whole(target: Path, served: Path) -> None:
-    """The file is the server's, its note fits, and nothing else is left."""
+    """Assert that the file is the server's, its note fits, and nothing else is left."""
     assert target.read_bytes() == served.read_bytes()
     note = read_note(target)
     assert note is not None

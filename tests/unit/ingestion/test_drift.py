@@ -27,7 +27,7 @@ def columns(con: duckdb.DuckDBPyConnection, table: str = TABLE) -> list[tuple[st
 
 
 def write_text(folder: Path, header: str, rows: Iterable[str], dump: str = RATINGS) -> Path:
-    """A dump with a header of its own; a blank stands for a tab."""
+    """Write a dump with a header of its own; a blank stands for a tab."""
     path = write_dump(folder, dump)
     path.write_bytes("".join(line.replace(" ", "\t") + "\n" for line in (header, *rows)).encode())
     return path

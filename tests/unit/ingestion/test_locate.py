@@ -45,7 +45,7 @@ def settings(tmp_path: Path, edition: str = "ml-latest-small", **values: object)
 
 
 def zipped(archive: Path, folder: Path, inside: str, extra: dict[str, str] | None = None) -> Path:
-    """A zip of a folder's files as GroupLens packs them, below one folder; ``extra`` members come as named."""
+    """Zip a folder's files as GroupLens packs them, below one folder; ``extra`` members keep their names."""
     archive.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as out:
         for path in sorted(folder.iterdir()):

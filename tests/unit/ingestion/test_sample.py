@@ -54,7 +54,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def rows_of(data: bytes, separator: str = "\t") -> pl.DataFrame:
-    """A file of good rows as text columns; IMDb's null is null, and its quotes are only characters."""
+    """Read a file of good rows as text columns; IMDb's null is null, and its quotes are only characters."""
     imdb_file = separator == "\t"
     return pl.read_csv(
         io.BytesIO(data),
@@ -442,7 +442,7 @@ def test_a_sample_in_many_chunks_holds_together(tmp_path: Path, monkeypatch: pyt
 
 
 def _hit_rate(scores: npt.NDArray[np.float32], held_out: npt.NDArray[np.int64], seen: npt.NDArray[np.bool_]) -> float:
-    """The share of users whose held-out movie is among the best ten of it and 99 unseen ones; a tie counts half."""
+    """Return the share of users whose held-out movie is in the top ten with 99 unseen ones; a tie counts half."""
     users = np.arange(len(scores))
     keys = np.random.default_rng(0).random(scores.shape)
     keys[seen] = 2.0

@@ -136,7 +136,7 @@ def test_data_that_no_check_has_looked_at_yet_are_refused(instance: dg.DagsterIn
 
 
 def refusal(world: World, instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
-    """What one asset says that is launched alone and refuses; None where it is built."""
+    """Launch one asset alone and return the message of its refusal; None where it is built."""
     job = world.definitions().resolve_implicit_global_asset_job_def()
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     run = job.execute_in_process(instance=instance, run_config=quiet, raise_on_error=False, asset_selection=[key])

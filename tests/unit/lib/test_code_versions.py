@@ -17,7 +17,7 @@ NEUMF = Path("models", "algorithms", "neumf")
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the code that may be edited, in the place of the real one."""
+    """Copy the code to where it may be edited, and use the copy in place of the real one."""
     for folder in ("models", "orchestration/quality", "dbt_project/macros"):
         shutil.copytree(PROJECT_ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(fingerprints, "_ROOT", tmp_path)
@@ -33,7 +33,7 @@ def edit(file: Path, change: Callable[[str], str]) -> None:
 
 
 def versions() -> list[str]:
-    """The versions of a recommender, a protocol, a folder and the macros."""
+    """Return the versions of a recommender, a protocol, a folder and the macros."""
     return [
         code_fingerprint("models.algorithms.neumf.model"),
         code_fingerprint("models.evaluation.comparison"),

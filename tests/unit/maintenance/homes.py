@@ -25,7 +25,7 @@ def age(path: Path, days: float) -> None:
 
 
 def make_home(folder: Path, *, bundles: int = 1) -> tuple[Settings, list[str]]:
-    """A home of the sample with keys, a published copy and bundles, oldest first; the last two were promoted."""
+    """Make a home of the sample with keys, a published copy and bundles, oldest first; the last two were promoted."""
     settings = Settings(home=folder)
     prepare(settings)
     with connect(settings) as con:
@@ -44,14 +44,14 @@ def make_home(folder: Path, *, bundles: int = 1) -> tuple[Settings, list[str]]:
 
 
 def put(path: Path, text: str = "content") -> Path:
-    """A file with its folders."""
+    """Write a file and create its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
 
 
 def put_bento(settings: Settings, version: str, code: str, days: float) -> Path:
-    """What BentoML leaves in its store for a bundle and a state of the code."""
+    """Write what BentoML leaves in its store for a bundle and a version of the code."""
     model = put(settings.bentoml / "models" / "marquee_bundle" / version / "model.yaml").parent
     bento = settings.bentoml / "bentos" / "marquee" / f"{version}-{code}"
     put(bento / "bento.yaml", f"args:\n  bundle: marquee_bundle:{version}\n")

@@ -50,7 +50,7 @@ def state_of(folder: Path) -> dict[str, bytes]:
 
 
 def rewritten(file: Path, change: Callable[[dict[str, Any], dict[str, bytes]], None], target: Path) -> Path:
-    """The archive with its manifest and members changed."""
+    """Write a copy of the archive with its manifest and members changed."""
     with tarfile.open(file) as archive:
         contents = {info.name: archive.extractfile(info).read() for info in archive}  # type: ignore[union-attr]
     manifest = json.loads(contents.pop("manifest.json"))

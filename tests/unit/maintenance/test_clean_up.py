@@ -19,7 +19,7 @@ from tests.unit.publishing.writers import write
 
 
 def run(settings: Settings, *, dry_run: bool = False, now: datetime = NOW) -> list[str]:
-    """The lines that are told."""
+    """Run the clean-up and return the lines that it reports."""
     told: list[str] = []
     clean_up(settings, now=now, dry_run=dry_run, tell=told.append)
     return told

@@ -74,7 +74,7 @@ def content_of_tastes(n_items: int) -> ItemContent:
 
 
 def batch_of(interactions: Interactions, users: np.ndarray, features: TrainingFeatures | None = None) -> UserBatch:
-    """The given users with their stars and, where there are features, of their first row and the films' last."""
+    """Return the given users with their ratings and, if given, the features of their first row and the movies' last."""
     shape = (interactions.n_users, interactions.n_items)
     stars = csr_array((interactions.ratings, (interactions.users, interactions.items)), shape=shape)
     history = stars[np.maximum(users, 0)]

@@ -34,12 +34,12 @@ FLAGSHIP = FlagshipConfig(
 
 
 def maker(kind: str) -> Recommender:
-    """What is fitted: ``neumf``, ``neumf pretrained`` or ``flagship``."""
+    """Return the model to fit: ``neumf``, ``neumf pretrained`` or ``flagship``."""
     return Flagship(FLAGSHIP) if kind == "flagship" else NeuMF(recipe(pretrain=kind == "neumf pretrained"))
 
 
 def fit(checkpoints: Path | None, kind: str) -> Recommender:
-    """The fit that is killed, and that nobody disturbs."""
+    """Run the fit that a test kills or leaves undisturbed."""
     interactions, _ = two_tastes()
     return maker(kind).fit(interactions, features_of(interactions), seed=7, checkpoints=checkpoints)
 

@@ -11,7 +11,7 @@ ROOT = Path(os.environ.get("MARQUEE_TEST_DATA", Path(__file__).parents[4] / "sha
 
 
 def real_file(name: str) -> Path:
-    """The path of a file; the test is skipped with the reason where it is missing."""
+    """Return the path of a file; skip the test with the reason where it is missing."""
     if not (ROOT / name).is_file():
         pytest.skip(f"{ROOT / name} is missing: real data is not beside the project")
     return ROOT / name

@@ -21,7 +21,7 @@ class World:
     built: list[str] = field(default_factory=list)
 
     def definitions(self) -> dg.Definitions:
-        """The graph over the content as it is at each materialization."""
+        """Return the graph over the content as it is at each materialization."""
 
         @dg.multi_observable_source_asset(specs=[dg.AssetSpec(DUMP)])
         def dumps() -> Iterator[dg.ObserveResult]:
@@ -159,7 +159,7 @@ def test_a_blocking_check_that_fails_says_why(instance: dg.DagsterInstance) -> N
 
 
 def judged_out_of_turn(times: int) -> tuple[dg.Definitions, list[str]]:
-    """A table whose blocking check comes before it for so many builds, and what was built."""
+    """Return a table whose blocking check precedes it in the first ``times`` builds, and the list of what was built."""
     built: list[str] = []
 
     @dg.multi_asset(

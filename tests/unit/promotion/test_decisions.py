@@ -124,13 +124,13 @@ class Home:
     on_fitted: Callable[[], None] = lambda: None
 
     def decide(self, data: TrainingData, *recipes: RecipeVersion) -> dict[str, Any]:
-        """The asset `gate`."""
+        """Run what the asset `gate` does and return its decision."""
         outcome = judge_candidates(self.settings, data, recipes, served_now(self.settings), tell=lambda _: None)
         write_decision(self.settings, outcome, {"data": self.snapshot}, [])
         return read_decision(gate_file(self.settings))
 
     def follow(self, data: TrainingData) -> str:
-        """The assets `fitted_model`, `model_bundle` and `promoted_model`; returns the version that is served then."""
+        """Run the assets `fitted_model`, `model_bundle` and `promoted_model`; return the version served then."""
         decision = read_decision(gate_file(self.settings))
         if not weights_stay(decision):
             source = fit_data(self.settings, decision, data)
@@ -201,7 +201,7 @@ def test_a_refresh_with_newer_ratings_that_ties_is_promoted_with_newer_weights(h
 
 
 def broken(days: int = 300) -> TrainingData:
-    """The same rows until the last tenth of the time, but each one's film drawn anew: a join that went wrong."""
+    """Return the rows with the movies shuffled in all but the last tenth of the time, as by a join that went wrong."""
     good = tastes(days)
     rows = good.interactions
     cut = np.quantile(rows.timestamps, 0.9)
@@ -230,7 +230,7 @@ def test_a_refresh_whose_data_make_the_recipe_worse_is_refused_and_the_old_weigh
 
 
 def _words(bundle: Bundle) -> list[str]:
-    """The words of a bundle's content that its first film has."""
+    """Return the words of a bundle's content that its first movie has."""
     assert bundle.content is not None
     told = bundle.content.word_weights(bundle.batch([0]), np.array([0]))
     assert told is not None
@@ -318,7 +318,7 @@ def test_kept_weights_keep_their_features_where_these_mean_something_else_now(ho
 
 
 def ask_to_be_forgotten(home: Home, *user_ids: int) -> None:
-    """What `DELETE /v1/users/{user_id}` does in the app's store."""
+    """Do what `DELETE /v1/users/{user_id}` does in the app's store."""
     store = Store(home.settings.app_store)
     try:
         with store.writing() as session:
@@ -329,7 +329,7 @@ def ask_to_be_forgotten(home: Home, *user_ids: int) -> None:
 
 
 def without(data: TrainingData, *user_ids: int) -> TrainingData:
-    """The data of a run after these people have left: no table knows them any more."""
+    """Return the data of a run after these users have left: no table has them any more."""
     stays = ~np.isin(np.arange(1, USERS + 1), user_ids)
     place = np.where(stays, np.cumsum(stays) - 1, -1)
     kept, rows = stays[data.interactions.users], data.interactions
@@ -683,7 +683,7 @@ def test_a_bundle_that_no_decision_let_in_is_not_promoted(home: Home) -> None:
 
 @pytest.fixture
 def three(home: Home) -> tuple[Home, list[str]]:
-    """A home that has served three versions, the last one now."""
+    """Return a home that has served three versions, the last one now, and the versions."""
     versions = [home.run(tastes(), EASE, snapshot=name)[1] for name in ("first", "second", "third")]
     assert len(set(versions)) == 3
     return home, versions

@@ -75,13 +75,13 @@ def publish_generation(settings: Settings, generation: int) -> Publication:
 
 
 def expected(generation: int) -> list[list[Any]]:
-    """What a reader must see of a generation: all of it, and nothing else."""
+    """Return what a reader must see of a generation: all of it, and nothing else."""
     return [[name, generation, generation, rows, rows * (rows - 1) // 2] for name, rows in (("films", ROWS), ("ratings", 2 * ROWS))]  # fmt: skip # noqa: E501
 
 
 @contextmanager
 def process(script: str, path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that reads, ready when this is entered; killed if it is left early."""
+    """Yield a process that reads, once it is ready; kill it if it is left early."""
     with subprocess.Popen(
         [sys.executable, "-c", script, str(path), COUNTED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as started:
@@ -104,7 +104,7 @@ def ask(reader: subprocess.Popen[str], word: str) -> list[list[Any]]:
 
 
 def look_anew(settings: Settings) -> list[list[Any]]:
-    """What a process that opens the copy now sees."""
+    """Return what a process that opens the copy now sees."""
     script = "import duckdb, json, sys; print(json.dumps(duckdb.connect(sys.argv[1], read_only=True).execute(sys.argv[2]).fetchall()))"  # noqa: E501
     done = subprocess.run(
         [sys.executable, "-c", script, settings.published, COUNTED], capture_output=True, text=True, check=True

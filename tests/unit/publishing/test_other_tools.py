@@ -45,7 +45,7 @@ def publish_films(settings: Settings, generation: int) -> Publication:
 
 
 def films(file: Path) -> list[Any]:
-    """The films of a copy as any tool sees them that opens it read-only."""
+    """Return the films of a copy as any tool sees them that opens it read-only."""
     with closing(duckdb.connect(str(file), read_only=True)) as con:
         return con.execute("SELECT film, title FROM marts.films ORDER BY 1").fetchall()
 

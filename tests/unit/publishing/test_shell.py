@@ -65,7 +65,7 @@ def test_a_home_without_a_publication_says_what_to_do(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Path]:
-    """A home with one publication, and the file that the commands read."""
+    """Return a home with one publication, and the file that the commands read."""
     settings = Settings(home=tmp_path_factory.mktemp("films") / "home")
     with connect(settings) as con:
         con.execute("CREATE SCHEMA marts; CREATE TABLE marts.films AS SELECT range AS film FROM range(1234)")

@@ -28,7 +28,7 @@ for line in sys.stdin:
 
 @contextmanager
 def writer(copy: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process with the copy open for writing, whatever its mode was; killed if it is left early."""
+    """Yield a process with the copy open for writing, whatever its mode was; kill it if it is left early."""
     mode = copy.stat().st_mode
     copy.chmod(0o644)
     with subprocess.Popen(

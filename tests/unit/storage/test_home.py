@@ -260,7 +260,7 @@ def test_a_rebuild_under_way_begins_anew_when_the_home_has_given_keys_since(sett
 
 @pytest.fixture
 def three_steps(monkeypatch: pytest.MonkeyPatch) -> dict[int, RecordingStep]:
-    """A home format of 4, and a step from each format before it."""
+    """Set the home format to 4 and return a step from each format before it."""
     monkeypatch.setattr("orchestration.storage.home.HOME_FORMAT", 4)
     return {number: RecordingStep() for number in (1, 2, 3)}
 
@@ -361,7 +361,7 @@ def test_a_rebuild_goes_on_with_the_history_of_imdb(settings: Settings) -> None:
 
 
 def start_rebuild_of(settings: Settings, edition: str) -> Path:
-    """A rebuild folder prepared as the child run would, without a warehouse to take keys from."""
+    """Prepare a rebuild folder as the child run would, without a warehouse to take keys from."""
     (settings.home / "warehouse.duckdb").unlink(missing_ok=True)
     aside = start_rebuild(settings, edition)
     prepare(Settings(home=aside, movielens=edition))

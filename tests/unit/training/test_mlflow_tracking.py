@@ -12,7 +12,7 @@ from settings import Settings
 
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, list[str]]:
-    """A home with two runs of one experiment."""
+    """Log two runs of one experiment to a home."""
     # By a name that has to be written otherwise in a URL or a configuration file.
     settings = Settings(home=tmp_path_factory.mktemp("state") / "it's [2024] 100% c#")
     settings.home.mkdir()

@@ -12,7 +12,7 @@ from bento.middleware.asgi import Front
 
 
 async def _ask(app: Any, body: bytes | None = b"", timeout_s: float = 0.1) -> list[dict[str, Any]]:
-    """What is sent for a request to an app; a ``body`` of None never comes."""
+    """Send a request to an app and return the messages it sends back; a ``body`` of None never arrives."""
     sent: list[dict[str, Any]] = []
     scope = {"type": "http", "method": "POST", "path": "/x", "headers": [(b"content-length", b"2")]}
 

@@ -152,7 +152,7 @@ def test_an_unknown_film_is_refused_with_its_id_and_a_remedy(bundle: Bundle) -> 
 
 
 def _told(ratings: dict[int, float], dismissed: tuple[int, ...] = ()) -> AppHistory:
-    """What the app's store would say; films by movie_key."""
+    """Return what the app's store would report of a user; movies by movie_key."""
     return AppHistory(True, False, tuple(ratings.items()), dismissed)
 
 
@@ -215,7 +215,7 @@ def test_a_rating_in_the_app_stands_for_the_one_that_the_model_was_trained_on(bu
 
 
 def _neumf(bundle: Bundle) -> Served:
-    """The same bundle with a model that knows users by their index only and does not read histories."""
+    """Return the same bundle with a model that knows users by their index only and does not read histories."""
     users, items = zip(*[(user, item) for user, met in MET.items() for item in met], strict=True)
     interactions = Interactions.of(users, items, n_users=len(MET), n_items=len(TITLES))
     config = NeuMFConfig(epochs=2, batch_size=8, use_features=False)

@@ -63,7 +63,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
 
 @pytest.fixture(scope="module")
 def app(served: Served, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, AppHistory]:
-    """A user of the app with 5,000 ratings in a real store, and what the store says of him."""
+    """Create a user of the app with 5,000 ratings in a real store; return their id and what the store says of them."""
     store = Store(f"sqlite:///{tmp_path_factory.mktemp('store') / 'store.db'}")
     store.migrate()
     now = datetime(2024, 5, 1, tzinfo=UTC)

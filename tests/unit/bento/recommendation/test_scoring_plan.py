@@ -50,7 +50,7 @@ def _interactions() -> Interactions:
 
 
 def _hybrid(bundle: Bundle, weight: float) -> Hybrid:
-    """The recommender that blends in its fit what a request blends in its answer."""
+    """Fit the recommender that blends in its fit what a request blends in its answer."""
     words = ItemContent.of(film_words(bundle.items.with_row_index("item")), np.zeros(len(TITLES), dtype=np.float32))
     rows = _interactions()
     features = TrainingFeatures(np.empty((len(rows), 0), dtype=np.float32), (), (), words)
@@ -58,7 +58,7 @@ def _hybrid(bundle: Bundle, weight: float) -> Hybrid:
 
 
 def _neumf(bundle: Bundle) -> Served:
-    """The bundle with a model that knows users by their index and does not read histories."""
+    """Return the bundle with a model that knows users by their index and does not read histories."""
     config = NeuMFConfig(epochs=2, batch_size=8, use_features=False)
     return Served.of(replace(bundle, recommender=NeuMF(config).fit(_interactions(), seed=1)), None)
 

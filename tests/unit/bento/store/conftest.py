@@ -21,7 +21,7 @@ def postgresql() -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty store."""
+    """Return the URL of an empty store."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'app' / 'store.db'}"
     server: str = request.getfixturevalue("postgresql")

@@ -19,7 +19,7 @@ N_USERS, N_ITEMS = 200, 40
 
 @pytest.fixture(scope="module")
 def stars() -> np.ndarray:
-    """What each user would give each film: even users love even films and loathe odd ones, odd users the reverse."""
+    """Return each user's true ratings: even users love even movies and dislike odd ones, odd users the reverse."""
     rng = np.random.default_rng(3)
     likes = (np.arange(N_USERS)[:, None] + np.arange(N_ITEMS)[None]) % 2 == 0
     return np.clip(np.round(2 * (np.where(likes, 4.2, 2.2) + rng.normal(size=likes.shape) * 0.5)) / 2, 0.5, 5.0)

@@ -81,7 +81,7 @@ def make(request: pytest.FixtureRequest) -> Callable[[], Recommender]:
 
 @pytest.fixture(scope="module")
 def known(make: Callable[[], Recommender]) -> tuple[Interactions, np.ndarray]:
-    """What each kind can learn from: meetings, or stars."""
+    """Return what a kind of recommender can learn from: ratings, or interactions alone."""
     return liked_tastes() if make().name in RATING_RECOMMENDERS else two_tastes()
 
 

@@ -63,13 +63,13 @@ def two_users() -> Interactions:
 
 
 def negatives_of(protocol: LeaveLastOutEvaluation) -> NDArray[np.int32]:
-    """The sampled candidates without the target, which is the first of them."""
+    """Return the sampled candidates without the target, which is the first of them."""
     assert protocol.task.candidates is not None
     return protocol.task.candidates[:, 1:]
 
 
 def codes_to_find(protocol: LeaveLastOutEvaluation) -> NDArray[np.int64]:
-    """The codes of the pairs of users and movies that are held out."""
+    """Return the codes of the pairs of users and movies that are held out."""
     task = protocol.task
     return task.users * task.fit.n_items + task.relevant.indices
 

@@ -19,7 +19,7 @@ from orchestration.synthetic.generated_edition import main as make_generated
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A folder with an ml-100k of 40 users, and nothing else."""
+    """Write a folder with an ml-100k of 40 users, and nothing else."""
     folder = tmp_path / "data" / "ml-100k"
     folder.mkdir(parents=True)
     _write_ratings(folder / "u.data", seed=0)

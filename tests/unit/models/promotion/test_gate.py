@@ -21,7 +21,7 @@ def panel(users: int = USERS) -> Panel:
 
 
 def figures(mean: float = 0.3, *, seed: int = 0, shift: float = 0.0) -> Figures:
-    """The same draw for the same seed; ``shift`` is added for every user."""
+    """Return the same draw for the same seed; ``shift`` is added for every user."""
     rng = np.random.default_rng(seed)
     values = rng.normal(mean, 0.1, USERS) + shift
     return Figures(values, (rng.random(USERS) < 0.5).astype(float))

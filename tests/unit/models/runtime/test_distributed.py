@@ -50,7 +50,7 @@ def started_by_torchrun(processes: int, *arguments: str | Path) -> subprocess.Co
 
 
 def report(text: str) -> dict[str, Any]:
-    """The JSON on a stdout: that of one process alone, or it would not be one value."""
+    """Parse the JSON on a stdout; only output of a single process is one value."""
     found: dict[str, Any] = json.loads(text)
     return found
 

@@ -43,7 +43,7 @@ FORMS = {
 
 
 def _pair(case: str, folder: Path) -> tuple[Recommender, Recommender, UserBatch]:
-    """The recommender, its served form, and a batch of users whose histories are of different lengths."""
+    """Return the recommender, its served form, and a batch of users whose histories are of different lengths."""
     name, settings = FORMS[case]
     interactions, _ = two_tastes()
     features = features_of(interactions)
