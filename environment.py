@@ -102,7 +102,7 @@ def plain_folder(folder: Path) -> Path:
 
 
 def _private_folder(wanted_for: Path) -> Path:
-    """A folder of temporary files that nobody else can write to, for else they could turn our links elsewhere."""
+    """Return a private folder in a temporary directory; nobody else can write to it and redirect our links."""
     for temporary in _temporary_folders():
         links = temporary / f"marquee-{os.getuid()}"
         try:

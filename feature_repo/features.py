@@ -40,7 +40,7 @@ UNLIMITED = timedelta(0)
 
 
 def _source(name: str, description: str) -> FileSource:
-    """The Parquet file of one mart of the same name."""
+    """Return the source of one mart: the Parquet file of the same name."""
     return FileSource(
         name=name,
         path=f"../features/{name}.parquet",

@@ -62,12 +62,12 @@ _SCRATCH = ".scratch-"
 
 
 def open_store(feast_dir: Path, features_dir: Path | None = None, *, redis: bool = False) -> FeatureStore:
-    """The feature store in ``feast_dir``; its configuration is written there when it is missing or differs.
+    """Open the feature store in ``feast_dir``, writing its configuration there when it is missing or differs.
 
     With ``redis`` the online values are in the server that ``MARQUEE_ONLINE_STORE`` names (``host:port,db=0``).
 
-    ``features_dir``, where given, must be the folder ``features`` beside it, which is what the relative paths mean:
-    else ``ValueError``.
+    ``features_dir``, if given, must be the folder ``features`` next to ``feast_dir``, which the relative paths refer
+    to; otherwise ``ValueError`` is raised.
     """
     from feast import FeatureStore
 
@@ -82,7 +82,7 @@ def open_store(feast_dir: Path, features_dir: Path | None = None, *, redis: bool
 
 
 def apply(store: FeatureStore) -> str:
-    """Registers the definitions of ``features.py`` and makes the online tables; returns the service's hash.
+    """Register the definitions of ``features.py``, make the online tables and return the service's hash.
 
     Views that are no longer defined stay registered and filled, so that a bento with an older bundle goes on answering
     until the serving pointer has moved. Nothing is written when nothing has changed.
@@ -152,7 +152,7 @@ def build_training_set(
 
 
 def materialize(store: FeatureStore) -> dict[str, int]:
-    """Makes the online store hold exactly each key's latest row of every view; returns the keys by view.
+    """Make the online store hold exactly each key's latest row of every view; return the number of keys by view.
 
     Keys that have vanished from the histories vanish from the online store, and values that went back go back.
     Idempotent. Raises ``ValueError`` when a history has two rows of one key and timestamp, ``FileNotFoundError`` when
@@ -223,7 +223,7 @@ def _fill_redis(store: FeatureStore) -> dict[str, int]:
 
 
 def online_user_features(store: FeatureStore, user_keys: Sequence[int]) -> pl.DataFrame:
-    """The service's user features from the online store: one row a key, in the order asked.
+    """Return the service's user features from the online store: one row per key, in the order asked.
 
     Columns: ``user_key``, the features by full name (null for an unknown user), and ``event_timestamp`` (UTC, null
     likewise).
@@ -311,7 +311,7 @@ def _service_views(store: FeatureStore | None) -> list[FeatureView]:
 
 
 def _projections(store: FeatureStore | None) -> list[tuple[Any, list[str]]]:
-    """The service's projections with the join keys of their views."""
+    """Return the service's projections with the join keys of their views."""
     return [
         (projection, [_join_key(view)])
         for projection, view in zip(_service(store).feature_view_projections, _service_views(store), strict=True)
@@ -319,7 +319,7 @@ def _projections(store: FeatureStore | None) -> list[tuple[Any, list[str]]]:
 
 
 def _join_key(view: FeatureView) -> str:
-    """The one join key of a view of ours; only an applied view knows it itself."""
+    """Return the single join key of one of our views; only an applied view knows it itself."""
     from feature_repo.features import ENTITIES
 
     (key,) = (entity.join_key for name in view.entities for entity in ENTITIES if entity.name == name)
@@ -336,7 +336,7 @@ def _full_types(service: FeatureService) -> dict[str, Any]:
 
 
 def _latest_rows(store: FeatureStore, view: FeatureView) -> pl.DataFrame:
-    """The last row of each key of a view's history, in the view's own types."""
+    """Return the last row of each key of a view's history, in the view's own types."""
     keys = [column.name for column in view.entity_columns]
     source = _source(view)
     timestamp = source.timestamp_field
@@ -356,7 +356,7 @@ def _latest_rows(store: FeatureStore, view: FeatureView) -> pl.DataFrame:
 
 
 def _replace_rows(live: Path, aside: Path, expected: dict[str, int]) -> None:
-    """Makes the tables of ``live`` equal to those of ``aside`` in one transaction, touching only rows that differ.
+    """Make the tables of ``live`` equal to those of ``aside`` in one transaction, touching only rows that differ.
 
     ``expected``: rows by table; ``ValueError`` when the fresh file does not hold them.
     """
@@ -390,7 +390,7 @@ def _replace_rows(live: Path, aside: Path, expected: dict[str, int]) -> None:
 
 
 def _variant(store: FeatureStore, *, registry: Path | None = None, online: Path | None = None) -> FeatureStore:
-    """The same store with another registry or online file."""
+    """Return the same store with another registry or online file."""
     from feast import FeatureStore
     from feast.repo_config import load_repo_config
 
@@ -401,7 +401,7 @@ def _variant(store: FeatureStore, *, registry: Path | None = None, online: Path 
 
 
 def _cut_into_weeks(store: FeatureStore, entities: pl.DataFrame, folder: Path) -> tuple[FeatureStore, pl.DataFrame]:
-    """A store whose histories, kept in ``folder``, are cut into weeks, and the entity rows with keys that fit it.
+    """Return a store whose histories, kept in ``folder``, are cut into weeks, and the entity rows with matching keys.
 
     A key's week gets a number of its own, which stands for the key on both sides.
     """
@@ -447,7 +447,7 @@ def _week(column: str) -> pl.Expr:
 
 
 def _weekly_history(path: Path, weeks: pl.DataFrame, key: str, timestamp: str) -> pl.DataFrame:
-    """A history's rows in each wanted week of a key and the last one before it, with the week's number as the key."""
+    """Return a history's rows in each wanted week of a key and the last row before it, keyed by the week's number."""
     history = pl.read_parquet(path, glob=False).cast({key: pl.Int64, timestamp: pl.Datetime("us")}).sort(timestamp)
     inside = history.with_columns(_week=_week(timestamp)).join(weeks, on=[key, "_week"], how="inner")
     before = weeks.sort("_week").join_asof(
@@ -488,7 +488,7 @@ def _bounded_duckdb(spill: Path, threads: int, memory: str) -> Iterator[None]:
 
 
 def _definitions(store: FeatureStore) -> list[object]:
-    """What the registry defines, without the times at which that was written."""
+    """Return what the registry defines, without the times at which it was written."""
     from google.protobuf.json_format import MessageToDict
 
     proto = store.registry.proto()
@@ -507,7 +507,7 @@ def _without_times(value: object) -> object:
 
 @contextlib.contextmanager
 def _scratch(store: FeatureStore) -> Iterator[Path]:
-    """A folder for work aside, beside the files that it will replace; those that killed processes left are removed.
+    """Yield a scratch folder next to the files that it will replace; remove those that killed processes left.
 
     Its owner holds a lock on it, which the kernel frees with the process.
     """
@@ -520,7 +520,7 @@ def _scratch(store: FeatureStore) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Holds the operating system's lock on a folder; ``BlockingIOError`` when another process does."""
+    """Hold the operating system's lock on a folder; raise ``BlockingIOError`` when another process holds it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -549,7 +549,7 @@ def _source(view: FeatureView) -> FileSource:
 
 
 def _polars_type(dtype: FeastType) -> type[pl.DataType]:
-    """The polars type of a feature; ``KeyError`` for one that no view of ours has."""
+    """Return the polars type of a feature; raise ``KeyError`` for a type that no view of ours has."""
     from feast.types import Float64, Int32, Int64
 
     types: dict[FeastType, type[pl.DataType]] = {Int32: pl.Int32, Int64: pl.Int64, Float64: pl.Float64}
@@ -557,7 +557,7 @@ def _polars_type(dtype: FeastType) -> type[pl.DataType]:
 
 
 def _online_connection(store: FeatureStore) -> sqlite3.Connection:
-    """The connection that feast's SQLite store keeps as long as it lives."""
+    """Return the connection that feast's SQLite store keeps for as long as it lives."""
     provider: Any = store._get_provider()
     connection: sqlite3.Connection = provider.online_store._get_conn(store.config)
     return connection

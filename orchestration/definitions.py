@@ -27,7 +27,7 @@ from settings import Settings
 
 @dg.definitions
 def marquee() -> dg.Definitions:
-    """The graph for the home and edition that the ``MARQUEE_`` variables name."""
+    """Build the graph for the home and edition that the ``MARQUEE_`` variables name."""
     settings = Settings()
     adopt_environment(settings)
     project, parsed = dbt_project(settings)

@@ -148,7 +148,7 @@ def _summary(result: Result) -> str:
 
 
 def _comparison_lines(settings: Settings) -> list[str]:
-    """The candidates' figures, one line each, as the asset `comparison` measured them, and what the gate decided."""
+    """Return the candidates' figures as the asset `comparison` measured them, a line each, and the gate's decision."""
     from orchestration.defs.training.assets import METRICS, comparison_file
     from orchestration.promotion.decisions import spoken_decision
 
@@ -162,7 +162,7 @@ def _comparison_lines(settings: Settings) -> list[str]:
 
 
 def _peak_memory_gb() -> float:
-    """The larger of this process's peak and that of the largest child (dbt, the bento's build), in GB."""
+    """Return the larger of this process's peak memory and that of its largest child (dbt, the bento's build), in GB."""
     kilobytes = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return kilobytes / 1_048_576
 

@@ -21,7 +21,7 @@ from settings import command_settings
 
 
 def welcome(con: duckdb.DuckDBPyConnection, version: str, edition: str) -> Iterator[str]:
-    """The lines that say what a copy holds: its tables with their rows and first sentences, and its questions."""
+    """Yield the lines that say what a copy holds: its tables with their rows and first sentences, and its questions."""
     tables = con.execute(
         """
         SELECT table_name, estimated_size, coalesce(comment, '') FROM duckdb_tables()
@@ -57,7 +57,7 @@ def _aligned(rows: list[tuple[str, str, str]]) -> Iterator[str]:
 
 
 def _sentence(text: str) -> str:
-    """The first sentence of a comment, without the example that follows a colon."""
+    """Return the first sentence of a comment, without the example that follows a colon."""
     return " ".join(text.split()).partition(". ")[0].partition(": FROM")[0].rstrip(".")
 
 

@@ -92,7 +92,7 @@ def _starts(n: int, step: int) -> Iterator[NDArray[np.int64]]:
 def _lists(
     bundle: Bundle, users: NDArray[np.int64], batch: UserBatch, alike: NDArray[np.int64] | None, top: int
 ) -> pl.DataFrame:
-    """The lists of some users, in the order of ``users`` and of the rank."""
+    """Return the lists of some users, in the order of ``users`` and of the rank."""
     items, scores = bundle.recommender.recommend(batch, top)
     movie_keys = bundle.items["movie_key"].to_numpy().astype(np.int64)
     rows = pl.DataFrame(

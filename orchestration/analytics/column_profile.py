@@ -67,7 +67,7 @@ def profile_marts(con: duckdb.DuckDBPyConnection, marts: Sequence[str], code: st
 
 
 def _kept(con: duckdb.DuckDBPyConnection, versions: dict[str, str]) -> list[str]:
-    """The marts whose profile is of the present content."""
+    """Return the marts whose profile is of their present content."""
     there = con.execute(
         "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'marts'"
         " AND table_name IN ('mart_profile', 'mart_correlations')"
@@ -83,7 +83,7 @@ def _kept(con: duckdb.DuckDBPyConnection, versions: dict[str, str]) -> list[str]
 def profile_table(
     con: duckdb.DuckDBPyConnection, mart: str, version: str, sample: int = SAMPLE_ROWS
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows of ``mart_profile`` and of ``mart_correlations`` for one mart."""
+    """Return the rows of ``mart_profile`` and of ``mart_correlations`` for one mart."""
     relation = quote(f"marts.{mart}")
     columns = columns_of(con, f"marts.{mart}")
     numbers = [name for name, kind in columns if measures(name, kind)]
@@ -126,7 +126,7 @@ def _facts(
 def _draw(
     con: duckdb.DuckDBPyConnection, relation: str, columns: list[tuple[str, str]], numbers: list[str], one_in: int
 ) -> None:
-    """The numbers of one row in ``one_in``, as doubles, in the table ``drawn_rows``."""
+    """Write the numbers of one row in ``one_in``, as doubles, to the table ``drawn_rows``."""
     chosen = ", ".join(f"{quote(name)}::DOUBLE AS {quote(name)}" for name in numbers) or "1 AS nothing"
     every = ", ".join(quote(name) for name, _ in columns)
     some = f" WHERE hash({every}) % {one_in} = 0" if one_in > 1 else ""

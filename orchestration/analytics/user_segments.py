@@ -86,7 +86,7 @@ def _matrix(habits: pl.DataFrame) -> NDArray[np.float64]:
 
 
 def _cluster(matrix: NDArray[np.float64], n: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The label of each row int64[n_users] and its distance to the centre float64[n_users]."""
+    """Cluster the rows; return each row's label int64[n_users] and its distance to the center float64[n_users]."""
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
@@ -115,7 +115,7 @@ def _figures(numbered: pl.DataFrame) -> pl.DataFrame:
 
 
 def _names(figures: pl.DataFrame, habits: pl.DataFrame) -> list[str]:
-    """A name a segment, no two alike: by the thirds of all users, and the genre that stands out furthest."""
+    """Name each segment, no two alike, by the thirds of all users and the genre that stands out furthest."""
     genres = _genres(habits)
     thirds = {
         column: [float(habits[column].quantile(share) or 0.0) for share in (1 / 3, 2 / 3)]

@@ -24,7 +24,7 @@ from settings import Settings
 
 
 def artifacts(settings: Settings) -> dict[dg.AssetKey, Path]:
-    """The file of each asset under ``MARQUEE_HOME``."""
+    """Return the file of each asset under ``MARQUEE_HOME``."""
     return {
         **{history_key(mart): history_file(settings, mart) for mart in FEATURE_MARTS},
         TRAINING_SET: settings.features / TRAINING_FILE,

@@ -74,7 +74,7 @@ def relations(found: list[Mart]) -> list[Relation]:
 
 
 def markdown(found: list[Mart]) -> str:
-    """The whole dictionary: the diagram, the metrics, each mart with its columns, the questions."""
+    """Return the whole dictionary: the diagram, the metrics, each mart with its columns, the questions."""
     return "\n".join(_lines(found)) + "\n"
 
 
@@ -101,7 +101,7 @@ def _mart(model: dict[str, Any]) -> Mart:
 
 
 def _made(mart: MadeMart) -> Mart:
-    """A mart of no yml: its grain and what is never NULL are what Great Expectations is asked of it."""
+    """Describe a mart that no yml describes; its grain and non-NULL columns come from its Great Expectations suite."""
     rules = SUITES[mart.relation].all_rules
     grains = [rule.columns for rule in rules if rule.is_unique]
     never_null = {rule.columns[0] for rule in rules if rule.expectation == "ExpectColumnValuesToNotBeNull"}
@@ -198,5 +198,5 @@ def _diagram(found: list[Mart]) -> Iterator[str]:
 
 
 def _plain(data_type: str) -> str:
-    """A type as mermaid takes it."""
+    """Return a type as mermaid accepts it."""
     return "".join(letter if letter.isalnum() else "_" for letter in data_type).strip("_")

@@ -28,9 +28,9 @@ _BLANKED = "(of somebody who asked to be forgotten)"
 
 
 def app_version(url: str) -> str:
-    """The version of the store's content: its last event, how many people are forgotten, and the last answer served.
+    """Return the version of the store's content: its last event, the number of erased people, and the last served list.
 
-    Of no store it is that of an empty one. Raises ``SourceError`` when the store is there and cannot be read.
+    A missing store has the version of an empty one. Raises ``SourceError`` when the store exists and cannot be read.
     """
     events, forgotten = app_progress(url)
     if not _is_there(url):
@@ -41,7 +41,7 @@ def app_version(url: str) -> str:
 
 
 def app_progress(url: str) -> tuple[int, int]:
-    """Number of the last event, and how many people asked to be forgotten. Raises ``SourceError``."""
+    """Return the number of the last event, and how many people asked for erasure. Raises ``SourceError``."""
     if not _is_there(url):
         return 0, 0
     with _Reading(url) as session:
@@ -118,7 +118,7 @@ def create_tables(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _read(url: str, edition: str) -> dict[str, pl.DataFrame]:
-    """The store's content as frames in the tables' columns, all of one moment."""
+    """Read the store's content of one moment as frames with the tables' columns."""
     of_person = (User.source, User.source_id)
     queries: dict[str, Select[Any]] = {
         "app_users": select(*of_person, User.created_at),
@@ -144,7 +144,7 @@ def _read(url: str, edition: str) -> dict[str, pl.DataFrame]:
 
 
 def _frame(session: Session, query: Select[Any], names: list[str]) -> pl.DataFrame:
-    """The rows of a query, never more than a part of them as Python's objects."""
+    """Return the rows of a query, with at most one part of them at a time as Python objects."""
     parts = session.execute(query.execution_options(yield_per=_PART)).partitions(_PART)
     frames = [
         pl.DataFrame([tuple(row) for row in part], schema=names, orient="row", infer_schema_length=None)

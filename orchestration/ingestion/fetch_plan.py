@@ -68,7 +68,7 @@ def make_plan(settings: Settings) -> Plan:
 
 
 def plan_lines(plan: Plan, settings: Settings) -> list[str]:
-    """A plan for people: a line a file, then what would be fetched in all."""
+    """Return a plan as text: one line per file, then what would be fetched in all."""
     width = max(len(one.name) for one in plan.wanted)
     lines = [f"{one.name:<{width}}  {one.state:<16}  {one.said}" for one in plan.wanted]
     count = len(plan.to_fetch)

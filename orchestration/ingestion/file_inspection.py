@@ -54,7 +54,7 @@ class FileFacts:
 
 
 def file_digest(path: Path) -> str:
-    """The sha256 of a file's bytes, about a second a gigabyte.
+    """Return the sha256 of a file's bytes, at about a second per gigabyte.
 
     Raises ``SourceError`` when it cannot be read.
     """
@@ -136,9 +136,9 @@ def inspect_file(path: Path, encoding: str) -> FileFacts:
 
 
 def suppose_regular(path: Path, encoding: str) -> FileFacts | None:
-    """What a gzip's facts should be if it is sound and regular, from its first bytes: lines and digest are unknown.
+    """Guess a gzip's facts from its first bytes, as if it were sound and regular: lines and digest are unknown.
 
-    None for a file that is no gzip, or whose first line cannot be read so soon.
+    Returns None for a file that is unreadable or not a gzip, or whose first line does not end within those bytes.
     """
     try:
         size = path.stat().st_size
@@ -202,7 +202,7 @@ def _clean(block: bytes, encoding: str) -> str:
 
 
 def _plain_chunks(handle: BinaryIO, path: Path, digest: hashlib._Hash, compressed: bool) -> Iterator[bytes]:
-    """The uncompressed bytes in pieces, feeding ``digest`` with the bytes on disk.
+    """Yield the uncompressed bytes in pieces, feeding ``digest`` with the bytes on disk.
 
     Raises ``SourceError`` for a gzip that is cut off or whose checksum does not fit. A gzip may have several members.
     """
@@ -251,7 +251,10 @@ def _returns(before: bytes, chunk: bytes) -> tuple[int, bool]:
 
 
 def _is_regular_without_returns(before: bytes, chunk: bytes) -> bool:
-    """``_returns`` of a chunk without carriage returns, after one byte that is none either: whether it is plain."""
+    """Return whether DuckDB takes all line ends of a chunk without carriage returns as we do, as ``_returns`` does.
+
+    ``before`` is the one byte before the chunk, no carriage return either.
+    """
     blank = before == b"\n" and chunk.startswith(b"\n")
     return not blank and LINE_SEPARATOR[0].encode() not in chunk and b"\n\n" not in chunk
 

@@ -177,7 +177,7 @@ def download(
 
 
 def read_note(target: Path) -> Fetched | None:
-    """What was noted when ``target`` was downloaded; None for a file that was not, or that is not what was noted."""
+    """Return the note of the download of ``target``; None if there is none or the file is not the one noted."""
     try:
         note = Fetched(**json.loads(_note_of(target).read_text(encoding="utf-8")))
         state = target.stat()
@@ -189,7 +189,7 @@ def read_note(target: Path) -> Fetched | None:
 
 
 def provenance(target: Path) -> dict[str, str]:
-    """A downloaded file's note in words: address, what the server called the version, and when. Else empty."""
+    """Return a downloaded file's note: its URL, the server's name for the version, and times. Empty without a note."""
     note = read_note(target)
     if note is None:
         return {}
@@ -240,7 +240,7 @@ class _Fetch:
         self._client.close()
 
     def bring_up_to_date(self, check: Callable[[Path], None], remedy: str, called_at: float) -> Fetched:
-        """The body of ``download``, under the folder's lock."""
+        """Do the work of ``download``, under the folder's lock, which the caller holds."""
         note = self._finish_cut_off(check)
         fresh_from = called_at - _JUST_NOW_S
         if note is None:
@@ -267,12 +267,12 @@ class _Fetch:
         return self._place()
 
     def known(self) -> Fetched | None:
-        """The note of the target, if it came from this address."""
+        """Return the note of the target, if it came from this address."""
         note = read_note(self.target)
         return note if note is not None and note.url == self.url else None
 
     def resumable(self) -> tuple[int, _Begun | None]:
-        """The bytes that are here and of what, where the rest can be asked for; else 0 and None."""
+        """Return how many bytes are here and of what, if the rest can be requested; else 0 and None."""
         begun = self._read_begun()
         have = self._have()
         return (have, begun) if have and begun is not None and begun.validator else (0, None)
@@ -283,7 +283,7 @@ class _Fetch:
             path.unlink(missing_ok=True)
 
     def head(self, known: Fetched | None) -> httpx.Response:
-        """What the server says of the file, without the file."""
+        """Ask the server about the file, without fetching it."""
         return self._client.head(self.url, headers=_conditions(known))
 
     @contextmanager
@@ -444,7 +444,7 @@ class _Fetch:
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """The certificates that are trusted: reading them takes 50 ms, which seven dumps need not pay seven times."""
+    """Return the trusted certificates: reading them takes 50 ms, which seven dumps need not pay seven times."""
     return httpx.create_ssl_context()
 
 
@@ -490,7 +490,7 @@ def _begin(url: str, answer: httpx.Response) -> _Begun:
 
 
 def _continued(answer: httpx.Response, have: int, begun: _Begun) -> _Begun:
-    """What the partial file is going to be, if the part sent is the one asked for. Raises ``_StartOver`` if not."""
+    """Return what the partial file will be, if the part sent is the one requested. Raises ``_StartOver`` if not."""
     stated = answer.headers.get("Content-Range", "")
     found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", stated.strip())
     if found is None:
@@ -524,7 +524,7 @@ def _asked_wait_s(answer: httpx.Response) -> float | None:
 
 
 def _seconds(stated: str | None) -> float | None:
-    """A time of HTTP as seconds since 1970; None for none, or for what is no time."""
+    """Return an HTTP date as seconds since 1970; None if it is missing or not a date."""
     try:
         return parsedate_to_datetime(stated).timestamp() if stated else None
     except ValueError:

@@ -94,7 +94,7 @@ DUMPS: dict[str, FileLayout] = {
 
 
 def table_of(dump: str) -> RawTable:
-    """The raw table that a dump fills: ``title.basics`` fills ``imdb_title_basics``."""
+    """Return the raw table that a dump fills: ``title.basics`` fills ``imdb_title_basics``."""
     name = "imdb_" + dump.replace(".", "_")
     return next(table for table in TABLES if table.name == name)
 

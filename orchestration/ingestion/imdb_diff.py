@@ -99,7 +99,7 @@ def _look(con: duckdb.DuckDBPyConnection, thresholds: Thresholds) -> Look:
 
 
 def _find_quarantined(con: duckdb.DuckDBPyConnection, table: str) -> None:
-    """The titles whose row of this dump was refused: their key is the line's first field."""
+    """Write the titles whose row of this dump was refused to ``refused_titles``; the key is the line's first field."""
     con.execute(
         """
         CREATE OR REPLACE TEMP TABLE refused_titles AS
@@ -110,7 +110,7 @@ def _find_quarantined(con: duckdb.DuckDBPyConnection, table: str) -> None:
 
 
 def _times(dump: str) -> str:
-    """SQL: one row with the dump's name, its own time and that of the file before it."""
+    """Return SQL for one row with the dump's name, its own time and that of the file before it."""
     return (
         f"(SELECT '{dump}' AS dump, loads.snapshot_at, looks.snapshot_at AS former_snapshot_at"
         f" FROM raw.loads AS loads LEFT JOIN raw.imdb_looks AS looks ON looks.dump = '{dump}'"

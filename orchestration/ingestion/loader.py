@@ -267,7 +267,7 @@ def empty_table(con: duckdb.DuckDBPyConnection, table: RawTable) -> LoadReport:
 
 
 def good_rows_sql(load: FileLoad, lines: Lines) -> str:
-    """A query of the file's rows that break no rule of their own, in the table's columns and types."""
+    """Return a query of the file's rows that break no rule of their own, in the table's columns and types."""
     return f"SELECT {_outputs(load)} FROM ({_checked_sql(load, lines.sql())}) WHERE reason IS NULL"
 
 
@@ -495,7 +495,7 @@ class Lines:
             self._copy.unlink(missing_ok=True)
 
     def sql(self, numbered: bool = False) -> str:
-        """A query of the rows: ``line``, with ``n`` before it if ``numbered``."""
+        """Return a query of the rows: ``line``, with ``n`` before it if ``numbered``."""
         if not self._spans:
             return self._lines_sql(numbered)
         rows = (
@@ -557,7 +557,7 @@ class Lines:
 
 
 def _fields_sql(load: FileLoad, lines_sql: str, numbered: bool = False) -> str:
-    """The lines with their fields: ``f`` all of a line, ``t1``... the texts, and each as a typed column of its name."""
+    """Return a query of the lines with their fields: ``f`` (as a list), ``t1``... (as texts), and as typed columns."""
     layout, columns = load.layout, load.columns
     null = f"nullif(%s, {_quoted(layout.null)})" if layout.null else "%s"
     texts = ", ".join(null % f"nullif(f[{i}], '')" + f" AS t{i}" for i in range(1, len(columns) + 1))
@@ -575,7 +575,7 @@ def _fields_sql(load: FileLoad, lines_sql: str, numbered: bool = False) -> str:
 
 
 def _rules_of_line(load: FileLoad) -> list[tuple[str, str]]:
-    """What a line as a whole must not be: (SQL condition, reason), in the order in which they are tried."""
+    """Return the conditions that refuse a whole line: (SQL condition, reason), in the order in which they are tried."""
     rules = []
     if not load.facts.regular:
         rules.append((f"line = '{BLANK_LINE}'", Reason.BLANK.value))
@@ -587,7 +587,7 @@ def _rules_of_line(load: FileLoad) -> list[tuple[str, str]]:
 
 
 def _checked_sql(load: FileLoad, lines_sql: str, numbered: bool = False) -> str:
-    """The lines with each field as a typed column of its name, and ``reason``: the first rule that the row breaks."""
+    """Return a query of the lines with a typed column per field, and ``reason``: the first rule that the row breaks."""
     rules = _rules_of_line(load)
     for i, column in enumerate(load.columns, 1):
         rules += _rules(column, f"t{i}")
@@ -604,7 +604,7 @@ def _checked_sql(load: FileLoad, lines_sql: str, numbered: bool = False) -> str:
 
 
 def _plainly_sound(load: FileLoad) -> str:
-    """SQL: the row breaks no rule and writes its numbers as DuckDB does. Other rows may be sound, too."""
+    """Return SQL that is true if a row breaks no rule and writes numbers as DuckDB does. Others may be sound, too."""
     parts = [f"NOT ({condition})" for condition, _ in _rules_of_line(load)]
     for place, column in enumerate(load.columns, 1):
         text, value = f"t{place}", f'"{column.name}"'
@@ -648,7 +648,7 @@ def _value(column: Column, text: str) -> str:
 
 
 def _rules(column: Column, text: str) -> list[tuple[str, str]]:
-    """What a field must not be: (SQL condition, reason), in the order in which they are tried."""
+    """Return the conditions that refuse a field: (SQL condition, reason), in the order in which they are tried."""
     here = f" in {column.name}"
     rules = []
     if column.key:
@@ -659,7 +659,7 @@ def _rules(column: Column, text: str) -> list[tuple[str, str]]:
 
 
 def _rules_of_kind(column: Column, text: str) -> list[tuple[str, str]]:
-    """The rules that a value of the column's kind keeps."""
+    """Return the conditions that refuse a value for its column's kind, as (SQL condition, reason)."""
     here = f" in {column.name}"
     value = f'"{column.name}"'
     rules: list[tuple[str, str]] = []
@@ -689,7 +689,7 @@ def _rules_of_kind(column: Column, text: str) -> list[tuple[str, str]]:
 
 
 def _out_of_bounds(column: Column, value: str) -> str:
-    """SQL: a number that does not fit its type, is beyond the column's bounds, or between its steps."""
+    """Return SQL that is true for a number that does not fit its type or the column's bounds, or lies between steps."""
     bounds = [f"{value} IS NULL"]
     bounds += [f"{value} < {column.minimum}"] if column.minimum is not None else []
     bounds += [f"{value} > {column.maximum}"] if column.maximum is not None else []
@@ -700,7 +700,7 @@ def _out_of_bounds(column: Column, value: str) -> str:
 
 
 def _in_words(column: Column) -> str:
-    """What the values of a column should be."""
+    """Describe what the values of a column should be."""
     match column.kind:
         case "timestamp":
             return "seconds since 1970"
@@ -716,7 +716,7 @@ def _in_words(column: Column) -> str:
 
 
 def _inner_name(place: int) -> str:
-    """What a new column is called inside the queries, where its own name could be that of something else."""
+    """Return the name of a new column inside the queries, where its own name could clash with another."""
     return f"new column {place}"
 
 
@@ -738,7 +738,7 @@ def _fault_of_names(names: list[str], new: list[str], declared: list[str]) -> st
 
 
 def _outputs(load: FileLoad) -> str:
-    """The table's columns, each from the field of its name, from ``load.values``, or NULL; then the new ones."""
+    """Return SQL for the table's columns: from ``load.values``, the field of the name, or NULL; then the new ones."""
     own = {column.name for column in load.columns}
     parts = []
     for column in load.table.columns:
@@ -749,7 +749,7 @@ def _outputs(load: FileLoad) -> str:
 
 
 def _scratch(con: duckdb.DuckDBPyConnection) -> Path:
-    """The folder where this connection spills: beside the warehouse, so inside its home."""
+    """Return the folder where this connection spills: next to the warehouse, so inside its home."""
     folder = _value_of(con, "SELECT current_setting('temp_directory')")
     # That is DuckDB's default for a database in memory, and would be in the working directory.
     return Path(tempfile.gettempdir()) if folder == ".tmp" else Path(folder)

@@ -121,7 +121,7 @@ def _layout(edition: Edition, table: str) -> FileLayout | None:
 
 
 def _genres_sql(layout: FileLayout) -> str:
-    """The movie's genres as ``A|B``: the field itself, or of ml-100k the names of the flags that are set."""
+    """Return SQL for a movie's genres as ``A|B``: the field itself, or for ml-100k the names of the set flags."""
     if "genres" in layout.names:
         return f"coalesce(genres, '{NO_GENRES}')"
     named = ", ".join(

@@ -93,10 +93,10 @@ def place_of_dump(settings: Settings, dump: str) -> Place:
 
 
 def locate_edition(settings: Settings) -> EditionFiles:
-    """The files of the edition that the settings ask for, all of them present.
+    """Return the files of the edition that the settings ask for, all of them present.
 
     ``sample`` is generated first. Otherwise, in this order: ``<raw_dir>/<edition>/``, ``<raw_dir>/<edition>.zip``, an
-    earlier download, GroupLens. A zip is unpacked under the downloads. ``ml-latest`` is asked for anew like a dump.
+    earlier download, GroupLens. A zip is unpacked under the downloads. ``ml-latest`` is requested again, like a dump.
     Raises ``SourceError``.
     """
     place, edition = place_of_edition(settings), _edition(settings)
@@ -120,12 +120,12 @@ def locate_edition(settings: Settings) -> EditionFiles:
 
 
 def locate_dump(settings: Settings, dump: str, *, ask: bool = True) -> Path:
-    """The file of one IMDb dump.
+    """Return the file of one IMDb dump.
 
     With the edition ``sample`` it is generated. Otherwise, in this order: ``imdb_dir`` (else ``<raw_dir>/imdb``), a
-    download that was looked at within ``imdb_max_age_days``, IMDb, which sends it only if it has changed. Where IMDb
-    cannot be reached, an older download is taken with a warning. ``ask=False`` takes a download whatever its age: so a
-    table is read from the very file that was observed. Raises ``SourceError``.
+    download that was checked within ``imdb_max_age_days``, IMDb, which sends it only if it has changed. Where IMDb
+    cannot be reached, an older download is taken with a warning. ``ask=False`` takes a download whatever its age, so
+    that a table is read from the very file that was observed. Raises ``SourceError``.
     """
     place = place_of_dump(settings, dump)
     if place.origin == "generated":
@@ -142,7 +142,7 @@ def locate_dump(settings: Settings, dump: str, *, ask: bool = True) -> Path:
 
 
 def locate_streaming(settings: Settings) -> Path | None:
-    """The folder of the streaming catalogues: the one that is set, else the edition ``sample``'s own, else None.
+    """Return the folder of the streaming catalogs: the one that is set, else the edition ``sample``'s own, else None.
 
     The folder need not exist, nor hold all files.
     """
@@ -218,7 +218,7 @@ def _stamp_of(folder: Path) -> str | None:
 
 
 def _members(archive: Path, opened: zipfile.ZipFile, edition: Edition) -> dict[str, zipfile.ZipInfo]:
-    """The members to write by the name each gets: the edition's files and readmes, of the outermost folder."""
+    """Return the members to write by the name each gets: the edition's files and readmes, of the outermost folder."""
     for member in opened.infolist():
         if _escapes(member):
             raise SourceError(

@@ -82,12 +82,12 @@ def ratings_layout(file: str) -> FileLayout:
 
 
 def rating_files(folder: Path) -> list[Path]:
-    """The rating files beside the catalogues, by name; empty where there are none."""
+    """Return the rating files next to the catalogs, sorted by name; empty where there are none."""
     return sorted((folder / RATINGS_FOLDER).glob("*.csv"))
 
 
 def catalogue_files(folder: Path | None) -> dict[Platform, Path]:
-    """The catalogues that a folder has."""
+    """Return the catalogs that a folder has, by platform."""
     if folder is None:
         return {}
     found = {platform: folder / platform.file for platform in PLATFORMS}

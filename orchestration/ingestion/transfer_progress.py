@@ -93,7 +93,7 @@ class Lines:
 
 
 def show_pace(name: str, have: int, total: int | None, tell: Callable[[str], None]) -> Pace:
-    """The form that suits standard error: ``have`` of ``total`` bytes are there already; None is not known."""
+    """Return the display that suits standard error: ``have`` of ``total`` bytes are there already; None is unknown."""
     return Bar(name, have, total) if sys.stderr.isatty() else Lines(name, have, total, tell)
 
 

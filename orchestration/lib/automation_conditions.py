@@ -102,7 +102,7 @@ def _lacks_judgment(context: dg.AutomationContext[dg.AssetKey]) -> bool:
 
 
 def _last_run(instance: dg.DagsterInstance, key: dg.AssetKey) -> RunRecord | None:
-    """The run that was last to build the asset; None while it goes on, or where there was none."""
+    """Return the run that was last to build the asset; None while it is under way, or where there was none."""
     planned = instance.event_log_storage.get_latest_planned_materialization_info(key)
     record = None if planned is None else instance.get_run_record_by_id(planned.run_id)
     return record if record is not None and record.dagster_run.is_finished else None

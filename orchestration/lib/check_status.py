@@ -17,7 +17,7 @@ WAITS_FOR_JUDGMENT = "waits_for_judgment"
 
 
 def blocking_checks(definitions: Iterable[object]) -> list[dg.AssetCheckKey]:
-    """The blocking checks among the assets and checks of a graph."""
+    """Return the blocking checks among the assets and checks of a graph."""
     return [
         spec.key
         for definition in definitions
@@ -50,9 +50,10 @@ def unchecked(checks: Collection[dg.AssetCheckKey], instance: dg.DagsterInstance
 def _latest_judgments(
     checks: Iterable[dg.AssetCheckKey], instance: dg.DagsterInstance
 ) -> dict[dg.AssetCheckKey, dg.AssetCheckEvaluation]:
-    """What each check said last; those that never said anything are left out.
+    """Return the latest evaluation of each check; checks that were never evaluated are left out.
 
-    The latest record of a check may be one that a queued run has only planned: then what it said before still holds.
+    The latest record of a check may be one that a queued run has only planned: then the evaluation before it still
+    holds.
     """
     storage = instance.event_log_storage
     said = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
@@ -68,7 +69,7 @@ def _latest_judgments(
 
 
 def _built_at(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]) -> dict[dg.AssetKey, float]:
-    """The seconds since the epoch at which each asset was materialized last; those that never were are left out."""
+    """Return when each asset was last materialized, in seconds since the epoch; those that never were are left out."""
     events = {
         record.asset_entry.asset_key: record.asset_entry.last_materialization
         for record in instance.get_asset_records(list(keys))
@@ -129,7 +130,7 @@ class UpstreamChecks:
 
 
 def built_versions(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]) -> dict[dg.AssetKey, str | None]:
-    """The data version of each asset as it was materialized last."""
+    """Return the data version of each asset's latest materialization."""
     found: dict[dg.AssetKey, str | None] = {}
     for record in instance.get_asset_records(list(keys)):
         event = record.asset_entry.last_materialization

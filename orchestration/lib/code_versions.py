@@ -62,7 +62,7 @@ def sql_version(sql: str) -> str:
 
 
 def _spelling(token: Token) -> str:
-    """A token as it counts: the case of a keyword does not."""
+    """Return a token as it is compared: the case of a keyword does not count."""
     literal = token.token_type in {TokenType.STRING, TokenType.IDENTIFIER}
     return token.text if literal or token.text.upper() not in Tokenizer.KEYWORDS else token.text.upper()
 

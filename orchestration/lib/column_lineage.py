@@ -37,7 +37,7 @@ def warehouse_schema(con: duckdb.DuckDBPyConnection) -> MappingSchema:
 
 
 def column_lineage(sql: str, schema: MappingSchema) -> Lineage:
-    """The columns of the tables that a query reads behind each column that it returns.
+    """Return, for each column of a query's result, the columns of tables that it is computed from.
 
     A column computed from none (a literal) has an empty list. Raises ``sqlglot.errors.SqlglotError`` for SQL that
     cannot be read.
@@ -60,5 +60,5 @@ def column_lineage(sql: str, schema: MappingSchema) -> Lineage:
 
 
 def without(found: Mapping[str, list[tuple[str, str]]], relation: str) -> Lineage:
-    """The lineage less one relation: an incremental model reads itself."""
+    """Return the lineage without one relation: an incremental model reads itself."""
     return {column: [pair for pair in sources if pair[0] != relation] for column, sources in found.items()}

@@ -103,7 +103,7 @@ def _note_digest(manifest: Path, digest: str) -> None:
 
 
 def _digest_in(manifest: Path) -> str | None:
-    """The digest that a manifest was made under, or None where there is no manifest that has one."""
+    """Return the digest that a manifest was made under; None if there is no manifest or it has no digest."""
     try:
         return str(json.loads(manifest.read_text())["metadata"]["env"][_DIGEST])
     except (OSError, ValueError, KeyError, TypeError):
@@ -131,7 +131,7 @@ class MartTranslator(DagsterDbtTranslator):
         return "-".join([sql_version(sql), self._macros, *read, *said])
 
     def get_tags(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, str]:
-        """Views are marked."""
+        """Return the resource's tags, with views marked."""
         view = {VIEW_TAG: ""} if dbt_resource_props["config"].get("materialized") == "view" else {}
         return {**super().get_tags(dbt_resource_props), **view}
 

@@ -125,7 +125,7 @@ def _tell(context: dg.AssetExecutionContext, data: Mapping[str, Any]) -> None:
 
 
 def failures(done: "dbtRunnerResult") -> str:
-    """What went wrong, one line a model or test."""
+    """Return what went wrong, one line per model or test."""
     if done.exception is not None:
         return str(done.exception)
     results = getattr(done.result, "results", [])

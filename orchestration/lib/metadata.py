@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 def place(settings: Settings, path: Path) -> str:
-    """A path as people read it: from the home, which may be moved or be swapped for another."""
+    """Return a path for display: relative to the home, which may be moved or be swapped for another."""
     return f"$MARQUEE_HOME/{path.relative_to(settings.home)}" if path.is_relative_to(settings.home) else str(path)
 
 
 def picture(figure: "Figure") -> dg.MarkdownMetadataValue:
-    """A chart as metadata."""
+    """Return a chart as metadata."""
     return dg.MetadataValue.md(charts.png_markdown(figure))
 
 
 def column_schema(
     con: duckdb.DuckDBPyConnection, relation: str, descriptions: Mapping[str, str] | None = None
 ) -> dg.TableSchema:
-    """A relation's columns with their types and descriptions."""
+    """Return a relation's columns with their types and descriptions."""
     spoken = descriptions or {}
     return dg.TableSchema(
         columns=[
@@ -45,9 +45,9 @@ _OF_PEOPLE = {"userId", "user_id", "user_key", "source_id", "subject", "content"
 def table_metadata(
     con: duckdb.DuckDBPyConnection, relation: str, *, descriptions: Mapping[str, str] | None = None
 ) -> tuple[TableVersion, dict[str, Any]]:
-    """The version of a table and its metadata for an asset's materialization.
+    """Return the version of a table and its metadata for an asset's materialization.
 
-    The first rows are shown unless they are of people: the event log keeps them, and outlives who asks to be forgotten.
+    The first rows are shown unless they are about people: the event log keeps them, even after a person is erased.
     """
     version = table_version(con, relation)
     rows = con.sql(f"SELECT * FROM {quote(relation)} LIMIT 5").pl()
@@ -64,5 +64,5 @@ def table_metadata(
 def materialized(
     version: TableVersion, metadata: dict[str, Any], key: dg.AssetKey | None = None
 ) -> dg.MaterializeResult:
-    """A materialization whose data version is the content's, so that an unchanged table stops the wave."""
+    """Return a materialization whose data version is the content's, so that an unchanged table rebuilds nothing."""
     return dg.MaterializeResult(asset_key=key, data_version=dg.DataVersion(version.digest), metadata=metadata)

@@ -57,7 +57,7 @@ def _row_count(event: Any) -> str:
 
 @dg.logger(description="A line an asset, for the terminal.")
 def progress_logger(_: dg.InitLoggerContext) -> logging.Logger:
-    """The logger of `make run` and `make update`."""
+    """Return the logger of `make run` and `make update`."""
     logger = logging.getLogger("marquee.progress")
     logger.setLevel(logging.INFO)
     logger.propagate = False

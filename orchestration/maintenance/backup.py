@@ -80,7 +80,7 @@ class Manifest:
 
 
 def _gather_keys(settings: Settings, staging: Path) -> Mapping[str, Path]:
-    """The tables with the keys given so far, as Parquet."""
+    """Gather the tables with the keys given so far, as Parquet."""
     gathered: dict[str, Path] = {}
     if not settings.warehouse.exists():
         return gathered
@@ -96,7 +96,7 @@ def _gather_keys(settings: Settings, staging: Path) -> Mapping[str, Path]:
 
 
 def _settle_keys(settings: Settings) -> None:
-    """A warehouse that holds the keys alone: the next run builds the rest, as it does for another edition."""
+    """Create a warehouse that holds the keys alone: the next run builds the rest, as it does for another edition."""
     folder = settings.home / "keys"
     with connect(settings) as con:
         for file in sorted(folder.glob("*.parquet")):
@@ -110,7 +110,7 @@ def _settle_keys(settings: Settings) -> None:
 
 
 def _gather_bundles(settings: Settings, staging: Path) -> Mapping[str, Path]:
-    """The served bundle, the one before it, the decisions that let them in, and the pointer that names both."""
+    """Gather the served bundle, the one before it, the decisions that let them in, and the pointer that names both."""
     from models.serving.bundle import read_pointer, read_previous
 
     if not settings.serving_pointer.exists():
@@ -128,7 +128,7 @@ def _gather_bundles(settings: Settings, staging: Path) -> Mapping[str, Path]:
 
 
 def _settle_bundles(settings: Settings) -> None:
-    """The served bundle must load, with every hash checked."""
+    """Check that the served bundle loads, with every hash verified."""
     from models.serving.bundle import BundleError, load_bundle, read_pointer
 
     try:
@@ -138,9 +138,9 @@ def _settle_bundles(settings: Settings) -> None:
 
 
 def _gather_published(settings: Settings, staging: Path) -> Mapping[str, Path]:
-    """The newest copy that analysts open, with its manifest: older ones and the Parquet files are left out.
+    """Gather the newest copy that analysts open, with its manifest: older ones and the Parquet files are left out.
 
-    A copy that another tool has changed is left out, for the next run makes it again.
+    A copy that another tool has changed is left out, since the next run makes it again.
     """
     publication = read_manifest(settings)
     if publication is None or not settings.published.exists():
@@ -154,12 +154,12 @@ def _gather_published(settings: Settings, staging: Path) -> Mapping[str, Path]:
 
 
 def _settle_published(settings: Settings) -> None:
-    """The copy is the only publication; its Parquet files come with the next one."""
+    """Settle the copy as the only publication; its Parquet files come with the next one."""
     settle(settings)
 
 
 def _gather_app_store(settings: Settings, staging: Path) -> Mapping[str, Path]:
-    """The app's users, ratings and events, as SQLite copies a database that others write to meanwhile.
+    """Gather the app's users, ratings and events with SQLite's backup, which allows others to write meanwhile.
 
     A store elsewhere (``MARQUEE_STORE_URL``) is backed up by the means of its own server.
     """
@@ -300,7 +300,7 @@ def verify(file: Path) -> Manifest:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[tarfile.TarFile]:
-    """The archive, to be read once from its beginning; damage found on the way is an ``UpkeepError``."""
+    """Open the archive to be read once from its beginning; raise ``UpkeepError`` for damage found on the way."""
     try:
         with tarfile.open(file, "r|gz") as archive:
             yield archive
@@ -381,7 +381,7 @@ def _files_of(home: Path, folder: Path) -> dict[str, Path]:
 
 
 def _said(error: Exception) -> str:
-    """What an error says, in one line."""
+    """Return what an error says, in one line."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error).partition("\n")[0]
 
 

@@ -172,9 +172,9 @@ def _old_runs(settings: Settings, now: datetime) -> Iterator[Removal]:
 
 
 def _runs_that_say_what_is_current(instance: object) -> set[str]:
-    """Runs with the latest materialization or observation of an asset: without them it would be built again.
+    """Return the runs with the latest materialization or observation of an asset: without them it would be built again.
 
-    What checks found last is kept by Dagster beside the runs, whichever run it was.
+    Dagster keeps the latest results of checks apart from the runs.
     """
     import dagster as dg
 
@@ -189,7 +189,7 @@ def _runs_that_say_what_is_current(instance: object) -> set[str]:
 
 
 def _leftovers(settings: Settings, now: datetime) -> Iterator[Removal]:
-    """What a kill left half written or fitted, what an edition left behind, what dbt wrote for one call only."""
+    """Yield what a kill left half written or fitted, what an edition left behind, what dbt wrote for one call only."""
     age = _leftover_age(settings)
     home = read_home(settings.home)
     aside = [settings.home / name for name in _HOMES_ASIDE]
@@ -227,7 +227,7 @@ def _half_written(folder: Path, skipped: set[Path]) -> Iterator[Path]:
 
 
 def _publications(settings: Settings) -> Iterator[Removal]:
-    """Published copies beyond the newest few, and what a kill left of one; the caller holds the warehouse."""
+    """Yield published copies beyond the newest few, and what a kill left of one; the caller holds the warehouse."""
     publication = read_manifest(settings)
     if publication is None:
         return
@@ -242,7 +242,7 @@ def _publications(settings: Settings) -> Iterator[Removal]:
 
 
 def _spill(settings: Settings) -> Iterator[Removal]:
-    """What DuckDB put on disk for want of memory; the caller holds the warehouse, so nobody is using it."""
+    """Yield what DuckDB spilled to disk for lack of memory; the caller holds the warehouse, so nobody is using it."""
     folder = settings.warehouse.with_name(settings.warehouse.name + ".tmp")
     if folder.exists() and any(folder.iterdir()):
         yield _removal(f"{folder.name}/, spilled by DuckDB", folder)

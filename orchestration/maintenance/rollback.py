@@ -65,7 +65,7 @@ def _fault(settings: Settings, version: str) -> str | None:
 
 
 def _there(settings: Settings) -> str:
-    """The bundles that lie there, the newest first."""
+    """Return a sentence with the bundles that exist, the newest first; empty if there are none."""
     found = sorted(settings.models.glob("[!.]*/bundle.json"), key=lambda file: file.stat().st_mtime, reverse=True)
     names = [file.parent.name for file in found]
     return f" In {settings.models}: {', '.join(names)}" if names else ""

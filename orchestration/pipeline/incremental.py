@@ -116,9 +116,10 @@ def out_of_date(
 
 
 def layer(graph: AssetGraph, stale: Collection[dg.AssetKey]) -> set[dg.AssetKey]:
-    """The out-of-date assets that can be built now, in one run: those without an undecided ancestor.
+    """Return the out-of-date assets that can be built now, in one run: those without an undecided ancestor.
 
-    Undecided is what is current today, but follows something that is not: it may have to be built, or may be spared.
+    An asset is undecided if it is current today but follows one that is not: it may have to be built, or may be
+    skipped.
     """
     undecided = {
         key
@@ -256,7 +257,7 @@ def _refused_for_want_of_judgment(result: dg.ExecuteInProcessResult) -> bool:
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str:
-    """The innermost message of the first step that failed, without the stack."""
+    """Return the innermost message of the first step that failed, without the stack."""
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data

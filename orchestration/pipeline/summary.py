@@ -10,7 +10,7 @@ from orchestration.pipeline.incremental import Observed, Rebuilt, Result
 
 
 def story(observed: Observed, result: Result) -> list[str]:
-    """The account of a wave. A first build, which has nothing to spare, is told by its progress alone."""
+    """Return the summary of an incremental run; empty if nothing was rebuilt or, as in a first build, skipped."""
     if not result.rebuilt or not result.spared:
         return []
     return ["", *_upstream(observed), *_rebuilt(result.rebuilt), *_spared(result.spared)]

@@ -182,7 +182,7 @@ def _mend_latest(folder: Path) -> None:
 
 
 def _forget_previous(settings: Settings, removed: Collection[str]) -> None:
-    """A pointer must not offer a removed version for a rollback."""
+    """Clear a removed version from each pointer, which must not offer it for a rollback."""
     for pointer in (settings.serving_pointer, settings.models / "built.json"):
         if not pointer.exists():
             continue

@@ -106,17 +106,17 @@ class FitData:
 
 
 def rules_of(settings: Settings) -> Rules:
-    """The gate's rules as the settings have them."""
+    """Return the gate's rules as the settings have them."""
     return Rules(tolerance=settings.gate_tolerance, segment_share=settings.gate_segment_share, seed=settings.seed)
 
 
 def gate_file(settings: Settings) -> Path:
-    """The newest decision."""
+    """Return the path of the newest decision."""
     return settings.models / "gate.json"
 
 
 def built_pointer(settings: Settings) -> Path:
-    """The file that names the bundle written last, whether it passed its checks or not."""
+    """Return the file that names the bundle written last, whether it passed its checks or not."""
     return settings.models / "built.json"
 
 
@@ -131,12 +131,12 @@ def rating_folder(settings: Settings) -> Path:
 
 
 def decision_file(settings: Settings, version: str) -> Path:
-    """The decision that a bundle was made by."""
+    """Return the path of the decision that a bundle was made by."""
     return settings.models / "decisions" / f"{version}.json"
 
 
 def read_decision(path: Path) -> dict[str, Any]:
-    """A decision's file; ``PromotionError`` where it is missing or of another layout."""
+    """Read a decision's file; raise ``PromotionError`` where it is missing or of another layout."""
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -149,7 +149,7 @@ def read_decision(path: Path) -> dict[str, Any]:
 
 
 def recipe_of(decision: Mapping[str, Any]) -> RecipeVersion:
-    """The recipe that is served after a decision."""
+    """Return the recipe that is served after a decision."""
     told = decision["recipe"]
     return RecipeVersion(told["name"], told["settings"], told["code"])
 
@@ -207,7 +207,7 @@ def file_decision(settings: Settings, version: str) -> None:
 
 
 def digest_of(decision: Mapping[str, Any]) -> str:
-    """What follows from a decision, as a data version: two that have the same served are equal."""
+    """Return a digest of what follows from a decision, as a data version: equal if the same is served."""
     if decision["refused"]:
         told: list[Any] = ["refused", *decision["refused"]]
     else:
@@ -218,7 +218,7 @@ def digest_of(decision: Mapping[str, Any]) -> str:
 
 
 def served_now(settings: Settings) -> Served | None:
-    """What the pointer names, with its record; None where nothing is served or it is not whole any more."""
+    """Return what the pointer names, with its record; None where nothing is served or it is no longer whole."""
     try:
         version = read_pointer(settings.serving_pointer)
         bundle = load_bundle(settings.models / version)
@@ -235,7 +235,7 @@ def served_now(settings: Settings) -> Served | None:
 
 
 def summary(decision: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a decision that a bundle carries along."""
+    """Return the part of a decision that a bundle carries along."""
     return {key: decision[key] for key in ("way", "promoted", "label", "recipe", "reasons", "notes", "trial")}
 
 
@@ -417,7 +417,7 @@ def promote(settings: Settings, version: str, *, tell: Tell) -> str:
 
 
 def spoken_decision(settings: Settings) -> list[str]:
-    """The newest decision in lines for a terminal, and whether the pointer is held."""
+    """Describe the newest decision in lines for a terminal, and whether the pointer is held."""
     try:
         decision = read_decision(gate_file(settings))
     except PromotionError:
@@ -478,7 +478,7 @@ def _trial_of(settings: Settings, data: TrainingData) -> Trial:
 def _beside_refitted(
     settings: Settings, data: TrainingData, recipes: Sequence[RecipeVersion], served: Served, arms: _Arms
 ) -> Outcome:
-    """The champion's recipe is fitted again, on the present data and on those that the served weights know."""
+    """Decide with the champion's recipe fitted again, on the present data and on those that the served weights know."""
     label = served.recipe.label
     notes: tuple[str, ...] = ()
     if served.figures is None:
@@ -501,7 +501,7 @@ def _beside_refitted(
 def _beside_figures_on_file(
     settings: Settings, data: TrainingData, recipes: Sequence[RecipeVersion], served: Served, arms: _Arms
 ) -> Outcome:
-    """The champion's code is gone: all are judged on its own data, where its figures are on file."""
+    """Decide where the champion's code is gone: judge all on its own data, where its figures are on file."""
     assert served.figures is not None
     present = _present(served.recipe)
     trial = replay(served.bundle, data, served.protocol or Temporal.name)
@@ -522,7 +522,7 @@ def _beside_figures_on_file(
 
 
 def replay(bundle: Bundle, data: TrainingData, protocol: str) -> Trial:
-    """The trial that let a bundle's recipe in once more, on :func:`own_data`."""
+    """Recreate the trial that let a bundle's recipe in, on :func:`own_data`."""
     older, features, user_history = own_data(bundle, data)
     wanted = 1 if protocol == Temporal.name else len(older) + 1
     return replace(make_trial(older, features, user_history, min_users=wanted), too_small=None)
@@ -564,7 +564,7 @@ def _own_rows(bundle: Bundle) -> Interactions:
 def history_of(
     bundle: Bundle, users: NDArray[np.int64], items: NDArray[np.int64], n_users: int, n_items: int
 ) -> Interactions:
-    """What a bundle was trained on, in the training set's order, its indices replaced by ``users`` and ``items``."""
+    """Return what a bundle was trained on, in the training set's order, with ``users`` and ``items`` as its indices."""
     rows = np.repeat(np.arange(bundle.history.shape[0]), np.diff(bundle.history.indptr))
     user, item, times = users[rows], items[bundle.history.indices], bundle.history_times
     order = np.lexsort((item, times, user))
@@ -610,7 +610,7 @@ class _Arms:
     def figures(
         self, trial: Trial, recipes: Sequence[RecipeVersion], *, which: str = "", fitted: bool = False
     ) -> dict[str, Figures]:
-        """The figures of recipes by label; where one cannot answer a user, popularity's, who is served then.
+        """Return the figures of recipes by label, with popularity's for users whom a recipe cannot answer, as served.
 
         ``fitted``: the trial is of the present data, so that the candidates of the comparison may be used again.
         """
@@ -764,7 +764,7 @@ def _outcome(
 
 
 def _present(recipe: RecipeVersion) -> RecipeVersion | None:
-    """The recipe under the present code; None where that has no such recommender or setting any more."""
+    """Return the recipe under the present code; None where that lacks its recommender or one of its settings."""
     try:
         return recipe.present()
     except RecommenderError:
@@ -786,7 +786,7 @@ def _inverse(places: NDArray[np.int64], size: int) -> NDArray[np.int64]:
 
 
 def _moved(history: FeatureHistory, places: NDArray[np.int64]) -> FeatureHistory:
-    """A history in another index: ``places`` of each key there, -1 for one that it lacks."""
+    """Return a history in another index: ``places`` of each key there, -1 for a key that it lacks."""
     kept = places[history.keys] >= 0
     return FeatureHistory.of(places[history.keys[kept]], history.times[kept], history.values[kept], history.names)
 

@@ -171,7 +171,7 @@ def _describe(
     comments: Mapping[str, Mapping[str, str]],
     layouts: Mapping[str, Layout],
 ) -> Publication:
-    """What is to be published: its version, without a file written."""
+    """Describe what is to be published, with its version, without writing a file."""
     versions = {name: table_version(con, f"{schema}.{name}") for name in tables_of(con, schema)}
     said = {
         "comments": comments,
@@ -189,7 +189,7 @@ def _describe(
 
 
 def _asked(tables: Collection[str]) -> list[Question | analyses.Analysis]:
-    """The macros and views whose marts are there."""
+    """Return the macros and views whose marts exist."""
     found: list[Question | analyses.Analysis] = [*questions(), *analyses.analyses()]
     return [question for question in found if question.tables <= {*tables}]
 
@@ -239,7 +239,7 @@ def _put_copy(source: Path, target: Path) -> None:
 
 
 def record_of(settings: Settings, publication: Publication) -> FileRecord | None:
-    """The record of a publication's DuckDB file; None in a manifest of before there were any."""
+    """Return the record of a publication's DuckDB file; None in a manifest from before there were any."""
     return publication.stored.get(copy_of(settings, publication.version).name)
 
 

@@ -53,27 +53,27 @@ class Publication:
 
 
 def copy_of(settings: Settings, version: str) -> Path:
-    """The DuckDB file of a kept publication."""
+    """Return the path of a kept publication's DuckDB file."""
     return settings.published.with_name(f"marquee-{version}.duckdb")
 
 
 def note_of(settings: Settings, version: str) -> Path:
-    """The manifest of a kept publication."""
+    """Return the path of a kept publication's manifest."""
     return settings.published.with_name(f"marquee-{version}.json")
 
 
 def parquet_of(settings: Settings, version: str) -> Path:
-    """The folder with the Parquet files of a kept publication."""
+    """Return the folder with the Parquet files of a kept publication."""
     return settings.published.with_name(f"parquet-{version}")
 
 
 def current_parquet(settings: Settings) -> Path:
-    """The link to the folder with the Parquet files of the newest publication."""
+    """Return the link to the folder with the Parquet files of the newest publication."""
     return settings.published.with_name("parquet")
 
 
 def read_manifest(settings: Settings, version: str | None = None) -> Publication | None:
-    """The manifest of the newest publication, or of a kept one; None where there is none that can be read."""
+    """Read the manifest of the newest publication, or of a kept one; None where there is none that can be read."""
     file = settings.published.with_name(MANIFEST) if version is None else note_of(settings, version)
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))

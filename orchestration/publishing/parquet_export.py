@@ -31,13 +31,13 @@ FORMAT = 1
 
 
 def sorting(con: duckdb.DuckDBPyConnection, relation: str, layout: Layout) -> str:
-    """The columns that a table is sorted by, as SQL: those of its layout, else the first two."""
+    """Return the columns that a table is sorted by, as SQL: those of its layout, else the first two."""
     columns = layout.sorted_by or tuple(name for name, _ in columns_of(con, relation)[:2])
     return ", ".join(quote(column) for column in columns)
 
 
 def file_digest(con: duckdb.DuckDBPyConnection, relation: str, version: TableVersion, layout: Layout) -> str:
-    """What decides the Parquet files of a table: its content, the order of its columns, its layout."""
+    """Return a digest of what decides a table's Parquet files: its content, the order of its columns, its layout."""
     said = [FORMAT, version.digest, columns_of(con, relation), asdict(layout)]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
@@ -98,7 +98,7 @@ def is_whole(settings: Settings, publication: Publication) -> bool:
 
 
 def records(publication: Publication) -> dict[str, FileRecord]:
-    """Records of a publication's Parquet files."""
+    """Return the records of a publication's Parquet files."""
     return {path: record for path, record in publication.stored.items() if path.endswith(".parquet")}
 
 
@@ -108,7 +108,7 @@ def _exists(folder: Path, name: str) -> bool:
 
 
 def _former_files(settings: Settings, before: Publication, name: str) -> dict[Path, FileRecord]:
-    """A table's files in the publication before; none unless all are as they were written."""
+    """Return a table's files in the publication before; empty unless all are as they were written."""
     found = {Path(path): record for path, record in records(before).items()}
     found = {path: record for path, record in found.items() if path.stem == name}
     folder = settings.published.parent

@@ -74,7 +74,7 @@ def remove_logs(copy: Path) -> None:
 
 
 def logs_in(folder: Path) -> list[Path]:
-    """Logs next to any published copy in a folder."""
+    """Return the logs next to any published copy in a folder."""
     return sorted(log for suffix in LOG_SUFFIXES for log in folder.glob(f"marquee*.duckdb{suffix}"))
 
 

@@ -141,5 +141,5 @@ def not_before(later: str, earlier: str, *, severity: Severity = "blocking") -> 
 
 
 def not_empty(*, severity: Severity = "blocking") -> Rule:
-    """The table has rows."""
+    """Return the rule that the table has rows."""
     return Rule(NOT_EMPTY, (), {"min_value": 1}, severity)

@@ -34,7 +34,7 @@ class Verdict:
 
 
 def _whole_dataframe() -> Any:
-    """A batch definition in a context of its own. A context keeps the frames that it has seen, until it goes."""
+    """Return a batch definition in a context of its own: a context keeps the frames it has seen while it lives."""
     gx = _great_expectations()
     from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
 
@@ -106,14 +106,14 @@ def _verdict(judged: Any, rules: dict[int, Rule]) -> Verdict:
 
 
 def _error_of(info: dict[str, Any]) -> str:
-    """The message of what was raised inside an expectation, or nothing. It comes flat, or one entry a failed metric."""
+    """Return the messages raised inside an expectation, if any. ``info`` is flat or has one entry per failed metric."""
     entries = [info] if "raised_exception" in info else list(info.values())
     messages = [str(entry["exception_message"]) for entry in entries if entry.get("raised_exception")]
     return "; ".join(dict.fromkeys(messages))
 
 
 def _great_expectations() -> Any:
-    """The library, silenced: no analytics, and no log of errors that become outcomes."""
+    """Import the library, silenced: no analytics, and no log of errors that become outcomes."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
 

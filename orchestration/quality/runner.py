@@ -134,7 +134,7 @@ def run_suite(con: duckdb.DuckDBPyConnection, suite: Suite, *, part_units: int =
 
 
 def _judge_table(table: _Table, rules: dict[int, Rule]) -> Iterator[dict[int, Verdict]]:
-    """The verdicts on the table as a whole, each from the smallest frame that shows what its rule is about."""
+    """Yield the verdicts on the table as a whole, each from the smallest frame that shows what its rule is about."""
     import pandas as pd
 
     for number, rule in rules.items():
@@ -154,7 +154,7 @@ def _judge_table(table: _Table, rules: dict[int, Rule]) -> Iterator[dict[int, Ve
 
 
 def _judge_rows(table: _Table, rules: dict[int, Rule], part_units: int) -> Iterator[dict[int, Verdict]]:
-    """The verdicts on the rows: at once where the table is small, else by value, by key, and the rest part by part."""
+    """Yield the verdicts on the rows: at once for a small table, else by value, by key, and the rest part by part."""
     rest = {number: rule for number, rule in rules.items() if not rule.is_about_table}
     if table.rows <= _FEW_ROWS and _parts_of(table, rest, part_units) == 1:
         yield _judge_part(table, rest)
@@ -179,11 +179,11 @@ def _judge_rows(table: _Table, rules: dict[int, Rule], part_units: int) -> Itera
 
 
 def _held_by_all(table: _Table, rules: dict[int, Rule], expectation: str) -> list[int]:
-    """The rules of a kind that hold for each row, as Great Expectations judges them on what they can tell apart.
+    """Return the rules of a kind that hold for each row, as Great Expectations judges them on two rows.
 
-    A rule on presence sees no more of a column than whether it is NULL, somewhere or everywhere; bounds hold for all
-    values if they do for the least and the greatest. So two rows stand for millions. What does not hold for them is
-    judged row by row, to be counted and shown.
+    A rule on presence only asks whether a column is NULL, somewhere or everywhere; bounds hold for all values if they
+    hold for the least and the greatest. So two rows stand for millions. A rule that fails on them is judged row by row,
+    to count and show the failures.
     """
     asked = {
         number: rule
@@ -248,10 +248,11 @@ def _holds_for_distinct_values(table: _Table, rule: Rule) -> bool:
 
 
 def _shapes(table: _Table, name: str) -> str:
-    """A query of a text column's values with a 9 for each digit, every distinct one at least once.
+    """Return a query of a text column's values with a 9 for each digit, every distinct one at least once.
 
-    To replace each digit of each row takes ten times as long as to count the digits at its end, and an id is nothing
-    but a few letters before them. So the digits behind a short beginning are counted, and written out once for all.
+    Replacing each digit of each row takes ten times as long as counting the digits at its end, and an id is only a few
+    letters followed by digits. So the digits after a short beginning are counted, and written out once per distinct
+    shape.
     """
     digits, nines = "'012345678'", "'999999999'"
     short = f"strlen(rtrim({name}, '0123456789')) <= {_SHORT_BEGINNING}"
@@ -268,11 +269,11 @@ def _shapes(table: _Table, name: str) -> str:
 
 
 def _judge_key(table: _Table, number: int, rule: Rule) -> Iterator[dict[int, Verdict]]:
-    """The verdicts on a uniqueness rule: on the rows whose key may stand twice, which are mostly none.
+    """Yield the verdicts on a uniqueness rule: on the rows whose key may occur twice, usually none.
 
-    None is where each row's key is above that of the row before it, as in most files. Elsewhere DuckDB finds the
-    hashes that occur more than once; a row with a hash of its own has a key of its own. The table is split by the hash,
-    so that equal keys meet in one part.
+    No key can occur twice where each row's key is above that of the row before it, as in most files. Otherwise DuckDB
+    finds the hashes that occur more than once; a row with a unique hash has a unique key. The table is split by the
+    hash, so that equal keys meet in one part.
     """
     if _ascends(table, rule.columns):
         yield judge(_no_key(), {number: unique("key")})
@@ -337,7 +338,7 @@ def _units(kind: str, readers: set[str]) -> int:
 
 
 def _readers(table: _Table, rules: dict[int, Rule]) -> dict[str, set[str]]:
-    """The columns to fetch, each with the expectations that read it. A missing one is left to its rule."""
+    """Return the columns to fetch, each with the expectations that read it. A missing one is left to its rule."""
     reads: dict[str, set[str]] = {}
     for rule in rules.values():
         for column in rule.columns:
@@ -362,7 +363,7 @@ def _expression(column: str, kind: str, readers: set[str]) -> str:
 
 
 def _fetched(value: str, kind: str, readers: set[str]) -> str:
-    """A value of a column of this type in the type in which it is fetched."""
+    """Return SQL for a value of a column of this type, in the type in which it is fetched."""
     if kind.startswith("DECIMAL"):
         return f"{value}::DOUBLE"
     if kind.startswith("TIMESTAMP"):
@@ -373,7 +374,7 @@ def _fetched(value: str, kind: str, readers: set[str]) -> str:
 
 
 def _with_epochs(rule: Rule, table: _Table) -> Rule:
-    """The rule with ISO dates as microseconds where its column is fetched so."""
+    """Return the rule with ISO dates as microseconds where its column is fetched so."""
     if len(rule.columns) != 1 or not table.types.get(rule.columns[0], "").startswith("TIMESTAMP"):
         return rule
     kwargs = {
@@ -423,7 +424,7 @@ def _examples(rule: Rule, failing_rows: list[dict[str, Any]]) -> str:
 
 
 def _rows(table: _Table, rowids: Sequence[int], keys: Sequence[str]) -> list[dict[str, Any]]:
-    """The whole rows; with ``keys`` all rows that share a key with them, side by side."""
+    """Return the whole rows; with ``keys``, all rows that share a key with them, next to each other."""
     if not rowids:
         return []
     source = table.quoted
@@ -457,7 +458,7 @@ def _quoted(table: str) -> str:
 
 
 def failing_rows_markdown(result: SuiteResult) -> str:
-    """The result for a page: a table of the rules, failed ones first, then the failing rows of each that failed."""
+    """Return the result as Markdown: a table of the rules, failed ones first, then each failed rule's failing rows."""
     failed = [outcome for outcome in result.outcomes if not outcome.passed]
     head = f"**{result.table}**: {result.rows:,} rows, {len(result.outcomes)} rules, {len(failed)} failed"
     ordered = sorted(result.outcomes, key=lambda outcome: (outcome.passed, outcome.severity))
@@ -483,7 +484,7 @@ def failing_rows_markdown(result: SuiteResult) -> str:
 
 
 def _in_words(outcome: Outcome) -> str:
-    """What the rule asks, for people; an expectation that is not among those here by its name and arguments."""
+    """Describe what the rule asks; an expectation that is not listed here, by its name and arguments."""
     kwargs = outcome.kwargs
     words = {
         "expect_table_to_exist": "the table exists",

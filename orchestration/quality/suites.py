@@ -46,7 +46,7 @@ CREDIT_CATEGORIES = (
 
 
 def _columns(spec: str) -> dict[str, str]:
-    """``"a INTEGER; b DECIMAL(2,1)"`` -> columns with their types, in order."""
+    """Parse ``"a INTEGER; b DECIMAL(2,1)"`` into columns with their types, in order."""
     parts = (part.strip().partition(" ") for part in spec.split(";"))
     return {name: kind for name, _, kind in parts}
 

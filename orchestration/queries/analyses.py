@@ -41,7 +41,7 @@ class Analysis:
         return frozenset(re.findall(r"\bmarts\.(\w+)", self.sql))
 
     def create(self, catalog: str) -> list[str]:
-        """The statements that make the view and its comment in a database that is attached under a name."""
+        """Return the statements that make the view and its comment in the database attached as ``catalog``."""
         place = f'"{catalog}".{SCHEMA}."{self.name}"'
         spoken = self.question.replace("'", "''")
         return [f"CREATE VIEW {place} AS\n{self.sql}", f"COMMENT ON VIEW {place} IS '{spoken}'"]
@@ -57,7 +57,7 @@ def analyses(folder: Path = FOLDER) -> list[Analysis]:
 
 
 def answer(con: duckdb.DuckDBPyConnection, analysis: Analysis) -> str:
-    """The question and its answer as Markdown, in the order that the SQL gives."""
+    """Return the question and its answer as Markdown, in the order that the SQL gives."""
     cursor = con.execute(analysis.sql)
     names = [column[0] for column in cursor.description]
     numbers = [column[1] not in ("VARCHAR", "DATE", "TIMESTAMP") for column in _types(con, analysis)]
@@ -88,7 +88,7 @@ def _spoken(value: object) -> str:
 
 
 def timed(con: duckdb.DuckDBPyConnection, analysis: Analysis, times: int) -> float:
-    """The median of some runs, in seconds."""
+    """Return the median duration of some runs, in seconds."""
     taken = []
     for _ in range(times):
         started = time.perf_counter()

@@ -28,7 +28,7 @@ class Metric:
     monthly: bool
 
     def spoken(self, value: float) -> str:
-        """The figure as people read it: shares in per cent, counts whole, the others with two places."""
+        """Format the figure for display: shares in percent, counts whole, the others with two decimals."""
         if self.unit == "share":
             return f"{value:.1%}"
         return f"{value:,.0f}" if value == int(value) and self.unit != "stars" else f"{value:,.2f}"

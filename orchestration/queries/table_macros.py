@@ -23,7 +23,7 @@ class Question:
         return frozenset(re.findall(r"\bmarts\.(\w+)", self.statement))
 
     def create(self, catalog: str) -> list[str]:
-        """The statements that make it and its comment in a database that is attached under a name."""
+        """Return the statements that make the macro and its comment in the database attached as ``catalog``."""
         place = f'"{catalog}".marts."{self.name}"'
         made = self.statement.replace(f"CREATE MACRO {self.name}(", f"CREATE OR REPLACE MACRO {place}(", 1)
         spoken = self.comment.replace("'", "''")

@@ -16,7 +16,7 @@ _WORDS = (
 
 
 def full_disk(error: BaseException) -> str | None:
-    """What an error, or one that led to it, says of a disk that takes no more; None when it is about something else.
+    """Return what an error, or one that led to it, says of a full disk; None when it is about something else.
 
     >>> full_disk(OSError(28, "No space left on device", "warehouse.duckdb"))
     'no space left on device (warehouse.duckdb)'

@@ -39,7 +39,7 @@ def is_full(error: OSError) -> bool:
 
 
 def unwritten(target: Path, error: OSError) -> SourceError:
-    """What to say of a file that could not be written: of a full disk, of a limit, or of rights."""
+    """Return the error for a file that could not be written: because of a full disk, of a limit, or of rights."""
     reason = error.strerror or str(error)
     if error.errno in (*_FULL, errno.EFBIG):
         there = next(folder for folder in target.parents if folder.exists())
@@ -89,7 +89,7 @@ def keep_renames(folder: Path) -> None:
 
 
 def readable(size: float) -> str:
-    """A number of bytes for people, in the powers of ten that disks and servers are sold by."""
+    """Format a number of bytes for display, in the powers of ten that disks and servers are sold by."""
     for unit in ("B", "kB", "MB"):
         if size < 1_000:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

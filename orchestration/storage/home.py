@@ -87,7 +87,10 @@ class Home:
 
 
 def read_home(folder: Path) -> Home | None:
-    """The home's note, or None for a folder that is no home yet. Raises ``HomeError`` for a newer format."""
+    """Read the home's note; None for a folder that is no home yet.
+
+    Raises ``HomeError`` for a note that cannot be read or is of a newer format.
+    """
     note = folder / "home.json"
     try:
         home = Home(**json.loads(note.read_text()))
@@ -199,9 +202,10 @@ def rebuild_folder(settings: Settings) -> Path:
 
 
 def start_rebuild(settings: Settings, edition: str) -> Path:
-    """A folder for building ``edition`` aside, begun with the old warehouse's keys.
+    """Return a folder for building ``edition`` aside, begun with the old warehouse's keys.
 
-    A rebuild under way goes on, unless the home has given keys since that it does not know: it could give them again.
+    A rebuild under way is continued, unless the home has since given keys that the rebuild does not know and could give
+    again.
     """
     migrate(settings.home)
     aside = rebuild_folder(settings)

@@ -77,7 +77,7 @@ def exclusive(settings: Settings, *, tell: Callable[[str], None] | None = None) 
 
 
 def open_database(settings: Settings, path: Path | str) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection with the project's limits: threads, memory, and UTC as the time zone."""
+    """Open a DuckDB connection with the project's limits: threads, memory, and UTC as the time zone."""
     con = duckdb.connect(str(path), config={"threads": settings.threads, "memory_limit": settings.duckdb_memory})
     con.execute("SET enable_progress_bar = false; LOAD icu; SET TimeZone = 'UTC'")
     # Else a checkpoint writes a new table's rows once more, only to fill its row groups to the brim.
@@ -87,7 +87,7 @@ def open_database(settings: Settings, path: Path | str) -> duckdb.DuckDBPyConnec
 
 @contextmanager
 def connect(settings: Settings, *, tell: Callable[[str], None] | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A short connection to the warehouse, under the lock. Closes the file before it lets go of the lock."""
+    """Open a short connection to the warehouse under the lock; close the file before releasing the lock."""
     with exclusive(settings, tell=tell):
         con = open_database(settings, settings.warehouse)
         try:
@@ -107,7 +107,7 @@ def columns_of(con: duckdb.DuckDBPyConnection, relation: str) -> list[tuple[str,
 
 
 def table_version(con: duckdb.DuckDBPyConnection, relation: str) -> TableVersion:
-    """The version of a table's content: equal for equal rows in any order, different when a duplicate is added."""
+    """Return the version of a table's content: equal for equal rows in any order, different if a duplicate is added."""
     columns = sorted(columns_of(con, relation))
     row = ", ".join(quote(name) for name, _ in columns)
     # All rows are fetched, for DuckDB refuses other work on a connection whose last result is not read to its end.
@@ -119,7 +119,7 @@ def table_version(con: duckdb.DuckDBPyConnection, relation: str) -> TableVersion
 
 
 def tables_of(con: duckdb.DuckDBPyConnection, schema: str) -> list[str]:
-    """The tables (not views) of a schema, sorted by name."""
+    """Return the tables (not views) of a schema, sorted by name."""
     found = con.execute(
         "SELECT table_name FROM information_schema.tables"
         " WHERE table_schema = ? AND table_type = 'BASE TABLE' AND table_catalog = current_catalog() ORDER BY 1",

@@ -26,7 +26,7 @@ CHANCE: Final = 0.5
 
 
 def _words(seed: int) -> list[str]:
-    """The tags in the order of their numbers, which is the alphabet's: some are names of genres, some are moods."""
+    """Return the tags in the order of their numbers, which is alphabetical: some are names of genres, others moods."""
     pool = sorted({word.lower() for word in (*MOODS, *GENRES)})
     return sorted(stream(seed, Purpose.GENOME).choice(pool, TAGS, replace=False).tolist())
 

@@ -124,7 +124,7 @@ def _make(
 
 
 def _with_habits(frame: pl.DataFrame) -> pl.DataFrame:
-    """A few rows as they are found in the real files: which ones is fixed, so that every sample has each."""
+    """Give a few rows the quirks of the real files: which rows is fixed, so that every sample has each quirk."""
     at = pl.int_range(pl.len())
     return frame.with_columns(
         pl.when(at % 50 == 1).then(pl.lit(" ") + pl.col("date_added")).otherwise("date_added").alias("date_added"),
@@ -138,7 +138,7 @@ def _with_habits(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _joined(people: People, rows: npt.NDArray[np.int32]) -> pl.Series:
-    """The names of these people [N, K], separated by commas; null where there is none."""
+    """Join the names of these people [N, K] with commas; null where there is none."""
     columns = {f"p{i}": gather(people.names, rows[:, i]) for i in range(rows.shape[1])}
     return pl.DataFrame(columns).select(pl.concat_str(pl.all(), separator=", ", ignore_nulls=True).alias("names"))[
         "names"

@@ -57,7 +57,7 @@ class TrainingData:
 
 
 def training_snapshot(folder: Path) -> dict[str, str]:
-    """The tables that the training set is made of, each with the version of its content, as the file itself says."""
+    """Return the tables that the training set is made of, each with its content's version, as the file records it."""
     metadata = pl.read_parquet_metadata(folder / TRAINING_FILE)
     return {name: version for name, version in sorted(metadata.items()) if name != "ARROW:schema"}
 
@@ -83,7 +83,7 @@ def item_content(items: pl.DataFrame) -> ItemContent:
 
 
 def _in_order(history: FeatureHistory, names: Sequence[str]) -> FeatureHistory:
-    """The columns of a history in another order."""
+    """Return a history with its columns in another order."""
     places = [history.names.index(name) for name in names]
     return FeatureHistory(history.keys, history.times, history.values[:, places], tuple(names))
 

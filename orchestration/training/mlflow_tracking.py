@@ -21,7 +21,7 @@ _LONGEST = 500
 
 
 def tracking_uri(settings: Settings) -> str:
-    """What `mlflow.set_tracking_uri` takes to look at this home's experiments."""
+    """Return the URI that `mlflow.set_tracking_uri` takes to look at this home's runs."""
     return f"sqlite:///{settings.mlflow / 'mlflow.db'}"
 
 

@@ -39,7 +39,7 @@ _METRICS = {"hr": "HR", "ndcg": "NDCG", "recall": "Recall", "precision": "Precis
 
 
 def png_markdown(figure: Figure, alt: str = "") -> str:
-    """The figure as a Markdown image with its bytes inside, so that the page needs no file beside it."""
+    """Return the figure as a Markdown image with its bytes inside, so that the page needs no other file."""
     buffer = io.BytesIO()
     # The same figure gives the same bytes: without this the library's version is written into the file.
     figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
@@ -47,7 +47,7 @@ def png_markdown(figure: Figure, alt: str = "") -> str:
 
 
 def markdown_table(frame: pl.DataFrame, max_rows: int = 20) -> str:
-    """The first rows as a Markdown table, numbers to the right; what is left out is counted below it."""
+    """Return the first rows as a Markdown table, numbers aligned right; the rows left out are counted below it."""
     header = [name if not kind.is_numeric() else f"{name}:" for name, kind in frame.schema.items()]
     table = markdown_rows(header, frame.head(max_rows).iter_rows())
     left_out = frame.height - max_rows
@@ -55,7 +55,7 @@ def markdown_table(frame: pl.DataFrame, max_rows: int = 20) -> str:
 
 
 def markdown_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table; a column whose name ends with a colon is set to the right."""
+    """Return a Markdown table; a column whose name ends with a colon is aligned right."""
     names = [name.removesuffix(":") for name in header]
     lines = [
         [_cell(name) for name in names],
@@ -66,7 +66,7 @@ def markdown_rows(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """A value on one line of a table: missing ones visible, the syntax of Markdown escaped, long text cut."""
+    """Format a value as one line of a table: missing ones visible, the syntax of Markdown escaped, long text cut."""
     if value is None:
         return "NULL"
     if isinstance(value, float):
@@ -349,7 +349,10 @@ def histogram(frame: pl.DataFrame, title: str, *, logarithmic: bool = False) -> 
 
 
 def heatmap(frame: pl.DataFrame, title: str, *, percent: bool = False, written: bool = True) -> Figure:
-    """A field of cells, the darker the higher; columns: row label, column label, value. Missing cells stay empty."""
+    """Draw a grid of cells, the darker the higher; columns: row label, column label, value.
+
+    Missing cells stay empty.
+    """
     import numpy as np
 
     rows, columns = (frame.to_series(place).unique().sort().to_list() for place in (0, 1))
@@ -376,7 +379,10 @@ def heatmap(frame: pl.DataFrame, title: str, *, percent: bool = False, written: 
 
 
 def intervals(frame: pl.DataFrame, title: str, *, zero: float = 0.0) -> Figure:
-    """A value a row with its interval; columns: label, value, low, high. Those that exclude ``zero`` are in colour."""
+    """Draw one value per row with its interval; columns: label, value, low, high.
+
+    Intervals that exclude ``zero`` are in color.
+    """
     rows = frame.rows()
     figure, (panel,) = _figure(height=0.85 + 0.24 * len(rows))
     panel.axvline(zero, color=_QUIET, linewidth=1, linestyle=(0, (2, 2)), zorder=0)
@@ -425,7 +431,7 @@ def film_map(frame: pl.DataFrame, named: int = 12) -> Figure:
 
 
 def _figure(height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """An empty figure of the page's width, its height in inches, with quiet axes."""
+    """Return an empty figure of the page's width, its height in inches, with quiet axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
@@ -446,7 +452,7 @@ def _title(panel: Axes, text: str) -> None:
 
 
 def _wide_title(figure: Figure, text: str) -> None:
-    """A title from the edge of the picture on, where long labels would leave no room for it above the panel."""
+    """Set a title at the picture's left edge, where long labels would leave no room for it above the panel."""
     figure.suptitle(text, x=0.012, ha="left", fontsize=10, color=_INK, fontweight="bold")
 
 

@@ -63,7 +63,7 @@ Promise.all(drawn).then(
 
 
 def report(con: duckdb.DuckDBPyConnection, publication: Publication) -> str:
-    """The page of a published copy. A plot without rows (there are no streaming catalogues) is left out."""
+    """Return the page of a published copy. A plot without rows (there are no streaming catalogs) is left out."""
     import vl_convert
 
     # Without a snippet it is the whole library; its stub does not know that.

@@ -17,7 +17,7 @@ def _bars(title: str) -> Draw:
 
 
 def _powers(column: str) -> str:
-    """The steps of counts that grow tenfold, as ``low`` and ``high``: 1, 2 to 4, 5 to 9 and so on."""
+    """Return SQL for the steps of counts that grow tenfold, as ``low`` and ``high``: 1, 2 to 4, 5 to 9 and so on."""
     steps = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10**4, 10**5, 10**6, 10**9]
     low = " ".join(f"WHEN {column} < {high} THEN {low}" for low, high in itertools.pairwise(steps))
     high = " ".join(f"WHEN {column} < {high} THEN {high - 1}" for high in steps[1:])

@@ -27,13 +27,13 @@ class Plot:
     draw: Callable[[pl.DataFrame], alt.TopLevelMixin]
 
     def rows(self, con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-        """The answer, with decimals as floats and dates as text, as JSON has them."""
+        """Return the query's rows, with decimals as floats and dates as text, as JSON has them."""
         frame = con.sql(self.sql).pl()
         decimals = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Decimal)]
         return frame.with_columns(pl.col(decimals).cast(pl.Float64), pl.selectors.date().dt.to_string())
 
     def spec(self, frame: pl.DataFrame) -> dict[str, Any]:
-        """The Vega-Lite specification with its rows, as wide as the page lets it be."""
+        """Return the Vega-Lite specification with its rows, as wide as the page allows."""
         chart: Any = self.draw(frame)
         chart = chart.properties(width="container", height=chart.height if chart.height is not alt.Undefined else 260)
         spec: dict[str, Any] = chart.to_dict()

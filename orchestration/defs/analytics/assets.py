@@ -45,7 +45,7 @@ _TABLES = "orchestration/analytics/python_marts.py"
 
 
 def made_key(mart: MadeMart) -> dg.AssetKey:
-    """The asset key of a mart that Python makes."""
+    """Return the asset key of a mart that Python makes."""
     return dg.AssetKey(["marts", mart.name])
 
 
@@ -148,7 +148,7 @@ def _newest_features(folder: Path) -> pl.DataFrame | None:
 
 
 def _spoken_lists(file: Path, version: str) -> str:
-    """The query of the lists in ``file`` with their reasons in words and the model's version."""
+    """Return the query of the lists in ``file``, with their reasons in words and the model's version."""
     literal, said = (text.replace("'", "''") for text in (glob.escape(str(file)), version))
     return f"""
         SELECT
@@ -182,7 +182,7 @@ def _specs(marts: Sequence[MadeMart], deps: Sequence[dg.AssetKey], code: str) ->
 
 
 def mart_profiles(dbt_marts: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
-    """The assets of the profile of each mart; ``dbt_marts`` are those that dbt makes."""
+    """Define the assets that profile each mart; ``dbt_marts`` are those that dbt makes."""
     marts = [*dbt_marts, made_key(USER_SEGMENTS), made_key(RECOMMENDATIONS)]
     code = code_version("orchestration/analytics/column_profile.py", _TABLES)
 
@@ -222,7 +222,7 @@ def mart_profiles(dbt_marts: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
 def trust(
     dbt_marts: Sequence[dg.AssetKey], definitions: Sequence[dg.AssetsDefinition], checks: Sequence[object]
 ) -> dg.AssetsDefinition:
-    """The assets that tell of checks, runs and lineage; ``definitions`` and ``checks`` are those of the whole graph."""
+    """Define the assets on checks, runs and lineage; ``definitions`` and ``checks`` are those of the whole graph."""
     of_runs = (CHECK_RESULTS, RUN_HISTORY, ASSET_LINEAGE)
     known = [made_key(mart) for mart in MADE_MARTS.values() if mart not in of_runs]
     deps = [*dbt_marts, *known]

@@ -42,17 +42,17 @@ def _frame_metadata(settings: Settings, frame: pl.DataFrame, path: Path) -> dict
 
 
 def _frame_digest(frame: pl.DataFrame) -> str:
-    """The content of a frame, whatever its row order."""
+    """Return a digest of a frame's content, independent of its row order."""
     return f"{frame.height}:{frame.select(sorted(frame.columns)).hash_rows(seed=0).sum()}"
 
 
 def history_key(mart: str) -> dg.AssetKey:
-    """The asset key of a feature mart's Parquet file."""
+    """Return the asset key of a feature mart's Parquet file."""
     return dg.AssetKey(["feature_histories", mart])
 
 
 def history_file(settings: Settings, mart: str) -> Path:
-    """The Parquet file of a feature mart."""
+    """Return the path of a feature mart's Parquet file."""
     return settings.features / f"{mart}.parquet"
 
 
@@ -181,14 +181,14 @@ def online_store(
 
 
 def online_file(settings: Settings) -> Path:
-    """The file that stands for the online store: its own, or the note that a Redis was filled."""
+    """Return the file that stands for the online store: its own, or the note that a Redis was filled."""
     from feature_repo.store import REDIS_FILLED
 
     return settings.feast / (REDIS_FILLED if settings.has_redis else "online_store.db")
 
 
 def _online_digest(settings: Settings, service_hash: str) -> str:
-    """The online store holds the last row of each history, so its version is that of these rows."""
+    """Return the online store's version: a digest of the service's hash and of the last row of each key."""
     digest = hashlib.sha256(service_hash.encode())
     for mart, key in FEATURE_MARTS.items():
         history = pl.scan_parquet(history_file(settings, mart), glob=False)

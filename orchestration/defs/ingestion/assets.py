@@ -35,18 +35,18 @@ RAW_TABLES = tuple(TABLES)
 
 
 def upstream_dump(dump: str) -> dg.AssetKey:
-    """The asset key of one IMDb dump as published."""
+    """Return the asset key of one IMDb dump as published."""
     return dg.AssetKey(["upstream", imdb.table_of(dump).name])
 
 
 def raw_key(table: str) -> dg.AssetKey:
-    """The asset key of a raw table."""
+    """Return the asset key of a raw table."""
     return dg.AssetKey(["raw", table])
 
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Turns a ``SourceError`` into a step failure with its message alone."""
+    """Turn a ``SourceError`` into a step failure with its message alone."""
     try:
         yield
     except SourceError as error:
@@ -54,7 +54,7 @@ def user_errors() -> Iterator[None]:
 
 
 def upstream_spec(key: dg.AssetKey, description: str) -> dg.AssetSpec:
-    """The asset of files as published."""
+    """Return the asset spec of files as published."""
     return dg.AssetSpec(key, group_name="upstream", owners=OWNERS, kinds={"file"}, description=description)
 
 
@@ -73,13 +73,13 @@ def observation(key: dg.AssetKey, version: str, metadata: Mapping[str, Any] | No
 
 
 def _for_this_look(context: dg.AssetExecutionContext, settings: Settings) -> Settings:
-    """A schedule's look always asks upstream; a look at the start of a run takes a download of a few days as it is."""
+    """Return the settings of this look: a scheduled one always asks upstream, others accept a recent download."""
     scheduled = SCHEDULE_NAME_TAG in context.run.tags
     return settings.model_copy(update={"imdb_max_age_days": 0.0}) if scheduled else settings
 
 
 def raw_spec(name: str, description: str, *, deps: list[dg.AssetKey], kinds: set[str]) -> dg.AssetSpec:
-    """A raw table as one of several that are made at once."""
+    """Return the spec of a raw table that is one of several made at once."""
     return dg.AssetSpec(
         raw_key(name),
         deps=deps,
@@ -170,7 +170,7 @@ def app_store(settings: dg.ResourceParam[Settings]) -> Iterator[dg.ObserveResult
 def app_tables(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
-    """The app's people, ratings, events and answers, and who asked to be forgotten; empty where there is no store."""
+    """Load the app's users, ratings, events, served lists and erasure requests; empty where there is no store."""
     with user_errors(), connect(settings, tell=context.log.info) as con:
         app.ingest_app(con, settings.app_store, settings.movielens)
         results = []
@@ -199,7 +199,10 @@ def _report_metadata(report: LoadReport) -> dict[str, object]:
 def loaded(
     context: dg.AssetExecutionContext, con: duckdb.DuckDBPyConnection, report: LoadReport, **said: str
 ) -> dg.MaterializeResult:
-    """A raw table that was filled from a file, with the account of the load; ``said``: further metadata."""
+    """Return the materialization of a raw table filled from a file, with the load's account.
+
+    said is further metadata.
+    """
     if report.new_columns:
         names = ", ".join(report.new_columns)
         context.log.warning(f"{report.file} has new columns ({names}): they are loaded as text, and nothing reads them")
@@ -223,7 +226,7 @@ def loaded(
 def movielens_tables(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
-    """The seven tables of the edition, read by DuckDB from its files; broken rows go to quarantine."""
+    """Load the seven tables of the edition from its files with DuckDB; broken rows go to quarantine."""
     with user_errors():
         files = locate_edition(settings)
         with connect(settings, tell=context.log.info) as con:
@@ -278,7 +281,7 @@ imdb_tables = [_imdb_asset(dump) for dump in IMDB_DUMPS]
 def ingest_ledgers(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
-    """What the loads wrote beside the tables: refused rows, and the account of each file."""
+    """Report what the loads wrote next to the tables: refused rows, and the account of each file."""
     with connect(settings, tell=context.log.info) as con:
         ledgers = {name: table_metadata(con, f"raw.{name}") for name in ("quarantine", "loads")}
         counts = con.sql(

@@ -53,7 +53,7 @@ _CODE = code_version(
 
 
 def gate_code(settings: Settings) -> str:
-    """The code version of the gate, with the recipes that it judges and the settings that it reads."""
+    """Return the code version of the gate, with the recipes that it judges and the settings that it reads."""
     read = (settings.gate_min_users, settings.gate_tolerance, settings.gate_segment_share, *settings.candidates)
     recipes = [recipe_version(name, settings) for name in settings.candidates]
     return "-".join([_CODE, _joined(recipes), *map(str, read)])
@@ -64,7 +64,7 @@ def _joined(versions: Sequence[str]) -> str:
 
 
 def gate(settings: Settings) -> dg.AssetsDefinition:
-    """The gate over the candidates of a home."""
+    """Define the gate over the candidates of a home."""
 
     @dg.asset(
         key=GATE,
@@ -134,7 +134,7 @@ def gate(settings: Settings) -> dg.AssetsDefinition:
 def _log_trial(
     settings: Settings, recipe: RecipeVersion, trial: Trial, fitted: Recommender, figures: Figures, seconds: float
 ) -> None:
-    """A fit that the gate made, as a run among the experiments."""
+    """Log a fit that the gate made as an MLflow run."""
     from orchestration.training.mlflow_tracking import log_fit
 
     log_fit(
@@ -156,7 +156,7 @@ def _log_trial(
 
 
 def _shown(decision: dict[str, Any]) -> dict[str, Any]:
-    """A decision as metadata."""
+    """Return a decision as metadata."""
     shown: dict[str, Any] = {
         "promoted": decision["promoted"],
         "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in decision["reasons"])),

@@ -69,7 +69,7 @@ _CODE = code_version(
 
 
 def candidate_key(name: str) -> dg.AssetKey:
-    """The asset key of a fitted candidate."""
+    """Return the asset key of a fitted candidate."""
     return dg.AssetKey(["candidates", name])
 
 
@@ -223,7 +223,7 @@ def film_map(
 
 
 def recipe(name: str, settings: Settings, n_interactions: int) -> Recommender:
-    """A candidate that is not fitted yet: the settings chosen for so many interactions, and those of the home."""
+    """Return an unfitted candidate with the settings chosen for this number of interactions and those of the home."""
     from models.registry import configured
     from models.tuning.default_hyperparameters import chosen_settings
 
@@ -232,7 +232,7 @@ def recipe(name: str, settings: Settings, n_interactions: int) -> Recommender:
 
 
 def teller(log: Callable[[str], None]) -> Callable[[Progress], None]:
-    """A progress callback that logs every fifth epoch; the curve in the metadata has them all."""
+    """Return a progress callback that logs every fifth epoch; the curve in the metadata has them all."""
 
     def tell(step: Progress) -> None:
         if step.total > 1 and step.step % 5 == 0:
@@ -243,7 +243,7 @@ def teller(log: Callable[[str], None]) -> Callable[[Progress], None]:
 
 
 def fitted_metadata(settings: Settings, fitted: Recommender, folder: Path, seconds: float) -> dict[str, Any]:
-    """What the page of a fit shows."""
+    """Return the metadata that the page of a fit shows."""
     curve = fitted.learning_curve
     return {
         "fit_seconds": round(seconds, 1),
@@ -294,12 +294,12 @@ def _candidate(name: str, code: str) -> dg.AssetsDefinition:
 
 
 def candidates(settings: Settings) -> list[dg.AssetsDefinition]:
-    """The recipes that compete in this home, one asset each."""
+    """Define the recipes that compete in this home, one asset each."""
     return [_candidate(name, f"{_CODE}-{recipe_version(name, settings)}") for name in settings.candidates]
 
 
 def recipe_version(name: str, settings: Settings) -> str:
-    """The code version of a recipe: its own algorithm with all that it imports, and the home's settings of it."""
+    """Return the code version of a recipe: its algorithm with all that it imports, and the home's settings of it."""
     from models.registry import module_of
 
     own = code_version(closure_of=[module_of(name)])
@@ -361,7 +361,7 @@ def save_whole(fitted: Recommender, folder: Path, note: Mapping[str, Any]) -> No
 
 
 def folder_digest(folder: Path) -> str:
-    """The version of a fitted candidate: its weights and configuration, not how long the fit took."""
+    """Return the version of a fitted candidate: a digest of its weights and configuration, not of its fit time."""
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):
         if not file.name.startswith(("fit.json", ".")):
@@ -375,7 +375,7 @@ def comparison_file(settings: Settings) -> Path:
 
 
 def comparison(names: Sequence[str]) -> dg.AssetsDefinition:
-    """The comparison of some candidates."""
+    """Define the comparison of the named candidates."""
 
     @dg.asset(
         key=COMPARISON,

@@ -30,7 +30,7 @@ PUBLISHED_COPY = dg.AssetKey("published_copy")
 
 
 def mart_keys(manifest: Mapping[str, Any]) -> list[dg.AssetKey]:
-    """The asset keys of the marts, by name."""
+    """Return the asset keys of the marts, sorted by name."""
     nodes = manifest["nodes"].values()
     return sorted(
         dg.AssetKey(["marts", node["name"]])
@@ -61,7 +61,7 @@ def mart_layouts(manifest: Mapping[str, Any]) -> dict[str, Layout]:
 
 
 def _inherited_version(context: dg.AssetExecutionContext, key: dg.AssetKey, known: dict[dg.AssetKey, str]) -> str:
-    """The version of a view: its own SQL and the versions of what it reads. No row is touched."""
+    """Return the version of a view: its own SQL and the versions of what it reads. No row is read."""
     node = context.assets_def.specs_by_key[key]
     parts = [node.code_version or ""]
     for dep in sorted(node.deps, key=lambda dep: dep.asset_key):
@@ -166,7 +166,7 @@ def _version(result: dg.MaterializeResult) -> str:
 
 
 def published_copy(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
-    """The asset of the published copy, which follows every mart."""
+    """Define the asset of the published copy, which follows every mart."""
     marts = [*mart_keys(manifest), *MADE_KEYS]
 
     @dg.asset(

@@ -11,7 +11,7 @@ CHECK_NAME = "expectations"
 
 
 def expectation_checks(name: str, relations: Sequence[str]) -> dg.AssetChecksDefinition:
-    """Checks that judge the tables ``schema.table`` by their suites; a blocking failure stops what is downstream."""
+    """Define checks of the tables ``schema.table`` by their suites; a blocking failure stops what is downstream."""
     keys = {dg.AssetKey(relation.split(".")): relation for relation in relations}
 
     @dg.multi_asset_check(
