@@ -110,11 +110,11 @@ class MarqueeClient:
         return read_answer(FilmMap, "/v1/map", self._send("GET", "/v1/map", params=query_of(movie_id, wishes)))
 
     def predict_rating(self, user_id: int, movie_id: int) -> PredictRatingResponse:
-        """The stars that a user would give a film."""
+        """Predict the rating that a user would give a movie."""
         return self.ask(PredictRatingResponse, "/predict_rating", {"user_id": user_id, "movie_id": movie_id})
 
     def explain(self, user_id: int, movie_id: int) -> ExplainResponse:
-        """What speaks for a film, for one user."""
+        """Explain what speaks for a movie, for one user."""
         return self.ask(ExplainResponse, "/explain", {"user_id": user_id, "movie_id": movie_id})
 
     def log_in(self, key: str, user_id: int | None = None) -> Login:
@@ -124,7 +124,7 @@ class MarqueeClient:
         return login
 
     def refresh(self, refresh_token: str) -> Login:
-        """The next token for the refresh token of the last, which holds once; it is sent from now on."""
+        """Exchange the last login's refresh token, which works once, for the next token, and send that from now on."""
         login = self._call(Login, "POST", "/refresh", {"refresh_token": refresh_token})
         self._http.headers["Authorization"] = f"Bearer {login.access_token}"
         return login
@@ -150,7 +150,7 @@ class MarqueeClient:
         self._call(None, "DELETE", f"/v1/users/{user_id}/ratings/{movie_id}")
 
     def list_ratings(self, user_id: int, cursor: str | None = None, limit: int = 50) -> RatingPage:
-        """A user's ratings in the app, the last written first; then those after ``next_cursor``."""
+        """List a user's ratings in the app, the last written first; ``cursor``: ``next_cursor`` of the page before."""
         return self._call(RatingPage, "GET", f"/v1/users/{user_id}/ratings", given(cursor=cursor, limit=limit))
 
     def send_event(self, user_id: int, movie_id: int, kind: str, *, idempotency_key: str | None = None) -> Event:
@@ -164,15 +164,15 @@ class MarqueeClient:
         return self._call(FoundFilms, "GET", "/v1/films/search", {"q": title, "limit": limit})
 
     def list_popular(self, **query: Any) -> ListedFilms:
-        """What most people rated; ``query`` as of ``/v1/popular``."""
+        """List the movies with the most ratings; ``query`` as of ``/v1/popular``."""
         return self._call(ListedFilms, "GET", "/v1/popular", given(**query))
 
     def list_new(self, **query: Any) -> ListedFilms:
-        """New films, the best liked first; ``query`` as of ``/v1/new``."""
+        """List the newest movies, the best liked first; ``query`` as of ``/v1/new``."""
         return self._call(ListedFilms, "GET", "/v1/new", given(**query))
 
     def ask(self, kind: type[Answer], path: str, body: Mapping[str, Any]) -> Answer:
-        """The answer of a route to a body, as what it must be."""
+        """Post a body to a route and return the answer as ``kind``."""
         return read_answer(kind, path, self.post(path, body))
 
     def get(self, path: str) -> httpx.Response:
@@ -216,7 +216,7 @@ class MarqueeClient:
         told: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Any:
-        """The answer of a route under ``/v1``, as what it must be; ``told`` is the query of a GET, else the body."""
+        """Call a route and return the answer as ``kind``; ``told`` is the query of a GET, else the body."""
         answer = self._send(method, path, **options_of(method, told, idempotency_key))
         return read_answer(kind, path, answer)
 
@@ -281,11 +281,11 @@ class AsyncMarqueeClient:
         return read_answer(FilmMap, "/v1/map", await self.send("GET", "/v1/map", params=query_of(movie_id, wishes)))
 
     async def predict_rating(self, user_id: int, movie_id: int) -> PredictRatingResponse:
-        """The stars that a user would give a film."""
+        """Predict the rating that a user would give a movie."""
         return await self.ask(PredictRatingResponse, "/predict_rating", {"user_id": user_id, "movie_id": movie_id})
 
     async def explain(self, user_id: int, movie_id: int) -> ExplainResponse:
-        """What speaks for a film, for one user."""
+        """Explain what speaks for a movie, for one user."""
         return await self.ask(ExplainResponse, "/explain", {"user_id": user_id, "movie_id": movie_id})
 
     async def log_in(self, key: str, user_id: int | None = None) -> Login:
@@ -295,7 +295,7 @@ class AsyncMarqueeClient:
         return login
 
     async def refresh(self, refresh_token: str) -> Login:
-        """The next token for the refresh token of the last, which holds once; it is sent from now on."""
+        """Exchange the last login's refresh token, which works once, for the next token, and send that from now on."""
         login = await self._call(Login, "POST", "/refresh", {"refresh_token": refresh_token})
         self._http.headers["Authorization"] = f"Bearer {login.access_token}"
         return login
@@ -323,7 +323,7 @@ class AsyncMarqueeClient:
         await self._call(None, "DELETE", f"/v1/users/{user_id}/ratings/{movie_id}")
 
     async def list_ratings(self, user_id: int, cursor: str | None = None, limit: int = 50) -> RatingPage:
-        """A user's ratings in the app, the last written first; then those after ``next_cursor``."""
+        """List a user's ratings in the app, the last written first; ``cursor``: ``next_cursor`` of the page before."""
         return await self._call(RatingPage, "GET", f"/v1/users/{user_id}/ratings", given(cursor=cursor, limit=limit))
 
     async def send_event(self, user_id: int, movie_id: int, kind: str, *, idempotency_key: str | None = None) -> Event:
@@ -337,15 +337,15 @@ class AsyncMarqueeClient:
         return await self._call(FoundFilms, "GET", "/v1/films/search", {"q": title, "limit": limit})
 
     async def list_popular(self, **query: Any) -> ListedFilms:
-        """What most people rated; ``query`` as of ``/v1/popular``."""
+        """List the movies with the most ratings; ``query`` as of ``/v1/popular``."""
         return await self._call(ListedFilms, "GET", "/v1/popular", given(**query))
 
     async def list_new(self, **query: Any) -> ListedFilms:
-        """New films, the best liked first; ``query`` as of ``/v1/new``."""
+        """List the newest movies, the best liked first; ``query`` as of ``/v1/new``."""
         return await self._call(ListedFilms, "GET", "/v1/new", given(**query))
 
     async def ask(self, kind: type[Answer], path: str, body: Mapping[str, Any]) -> Answer:
-        """The answer of a route to a body, as what it must be."""
+        """Post a body to a route and return the answer as ``kind``."""
         return read_answer(kind, path, await self.send("POST", path, json=body))
 
     async def _call(
@@ -356,7 +356,7 @@ class AsyncMarqueeClient:
         told: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Any:
-        """The answer of a route under ``/v1``, as what it must be; ``told`` is the query of a GET, else the body."""
+        """Call a route and return the answer as ``kind``; ``told`` is the query of a GET, else the body."""
         answer = await self.send(method, path, **options_of(method, told, idempotency_key))
         return read_answer(kind, path, answer)
 
@@ -369,33 +369,33 @@ class AsyncMarqueeClient:
 
 
 def for_movie(user_id: int, movie: int | str, k: int, wishes: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of ``/recommend_for_movie`` for a film by its id or title."""
+    """Return the body of ``/recommend_for_movie`` for a movie by its id or title."""
     return {"user_id": user_id, "movie_id" if isinstance(movie, int) else "title": movie, "k": k, **wishes}
 
 
 def like_movie(movie_id: int, k: int, index: IndexKind, by: Likeness, model: str | None) -> dict[str, Any]:
-    """The body of ``/similar``."""
+    """Return the body of ``/similar``."""
     return {"movie_id": movie_id, "k": k, "index": index, "by": by, "model": model}
 
 
 def given(**values: Any) -> dict[str, Any]:
-    """What is not None."""
+    """Return the values that are not None."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def options_of(method: str, told: Mapping[str, Any] | None, idempotency_key: str | None) -> dict[str, Any]:
-    """What httpx is told of a request: a query for a GET, else a body, and the key of a write."""
+    """Return httpx's options for a request: a query for a GET, else a body, and the idempotency key of a write."""
     options: dict[str, Any] = {} if told is None else {"params" if method == "GET" else "json": told}
     return options if idempotency_key is None else {**options, "headers": {"Idempotency-Key": idempotency_key}}
 
 
 def query_of(movie_id: int | None, wishes: Mapping[str, Any]) -> dict[str, Any]:
-    """The query of ``/v1/map``: what is None is left out."""
+    """Return the query of ``/v1/map`` without the values that are None."""
     return {name: value for name, value in {"movie_id": movie_id, **wishes}.items() if value is not None}
 
 
 def read_answer(kind: type[Answer] | None, path: str, answer: httpx.Response) -> Any:
-    """A good answer as what it must be (None: it has no body); ``ClientError`` with the service's words for others."""
+    """Return a good answer as ``kind`` (None: no body), else raise ``ClientError``, with the service's message."""
     if answer.is_success:
         return None if kind is None else kind.model_validate(answer.json())
     problem = _problem(answer)
@@ -409,7 +409,7 @@ def read_answer(kind: type[Answer] | None, path: str, answer: httpx.Response) ->
 
 
 def no_answer(url: str, error: httpx.TransportError) -> ClientError:
-    """What is said where nothing was answered."""
+    """Return the error for a service that did not answer."""
     return ClientError(f"no answer from {url} ({error or type(error).__name__}): start the service with `make serve`")
 
 
@@ -422,11 +422,11 @@ def serving(
     environment: Mapping[str, str] | None = None,
     timeout_s: float = START_TIMEOUT_S,
 ) -> Iterator[MarqueeClient]:
-    """The promoted bento as a child process on a loopback port (0: any free one), ready, and stopped at the end.
+    """Serve the promoted bento in a child process on a loopback port (0: any free one) until the block ends.
 
     Its output goes to ``log``, by default ``$MARQUEE_HOME/bentoml/servers/<port>.log``, which is removed when all went
-    well; the last lines are part of the error when it does not become ready. ``environment`` stands for variables of
-    this process. Server and workers are a process group of their own, which is ended as a whole.
+    well; the last lines are part of the error when it does not become ready. ``environment`` overrides variables of
+    the child. Server and workers are a process group of their own, which is ended as a whole.
     """
     from bento.packaging.build import promoted_bento
     from bento.serve import HOST, serve_command, serve_environment
@@ -473,9 +473,9 @@ def _stop(process: subprocess.Popen[bytes], patience_s: float = 15.0) -> None:
 
 
 def _group(leader: int) -> list[int]:
-    """The living processes of a group; it outlives its leader where a worker does.
+    """Return the living processes of a group; the group outlives its leader if a worker does.
 
-    The kernel counts the dead ones too until their parent has asked, which in a container may be never.
+    The kernel also counts dead processes until their parent has waited for them, which in a container may be never.
     """
     import psutil
 
@@ -498,7 +498,7 @@ def _tail(log: Path, lines: int = 20) -> str:
 
 
 def _problem(answer: httpx.Response) -> dict[str, Any]:
-    """The problem that an error answer holds; empty where something between here and the service answered."""
+    """Return the problem in an error answer; empty if something between here and the service answered."""
     try:
         problem = answer.json()
     except ValueError:
@@ -507,7 +507,7 @@ def _problem(answer: httpx.Response) -> dict[str, Any]:
 
 
 def print_answer(answer: RecommendResponse | SimilarResponse, file: IO[str] | None = None) -> None:
-    """An answer as a table: rank, title, year, genres, score, link; where it came from underneath."""
+    """Print an answer as a table of rank, title, year, score and link, with its provenance underneath."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -543,7 +543,7 @@ def print_answer(answer: RecommendResponse | SimilarResponse, file: IO[str] | No
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; 1 with a message when there is no good answer."""
+    """Run the command line; return 1, with a message, when there is no good answer."""
     parser = argparse.ArgumentParser(prog="python -m bento.client", description="Asks a running service.")
     parser.add_argument("--url", help="default: the local service on MARQUEE_SERVE_PORT")
     parser.add_argument("--token-file", type=Path, help="a file with the token that /login gave")

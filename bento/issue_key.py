@@ -16,7 +16,7 @@ from settings import command_settings
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line: the key on stdout, and nowhere else; 1 with a message when there is none."""
+    """Run the command line: print the key on stdout only; return 1, with a message, when there is none."""
     parser = argparse.ArgumentParser(prog="python -m bento.issue_key", description=__doc__)
     parser.add_argument("--role", choices=ROLES, default="admin")
     parser.add_argument("--user-id", type=int, help="whose key it is, for the role user")

@@ -23,9 +23,9 @@ class AddressTaken(ServingError):
 
 
 def server_home(settings: Settings, port: int) -> Path:
-    """A ``BENTOML_HOME`` for one server: the store's bentos and models, and its own folder of metrics.
+    """Make a ``BENTOML_HOME`` for one server: the store's bentos and models, and its own folder of metrics.
 
-    BentoML empties its home's folder of metrics when a server starts, also when another one is writing there.
+    BentoML empties its home's folder of metrics when a server starts, even while another one is writing there.
     """
     home = settings.bentoml / "servers" / str(port)
     home.mkdir(parents=True, exist_ok=True)
@@ -37,14 +37,14 @@ def server_home(settings: Settings, port: int) -> Path:
 
 
 def serve_command(bento: BuiltBento, *, host: str, port: int) -> list[str]:
-    """The command line that serves a bento of the store."""
+    """Return the command line that serves a bento of the store."""
     # Requests take milliseconds: a shutdown that lasts longer waits for idle connections only.
     graceful = ["--timeout-graceful-shutdown", "5"]
     return [sys.executable, "-m", "bentoml", "serve", bento.tag, "--host", host, "--port", str(port), *graceful]
 
 
 def serve_environment(settings: Settings, port: int) -> dict[str, str]:
-    """The environment of a server on a port."""
+    """Return the environment of a server on a port."""
     variables = bentoml_environment(settings, bentoml_home=server_home(settings, port))
     if settings.traces_url:
         # BentoML makes the spans, of none of the requests unless it is told a share.
@@ -85,7 +85,7 @@ def _check_free(host: str, port: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; 1 with a message when there is nothing to serve."""
+    """Run the command line; return 1, with a message, when there is nothing to serve."""
     settings = command_settings()
     parser = argparse.ArgumentParser(prog="python -m bento.serve", description=__doc__)
     parser.add_argument("--host", default=HOST, help="address to listen on (default: this machine only)")

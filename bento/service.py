@@ -249,11 +249,11 @@ class Marquee:
 
     @bentoml.api(route="/predict_rating")
     async def predict_rating(self, request: PredictRatingRequest, /) -> PredictRatingResponse:
-        """The stars that a user would give a film, the interval they are in four times in five, and would he like it.
+        """Predict the rating that a user would give a movie, with an 80 % interval and whether they would like it.
 
-        Made of all ratings of the user, those of this moment in the app too, but that of the film itself. Of a user
-        without any it is what people give the film, and `fallback` says so. 404 for a film that the model does not
-        have. Example: `{"user_id": 1, "movie_id": 1}`.
+        The prediction uses all ratings of the user, the newest ones from the app included, but not the user's rating
+        of this movie. For a user without ratings it is what people give the movie, and `fallback` says so. 404 for a
+        movie that the model does not have. Example: `{"user_id": 1, "movie_id": 1}`.
         """
         user_id = request.user_id
         choice = self._experiment.choice(self._bundle.current, user_id)
@@ -263,10 +263,10 @@ class Marquee:
 
     @bentoml.api(route="/explain")
     async def explain(self, request: ExplainRequest, /) -> ExplainResponse:
-        """What speaks for a film, for one user: its score and place, and what of his ratings and of its content weighs.
+        """Explain a movie for one user: its score and rank, and how much their ratings and its content count for it.
 
-        404 for a film that the model does not have; an unknown user gets the reason that popular films have. Example:
-        `{"user_id": 1, "movie_id": 1}`.
+        404 for a movie that the model does not have; an unknown user gets the reason that popular movies have.
+        Example: `{"user_id": 1, "movie_id": 1}`.
         """
         user_id = request.user_id
         choice = self._experiment.choice(self._bundle.current, user_id)
@@ -285,14 +285,14 @@ class Marquee:
                 logger.warning("experiment %s rests: %s", self._experiment.name, rests)
 
     def _served(self) -> Served:
-        """The bundle of this moment; ``RequestRefused`` (503) where there is none."""
+        """Return the current bundle; raise ``RequestRefused`` (503) if there is none."""
         served = self._bundle.current
         if served is None:
             raise self._not_ready()
         return served
 
     def _both(self) -> list[Served]:
-        """The bundle of this moment and the one beside it, where there are any."""
+        """Return the current bundle and the experiment's, as far as there are any."""
         return [one for one in (self._bundle.current, self._experiment.challenger) if one is not None]
 
     def _not_ready(self) -> RequestRefused:
@@ -301,7 +301,7 @@ class Marquee:
         return RequestRefused(HTTPStatus.SERVICE_UNAVAILABLE, f"Not ready: {problem.message}", problem.remedy)
 
     async def _app_history(self, served: Served | None, user_id: int) -> AppHistory | None:
-        """What the app's store says of a user at this moment; None where it cannot say so in time."""
+        """Read what the app's store knows of a user at this moment; None if it does not answer in time."""
         found = await self._app_histories(served, [user_id])
         return None if found is None else found[0]
 
@@ -328,7 +328,7 @@ class Marquee:
             return None
 
     async def _recommend_all(self, queries: Sequence[Query], pool: ComputePool | None = None) -> list[Response]:
-        """The answers to requests for films that came at the same time: one question to each store, one scoring."""
+        """Answer recommendation requests that came at the same time: one query to each store, one scoring."""
         pool = pool or self._small
         # What several share takes its time for each of them.
         shared = Arrival("", time.perf_counter())
@@ -370,7 +370,7 @@ class Marquee:
     def _recommend_group(
         self, served: Served, asked: Sequence[Asked], parts: Sequence[Part], came: Sequence[Arrival]
     ) -> list[Response]:
-        """The answers of one bundle, each counted and logged, in a thread."""
+        """Answer requests from one bundle, in a thread; count and log each answer."""
         start = time.perf_counter()
         with stage("model"):
             made = answers.recommend_each(served, asked)
@@ -389,7 +389,7 @@ class Marquee:
     async def _answer(
         self, endpoint: str, *parts: Part, cost: int = 1, join: Callable[[list[Any]], Any] | None = None
     ) -> Any:
-        """An answer over one bundle, or over several joined, or the response that says why there is none.
+        """Return the answer of one bundle, or of several joined, or the response that says why there is none.
 
         Small ones are made in one thread and large ones in another, so that they do not wait for each other.
         """
@@ -406,7 +406,7 @@ class Marquee:
             return _problem(refused)
 
     def _make_answer(self, endpoint: str, parts: Sequence[Part], join: Callable[[list[Any]], Any] | None) -> Response:
-        """The answer to one request, counted and logged, in a thread."""
+        """Make the answer to one request, in a thread; count and log it."""
         start = time.perf_counter()
         made: list[Any] = []
         for part in parts:
@@ -547,7 +547,7 @@ def _alone(app: AppHistory | None) -> list[AppHistory] | None:
 
 
 def _part_of_one(choice: Choice, asked: Asked) -> Part:
-    """What one bundle answers of a request that was answered together with others."""
+    """Return what one bundle answers of a request that was answered together with others."""
     user, app = asked.request.user_id, asked.app
 
     def again(served: Served) -> RecommendResponse:
@@ -559,7 +559,7 @@ def _part_of_one(choice: Choice, asked: Asked) -> Part:
 async def _part_of_batch(
     choice: Choice, request: BatchRequest, places: Sequence[int], apps: Sequence[AppHistory] | None
 ) -> Part:
-    """The users of a batch whom one bundle answers."""
+    """Return the part of a batch that one bundle answers: the users at these places."""
     users = [request.user_ids[place] for place in places]
     told = None if apps is None else [apps[place] for place in places]
     wanted = request if len(users) == len(request.user_ids) else request.model_copy(update={"user_ids": users})
@@ -568,7 +568,7 @@ async def _part_of_batch(
 
 
 async def _with_features_of(served: Served | None, asked: Sequence[Asked]) -> Served:
-    """The bundle with the features of these users read ahead, as ``_with_features``."""
+    """Return the bundle with the features of these users read ahead, as ``_with_features`` does."""
     of_users = [(one.request.user_id, one.app or NOBODY) for one in asked if one.request.user_id is not None]
     choice = await _with_features(Choice(served), [user for user, _ in of_users], [app for _, app in of_users])
     assert choice.served is not None
@@ -576,7 +576,7 @@ async def _with_features_of(served: Served | None, asked: Sequence[Asked]) -> Se
 
 
 async def _with_features(choice: Choice, user_ids: Sequence[int], apps: Sequence[AppHistory] | None) -> Choice:
-    """The choice with the features of these users read, where they come from a server; a file is read when it is asked.
+    """Return the choice with these users' features read ahead if they come from a server; a file is read when needed.
 
     Deleted users have none.
     """
@@ -688,7 +688,7 @@ def _set_up_logging() -> None:
 
 
 def shipped_bundle(service: object) -> Path | None:
-    """The folder of the bundle inside the bento; None during development."""
+    """Return the folder of the bundle inside the bento; None during development."""
     model = getattr(service, "shipped", None)
     if model is None:
         return None
@@ -701,7 +701,7 @@ def _json(answer: BaseModel) -> Response:
 
 
 def _problem(refused: RequestRefused) -> JSONResponse:
-    """An error in the shape that the OpenAPI document describes."""
+    """Return an error in the shape that the OpenAPI document describes."""
     said = {"error": refused.message, "detail": refused.remedy}
     return JSONResponse(said, status_code=refused.status, headers=refused.headers)
 

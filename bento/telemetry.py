@@ -47,7 +47,7 @@ def stage(name: str) -> Iterator[None]:
 
 
 def arrival() -> Arrival:
-    """The request that is being answered; ``LookupError`` where the layer around the routes is missing."""
+    """Return the request being answered; raise ``LookupError`` if the layer around the routes is missing."""
     return _ARRIVAL.get()
 
 

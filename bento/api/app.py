@@ -61,7 +61,7 @@ _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def make_app() -> FastAPI:
-    """The app; ``app.state.backing`` and ``app.state.catalogues`` are set by whoever serves it."""
+    """Make the app; the server sets ``app.state.backing`` and ``app.state.catalogues``."""
     said = {
         "401": "The caller has not logged in, or his token is not valid (any more).",
         "403": "The caller's role is not enough, or the user is somebody else.",
@@ -228,7 +228,7 @@ def delete_user(here: Here, user_id: UserId, key: Key = None, if_match: IfMatch 
 
 
 def list_ratings(here: Here, user_id: UserId, cursor: Cursor = None, limit: Limit = 50) -> Response:
-    """A user's ratings in the app, the last written first."""
+    """List a user's ratings in the app, the last written first."""
     served = here.served()
     before = None if cursor is None else after(cursor)
     with here.store.reading() as session:
@@ -247,7 +247,7 @@ def add_rating(here: Here, user_id: UserId, body: bodies.NewRating, key: Key = N
 
 
 def read_rating(here: Here, user_id: UserId, movie_id: MovieId, if_none_match: IfNoneMatch = None) -> Response:
-    """The rating that a user gave a film in the app."""
+    """Return the rating that a user gave a movie in the app."""
     served = here.served()
     item = _item(served, movie_id)
     with here.store.reading() as session:
@@ -294,7 +294,7 @@ def delete_rating(
 
 
 def list_rated_films(here: Here, user_id: UserId, cursor: Cursor = None, limit: Limit = 50) -> Response:
-    """The films that a user has rated, in the app or in the edition, with the rating that counts now."""
+    """List the movies that a user has rated, in the app or the MovieLens edition, with the rating that counts now."""
     served = here.served()
     who = Who.of(user_id, served.catalogue.edition)
     with here.store.reading() as session:
@@ -320,7 +320,7 @@ def list_films(
     page: Annotated[int | None, Query(ge=1, le=10**9, description="The page, from 1, instead of a cursor.")] = None,
     size: Annotated[int | None, Query(ge=1, le=MAX_PAGE, description="How many on a page, with `page`.")] = None,
 ) -> Response:
-    """The films that the served model knows, by their ids."""
+    """List the movies that the served model knows, in the order of their ids."""
     catalogue = here.served().catalogue
     if page is not None or size is not None:
         limit = size or limit
@@ -507,7 +507,7 @@ def _names(tags: str, version: str) -> bool:
 
 
 def _fresh(answer: Answer, if_none_match: str | None) -> Response:
-    """The answer, or 304 for who has it."""
+    """Return the answer, or 304 if the client already has it."""
     if if_none_match is not None and _names(if_none_match, answer.headers["ETag"].strip('"')):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=dict(answer.headers))
     return _response(answer, dict(answer.headers))
@@ -520,7 +520,7 @@ def _response(answer: Answer, headers: dict[str, str]) -> Response:
 
 
 def _refusal(status: HTTPStatus, message: str, remedy: str) -> JSONResponse:
-    """An error in the shape that the layer around all routes makes a problem of."""
+    """Return an error in the shape that the layer around all routes turns into a problem."""
     return JSONResponse({"error": message, "detail": f"{message} {remedy}"}, status_code=status)
 
 

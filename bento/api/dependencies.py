@@ -59,7 +59,7 @@ class Backing:
 
 
 def utc_now() -> datetime:
-    """The moment of a request."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
@@ -83,7 +83,10 @@ Here = Annotated[Backing, Depends(_backing)]
 
 
 def writer_of(session: Session, served: Served, user_id: int, now: datetime) -> tables.User:
-    """The row of a user who writes; made where the edition knows him."""
+    """Return the row of a user who writes, creating it for one of the edition.
+
+    Raises ``NoSuchUser`` for an unknown user.
+    """
     who = Who.of(user_id, served.catalogue.edition)
     found = people.find_user(session, who, lock=True)
     if found is not None:
@@ -94,7 +97,10 @@ def writer_of(session: Session, served: Served, user_id: int, now: datetime) -> 
 
 
 def reader_of(session: Session, served: Served, user_id: int) -> tables.User | None:
-    """The row of a user who is read; None for somebody of the edition who never wrote."""
+    """Return the row of a user who is read; None for one of the edition who never wrote.
+
+    Raises ``NoSuchUser`` for an unknown or deleted user.
+    """
     who = Who.of(user_id, served.catalogue.edition)
     found = people.find_user(session, who)
     if found is None and (people.is_forgotten(session, who) or user_id not in served.bundle.user_index):

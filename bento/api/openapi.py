@@ -40,7 +40,7 @@ ANSWERING = tuple(path for path in _STATUSES if path != "/readyz")
 
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with every route's real errors as problems."""
+    """Put every route's real errors into the document, as problems, and return it."""
     for path, statuses in _STATUSES.items():
         for operation in document.get("paths", {}).get(path, {}).values():
             responses = operation["responses"]
@@ -53,12 +53,12 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def error_response(description: str) -> dict[str, Any]:
-    """An OpenAPI response whose body is a problem."""
+    """Return an OpenAPI response whose body is a problem."""
     return {"description": description, "content": {MEDIA_TYPE: {"schema": {"$ref": _REF}}}}
 
 
 def problem_schemas() -> dict[str, Any]:
-    """The schemas that such a response refers to."""
+    """Return the schemas that ``error_response`` refers to."""
     schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     parts: dict[str, Any] = schema.pop("$defs", {})
     return {**parts, "Problem": schema}

@@ -11,7 +11,7 @@ from bento.errors import RequestRefused
 
 
 def cursor_of(last: int) -> str:
-    """The cursor behind the row with this number.
+    """Return the cursor that continues after the row with this number.
 
     >>> after(cursor_of(318))
     318
@@ -20,7 +20,7 @@ def cursor_of(last: int) -> str:
 
 
 def after(cursor: str) -> int:
-    """The number that a cursor stands behind; ``RequestRefused`` (422) for any other text."""
+    """Return the number that a cursor continues after; raise ``RequestRefused`` (422) for any other text."""
     try:
         last = json.loads(base64.urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)))
     except (ValueError, RecursionError, binascii.Error):

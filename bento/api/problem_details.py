@@ -32,7 +32,7 @@ class Problem(BaseModel):
 
 
 def problem(status: int, said: Any, *, instance: str, request_id: str) -> dict[str, Any]:
-    """A problem from whatever an error answer said: text, BentoML's or FastAPI's JSON, or nothing."""
+    """Make a problem of the body of an error answer: text, BentoML's or FastAPI's JSON, or nothing."""
     title = _phrase(status)
     # BentoML answers some of its refusals as a list of one.
     if isinstance(said, list) and said:

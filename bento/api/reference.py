@@ -82,10 +82,10 @@ class Document:
 
 
 def reference_routes(whole: Callable[[], dict[str, Any]], resources: Callable[[], dict[str, Any]]) -> list[Route]:
-    """The routes of the reference; ``whole`` makes BentoML's document, ``resources`` that of the app under ``/v1``.
+    """Return the routes of the API reference; ``whole`` makes BentoML's document, ``resources`` that of ``/v1``.
 
-    Mounted before BentoML's own pages, they answer in their place: `/`, whose page loads scripts of others, and
-    `/docs.json`, which BentoML makes again for each request.
+    Mount them before BentoML's own pages, so that they answer instead: `/`, whose page loads third-party scripts, and
+    `/docs.json`, which BentoML builds again for each request.
     """
     document, own = Document(lambda: complete(whole())), Document(resources)
     return [

@@ -104,7 +104,7 @@ class Guard:
             logger.info("MARQUEE_AUTH=off: whoever is on this machine may do everything, and nobody else anything")
 
     def judge(self, scope: MutableMapping[str, Any], headers: Headers) -> Verdict:
-        """The verdict over a request; ``headers`` are those of the scope by small-lettered name."""
+        """Judge a request; ``headers`` are those of the scope by lower-case name."""
         address = str((scope.get("client") or ("unknown", 0))[0])
         if self._local_only and not (is_loopback(address) and is_loopback(_host(headers))):
             return Verdict(HTTPStatus.FORBIDDEN, "This service answers its own machine only, under its own name.")
@@ -202,6 +202,6 @@ def _too_often(limit: RateLimit | None, bucket: str, cors: tuple[tuple[bytes, by
 
 
 def _host(headers: Headers) -> str:
-    """The name that the request calls the service by, without the port: a foreign page can have it be another one."""
+    """Return the name in the ``Host`` header, without the port; a foreign page can make it another one."""
     host = headers.get(b"host", b"").decode("latin-1")
     return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]

@@ -69,7 +69,7 @@ _OF_APPS = re.compile(r"/v1/users")
 
 
 def role_needed(path: str) -> Role | None:
-    """The least role that may ask for a path, None where nobody has to log in; a path that is not named is an admin's.
+    """Return the lowest role that may call a path: None if it needs no login, admin if it is not listed.
 
     >>> role_needed("/healthz"), role_needed("/recommend"), role_needed("/v1/users"), role_needed("/metrics")
     (None, 'user', 'app', 'admin')

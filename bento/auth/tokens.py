@@ -33,7 +33,7 @@ class Tokens:
     secret: str
 
     def issue(self, caller: Caller, now: datetime) -> str:
-        """A token that says who is calling, for ten minutes."""
+        """Issue a token that names the caller and is valid for ten minutes."""
         claims = {
             "iss": ISSUER,
             "aud": AUDIENCE,

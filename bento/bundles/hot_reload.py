@@ -26,9 +26,9 @@ POLL_S = 1.0
 
 
 def load_served(path: Path, feast_dir: Path) -> Served:
-    """The bundle in a folder, ready to answer, with its features' reader where its recommender uses features.
+    """Load the bundle in a folder, ready to answer, with a feature reader if its recommender uses features.
 
-    Raises ``NotServable`` when the bundle or the features that it needs are not right.
+    Raises ``NotServable`` if the bundle, or the features that it needs, cannot be used.
     """
     try:
         bundle = load_bundle(path, to_serve=True)
@@ -143,7 +143,7 @@ class ServedBundle:
         self._on_swap(served)
 
     def _wanted(self) -> Path:
-        """The folder of the bundle to serve."""
+        """Return the folder of the bundle to serve; raise ``NotServable`` if there is none."""
         if self._seen is not None:
             try:
                 named = self._models / read_pointer(self._pointer)
@@ -159,7 +159,7 @@ class ServedBundle:
         return self._shipped
 
     def _identity(self) -> tuple[int, int, int] | None:
-        """What changes when the pointer does; None while it is not there."""
+        """Return values that change when the pointer file does; None while the file is missing."""
         try:
             found = os.stat(self._pointer)  # noqa: PTH116 - Path.stat is this with a detour
         except OSError:

@@ -22,7 +22,7 @@ class FeatureReader(Protocol):
     """Whoever knows users' features now."""
 
     def read_many(self, user_keys: Sequence[int]) -> list[UserFeatures]:
-        """The features of each, or ``FeatureStoreUnavailable``."""
+        """Read the features of each user; raise ``FeatureStoreUnavailable`` if that fails."""
         ...
 
     def push(self, rows: Mapping[int, Mapping[str, float | int | None]], now: datetime) -> None:

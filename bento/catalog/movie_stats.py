@@ -73,7 +73,7 @@ class FilmFacts:
         )
 
     def genre_columns(self, asked: Sequence[str]) -> NDArray[np.int64]:
-        """The columns of genres, capitals or not; ``KeyError`` with the first that no film has."""
+        """Return the columns of genres, ignoring case; raise ``KeyError`` with the first genre that no movie has."""
         place = {genre.casefold(): column for column, genre in enumerate(self.genre_names)}
         for genre in asked:
             if genre.casefold() not in place:

@@ -65,7 +65,7 @@ class Makers:
         )
 
     def find(self, person_id: str) -> int | None:
-        """The row of a person; None for an id that nobody has."""
+        """Return the row of a person; None for an unknown id."""
         digits = person_id.removeprefix(PREFIX)
         if digits == person_id or not digits.isdecimal() or len(digits) > 18:
             return None
@@ -85,7 +85,7 @@ class Makers:
         }
 
     def films(self, row: int) -> dict[int, list[str]]:
-        """The items of a person's films, each with what he did in it."""
+        """Return the items of a person's movies, each with what they did in it."""
         made: dict[int, list[str]] = {}
         for place in range(int(self.bounds[row]), int(self.bounds[row + 1])):
             made.setdefault(int(self.items[place]), []).append(self.categories[place])

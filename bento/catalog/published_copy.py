@@ -135,14 +135,14 @@ def _name(copy: Path) -> str:
 
 
 def record_in(manifest: Mapping[str, Any], copy: Path) -> FileRecord | None:
-    """The record of a copy in its manifest; None in one of before there were records."""
+    """Return the record of a copy in its manifest; None if it has none, as in manifests older than records."""
     stored = manifest.get("stored", {}).get(copy.name)
     return None if stored is None else FileRecord(**stored)
 
 
 @lru_cache(maxsize=64)
 def _known_sha256(file: Path, inode: int, mtime_ns: int) -> str:
-    """The digest, taken once for each state of a file: a service asks at every request."""
+    """Return the digest of a file, computed once per state of the file: a service asks at every request."""
     return _sha256(file)
 
 

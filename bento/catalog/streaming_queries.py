@@ -36,10 +36,10 @@ class Catalogues:
     published: Path
 
     def ask(self, question: str, filters: Mapping[str, Any], limit: int | None = None) -> Answered:
-        """The answer of a macro of the schema ``marts`` to its parameters by name; None leaves a filter out.
+        """Query a macro of the schema ``marts`` with parameters by name; None leaves a filter out.
 
-        ``RequestRefused``: 404 where there is no copy, or one without the question; 503 for one that is locked, damaged
-        or changed by another tool.
+        Raises ``RequestRefused``: 404 if there is no copy or it lacks the macro; 503 if it is locked, damaged or
+        changed by another tool.
         """
         try:
             manifest = self._manifest()

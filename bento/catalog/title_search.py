@@ -23,7 +23,7 @@ _YEAR = re.compile(r"(.*\S)\s+\(?((?:18|19|20)\d\d)\)?\s*")
 
 
 def plain(title: str) -> str:
-    """A title in small letters without accents and punctuation.
+    """Return a title in lower case without accents and punctuation.
 
     >>> plain("Amélie: Le Fabuleux Destin d'Amélie Poulain")
     'amelie le fabuleux destin d amelie poulain'
@@ -34,7 +34,7 @@ def plain(title: str) -> str:
 
 
 def bare(title: str) -> str:
-    """A plain title without the article in front or, as catalogues write it, behind.
+    """Return a plain title without its article in front or, as catalogs write it, at the end.
 
     >>> bare("matrix the"), bare("the matrix"), bare("the the")
     ('matrix', 'matrix', 'the')
@@ -65,7 +65,7 @@ class TitleIndex:
         self._sizes = np.bincount(films, minlength=self._n)
 
     def search(self, query: str, limit: int) -> list[tuple[int, float]]:
-        """The films that are meant, best first, with how well they fit (1: letter by letter)."""
+        """Return the movies that a query may mean, best first, with how well each fits (1: letter by letter)."""
         year = 0
         if (with_year := _YEAR.fullmatch(query)) is not None:
             scored = self._score(plain(with_year[1]))

@@ -42,7 +42,7 @@ class Choice:
     instead_of: Served | None = None
 
     def over(self, served: Served | None) -> Choice:
-        """The same choice with another view of its bundle."""
+        """Return the same choice with another view of its bundle."""
         return replace(self, served=served)
 
 
@@ -56,7 +56,7 @@ class Experiment:
 
     @classmethod
     def of(cls, settings: Settings) -> Experiment:
-        """The experiment that the settings ask for, its version loaded, which takes seconds.
+        """Make the experiment that the settings ask for and load its version, which takes seconds.
 
         A version that cannot be served is logged as an error, and the promoted one answers everybody.
         """
@@ -159,7 +159,7 @@ class Shadows:
 
 
 def overlap(served: Sequence[int], other: Sequence[int]) -> float | None:
-    """The share of films that two lists have in common, of the longer one; None where both are empty.
+    """Return the share of the longer list's movies that are in both lists; None if both are empty.
 
     >>> overlap([1, 2, 3, 4], [4, 1, 9, 8])
     0.5

@@ -176,7 +176,7 @@ class AnswerLog:
 
 
 def answers_of(answer: object) -> Sequence[Listed]:
-    """The lists of films in an answer: several in a batch, none where it is about one film."""
+    """Return the lists of movies in an answer: several for a batch, none if it is about one movie."""
     if isinstance(answer, BatchResponse):
         return answer.answers
     return [answer] if isinstance(answer, RecommendResponse | SimilarResponse) else []

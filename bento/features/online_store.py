@@ -71,7 +71,7 @@ class OnlineUserFeatures:
         return self._online_file is None
 
     def read_many(self, user_keys: Sequence[int]) -> list[UserFeatures]:
-        """The features of several users, in their order: one reading. Raises ``FeatureStoreUnavailable``."""
+        """Read the features of several users at once, in order; raise ``FeatureStoreUnavailable`` if that fails."""
         with stage("features"):
             return self._read(user_keys)
 
@@ -163,7 +163,7 @@ class OnlineUserFeatures:
         return store
 
     def _online_path(self) -> Path | None:
-        """The online store's file; None where it is a server."""
+        """Return the online store's file; None if the store is a server."""
         online = self._store.config.online_store
         if getattr(online, "type", "") != "sqlite":
             return None
@@ -189,7 +189,7 @@ class OnlineUserFeatures:
 
 
 def _columns(rows: Sequence[Mapping[str, float | int | None]]) -> dict[str, list[float | int | None]]:
-    """The rows by columns; what is unknown as the number that says so, for a column without any value has no type."""
+    """Turn rows into columns, with NaN for unknown values: a column without any value would have no type."""
     return {name: [float("nan") if row[name] is None else row[name] for row in rows] for name in rows[0]}
 
 
@@ -221,12 +221,12 @@ def _feature_store_class() -> type[FeatureStore]:
 
 
 def _as_it_is(target: Any = None, **_: Any) -> Any:
-    """A decorator that does nothing, with or without arguments."""
+    """Decorate without any effect, with or without arguments."""
     return _as_it_is if target is None else target
 
 
 def _number(value: Any) -> float | None:
-    """The number in one of Feast's protobuf values, whatever its type; None where it holds nothing."""
+    """Return the number in one of Feast's protobuf values, whatever its type; None if it holds nothing."""
     kind = value.WhichOneof("val")
     return None if kind in (None, "null_val") else float(getattr(value, kind))
 

@@ -171,7 +171,7 @@ class FreshFeatures:
                 served.features.forget(key, self._now())
 
     def _features(self, served: Served, user_id: int, who: Who) -> dict[str, float | int | None] | None:
-        """The features of this moment; None for somebody without a rating, or who has left."""
+        """Return the current features of a user; None if they are not in the bundle, have no rating or were deleted."""
         with self._store.reading() as session:
             app = people.app_history(session, who)
             user = people.find_user(session, who)

@@ -43,7 +43,7 @@ class WithDeadline:
         self._free = threading.BoundedSemaphore(most)
 
     def read_many(self, user_keys: Sequence[int]) -> list[UserFeatures]:
-        """The features of several users, in their order."""
+        """Return the features of several users, in their order."""
         return self._waited(lambda: self._reader.read_many(user_keys))
 
     def push(self, rows: Mapping[int, Mapping[str, float | int | None]], now: datetime) -> None:
@@ -55,7 +55,7 @@ class WithDeadline:
         self._waited(lambda: self._reader.forget(user_key, now))
 
     async def read_ahead(self, user_keys: Sequence[int]) -> ReadAhead:
-        """What ``read_many`` says of these users, or that it cannot, while other requests are answered."""
+        """Read the features of these users, or keep the error, while other requests are answered."""
         try:
             # The thread that reads is of no request, so that the waiting counts.
             with stage("features"):
@@ -99,7 +99,7 @@ class ReadAhead:
     found: Mapping[int, UserFeatures] | FeatureStoreUnavailable
 
     def read_many(self, user_keys: Sequence[int]) -> list[UserFeatures]:
-        """The features of several users, in their order."""
+        """Return the features of several users, in their order."""
         if isinstance(self.found, FeatureStoreUnavailable):
             raise self.found
         return [self.found[key] for key in user_keys]

@@ -81,14 +81,14 @@ class RequestLog:
         logger.info("%s", json.dumps(line))
 
     def _of(self, metric: Any, *labels: str) -> Any:
-        """The metric with these labels, kept: to look it up takes as long as to count."""
+        """Return the metric with these labels from a cache: looking it up takes as long as counting."""
         place = (metric, *labels)
         if (found := self._labelled.get(place)) is None:
             found = self._labelled[place] = metric.labels(*labels)
         return found
 
     def route_of(self, scope: Mapping[str, Any]) -> str:
-        """The route as the documents name it; ``other`` for a path that there is not."""
+        """Return the route as the documents name it; ``other`` for an unknown path."""
         path = str(scope["path"])
         if path in self._known:
             return path

@@ -260,7 +260,7 @@ class _Answer:
         await self._send({"type": "http.response.body", "body": body})
 
     def _headers(self, given: Headers) -> Headers:
-        """The app's headers and the layer's; what the app has said itself stays."""
+        """Return the app's headers and the layer's; those that the app has set stay as they are."""
         is_page = (_header(given, b"content-type") or b"").startswith((b"text/html", b"text/css", b"text/javascript"))
         there = {name.lower() for name, _ in given}
         wanted = [
@@ -288,7 +288,7 @@ def _values(headers: Headers, name: bytes) -> Iterator[bytes]:
 
 
 async def _read(receive: Receive, limit: int) -> bytes | None:
-    """A whole body, None once it is longer than it may be."""
+    """Read a whole body; return None once it is longer than ``limit``."""
     body = bytearray()
     while True:
         message = await receive()
@@ -302,7 +302,7 @@ async def _read(receive: Receive, limit: int) -> bytes | None:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """A ``receive`` that gives a body that was read already, then what the real one gives."""
+    """Return a ``receive`` that gives a body that was already read, then what the real one gives."""
     waiting = [body]
 
     async def again() -> Message:

@@ -65,7 +65,7 @@ class Traces:
 
 
 def message_of(spans: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
-    """The spans as OTLP's message, by the resource and scope that they are of."""
+    """Return the spans as an OTLP message, grouped by resource and scope."""
     message = ExportTraceServiceRequest()
     places: dict[tuple[int, str], ScopeSpans] = {}
     for span in spans:

@@ -97,7 +97,7 @@ def build(settings: Settings, bundle_path: Path) -> str:
 
 
 def built_bentos(settings: Settings) -> list[BuiltBento]:
-    """The bentos of the store, newest first; a half written one is left out."""
+    """Return the bentos of the store, newest first, without half-written ones."""
     found = []
     for manifest in (settings.bentoml / "bentos" / BENTO_NAME).glob("*/bento.yaml"):
         try:
@@ -112,7 +112,7 @@ def built_bentos(settings: Settings) -> list[BuiltBento]:
 
 
 def promoted_bento(settings: Settings) -> BuiltBento:
-    """The newest bento of the bundle that ``serving.json`` names, else the newest of all, which follows it anyway.
+    """Return the newest bento of the bundle that ``serving.json`` names, else the newest, which follows that file too.
 
     Raises ``BuildError`` with the remedy when none is built.
     """
@@ -129,7 +129,7 @@ def promoted_bento(settings: Settings) -> BuiltBento:
 
 
 def bentoml_environment(settings: Settings, *, bentoml_home: Path | None = None) -> dict[str, str]:
-    """The environment of a child process that imports BentoML: its store, no usage reports, and this home."""
+    """Return the environment of a child process that imports BentoML: its store, no usage reports, and this home."""
     return {
         **process_environment(settings),
         "BENTOML_HOME": str(bentoml_home or settings.bentoml),
@@ -140,7 +140,7 @@ def bentoml_environment(settings: Settings, *, bentoml_home: Path | None = None)
 
 
 def _code(root: Path) -> dict[str, bytes]:
-    """The files that a bento holds, by their place in it: the serving code and what it must install."""
+    """Return the files of a bento by their path in it: the serving code and its requirements."""
     roots = [root / "settings.py", root / "environment.py"]
     modules = [path for package in _PACKAGES for path in sorted((root / package).rglob("*.py"))]
     files = {path.relative_to(root).as_posix(): path.read_bytes() for path in [*roots, *modules]}
@@ -185,7 +185,7 @@ def _bento_is_whole(bento: Path, files: dict[str, bytes]) -> bool:
 
 
 def _build_here(bundle_path: Path, bundle_version: str, version: str) -> None:
-    """The child's part, in the staged copy: register the model, build the bento."""
+    """Register the model and build the bento: the child's part, in the staged copy."""
     import bentoml
 
     model = f"{MODEL_NAME}:{bundle_version}"

@@ -57,7 +57,7 @@ class Asked:
 
 
 def recommend(served: Served, request: RecommendRequest, app: AppHistory | None = NOBODY) -> RecommendResponse:
-    """The answer to one request, see ``recommend_each``; ``RequestRefused`` for wishes that no film can meet."""
+    """Answer one request as ``recommend_each`` does; raise ``RequestRefused`` if it is refused."""
     [answer] = recommend_each(served, [Asked(request, app)])
     if isinstance(answer, RequestRefused):
         raise answer
@@ -67,10 +67,10 @@ def recommend(served: Served, request: RecommendRequest, app: AppHistory | None 
 def recommend_each(
     served: Served, asked: Sequence[Asked], *, reasons: bool = True
 ) -> list[RecommendResponse | RequestRefused]:
-    """The best films for each, that he has neither rated nor dismissed, or why his request is refused.
+    """Return the best movies for each user that they have neither rated nor dismissed, or why the request is refused.
 
-    What he did in the app counts at once: in the history of a model that reads it, else as likeness to what he rated.
-    Popular films, and why, where neither can answer.
+    What a user did in the app counts at once: in the history of a model that reads it, else as similarity to what they
+    rated. Where neither can answer, the movies are popular ones, with the reason.
     """
     ways: dict[int, Way] = {}
     answers: dict[int, RecommendResponse | RequestRefused] = {}
@@ -119,7 +119,7 @@ def _best_of(served: Served, asked: Asked, scored: Scored, with_reasons: bool) -
 def _narrowed(
     served: Served, scores: NDArray[np.float32], wishes: Wishes
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], Literal["all_seen", "wishes"] | None]:
-    """What is shown of ``scores`` float32[1, n_items] (-inf: seen), as a row, and if that is nothing, why."""
+    """Return the best of ``scores`` float32[1, n_items] (-inf: seen) that fit, as a row, and why if there are none."""
     allowed = allowed_films(served.facts, served.catalogue, wishes)
     was_left = bool(np.isfinite(scores).any())
     if allowed is not None:
@@ -129,9 +129,9 @@ def _narrowed(
 
 
 def similar(served: Served, request: SimilarRequest) -> SimilarResponse:
-    """The films most like one.
+    """Return the movies most similar to one.
 
-    ``RequestRefused``: 404 for a film that the bundle does not have, 400 for a model or an index that is not there.
+    Raises ``RequestRefused``: 404 for a movie that the bundle does not have, 400 for a model or an index that it lacks.
     """
     bundle = served.bundle
     item = bundle.item_index.get(request.movie_id)
@@ -184,9 +184,9 @@ def _items(
     sources: Sequence[ItemSource],
     reasons: Sequence[dict[str, object] | None] | None = None,
 ) -> list[dict[str, object]]:
-    """The films of a row of ``recommend`` or ``similar``, without its padding, as arguments of an ``Item``.
+    """Return the movies of a row of ``recommend`` or ``similar``, without padding, as arguments of an ``Item``.
 
-    Left to the answer to validate as a whole: that takes 1 microsecond an item, making each by itself 3 to 5.
+    The answer validates them as a whole, which takes 1 microsecond an item; making each ``Item`` alone takes 3 to 5.
     """
     count = int((found >= 0).sum())
     told = [None] * count if reasons is None else reasons
@@ -317,7 +317,7 @@ def cold_start(served: Served, request: ColdStartRequest) -> RecommendResponse:
 
 
 def _meant(served: Served, request: ForMovieRequest) -> tuple[int, list[int]]:
-    """The film that a request names, and the others that its title fits as well or nearly, the best known first."""
+    """Return the movie that a request names, and the others that its title fits about as well, the best known first."""
     if request.title is None:
         return film_named(served, request.movie_id), []
     fits = served.catalogue.titles.search(request.title, 10)
@@ -331,7 +331,7 @@ def _meant(served: Served, request: ForMovieRequest) -> tuple[int, list[int]]:
 
 
 def film_named(served: Served, movie_id: int | None) -> int:
-    """The index of a film; ``RequestRefused`` (404) for an id that the bundle does not have."""
+    """Return the index of a movie; raise ``RequestRefused`` (404) for an id that the bundle does not have."""
     item = None if movie_id is None else served.bundle.item_index.get(movie_id)
     if item is None:
         raise RequestRefused(
@@ -343,13 +343,13 @@ def film_named(served: Served, movie_id: int | None) -> int:
 
 
 def named(served: Served, item: int) -> Named:
-    """A film by name."""
+    """Return the id, title and year of a movie."""
     card = served.catalogue.cards[item]
     return Named(movie_id=card["movie_id"], title=card["title"], year=card["year"])
 
 
 def _candidates(served: Served, likeness: NDArray[np.float32], request: ForMovieRequest) -> NDArray[np.int64]:
-    """The films most like one among those that may be shown: three times as many as are wanted, at least 60."""
+    """Return the movies most similar to one that may be shown: three times as many as are wanted, at least 60."""
     allowed = allowed_films(served.facts, served.catalogue, request)
     if allowed is not None:
         likeness = np.where(allowed[None], likeness, -np.inf).astype(np.float32)

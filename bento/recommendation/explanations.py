@@ -52,9 +52,9 @@ def reasons_told(
 
 
 def _blended_reasons(scored: Scored, blend: Blend, items: NDArray[np.int64], films: int, words: int) -> list[Reason]:
-    """What both parts of a blend tell, in units of its score; the person's mean and deviation are taken to stay.
+    """Return the reasons of both parts of a blend, in units of its score, with the user's mean and deviation fixed.
 
-    Empty for a film that is there for being popular more than for its words.
+    A reason is empty for a movie that is listed more for its popularity than for its words.
     """
     met = np.asarray(scored.taste.history.indices, dtype=np.int64)
     told = blend.words.word_weights(scored.batch, items)

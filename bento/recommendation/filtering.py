@@ -40,7 +40,7 @@ def allowed_films(facts: FilmFacts, catalogue: Catalogue, wishes: Wishes) -> NDA
 
 
 def genre_columns(facts: FilmFacts, genres: list[str]) -> NDArray[np.int64]:
-    """The columns of genres; ``RequestRefused`` (400) with the known ones for one that no film has."""
+    """Return the columns of genres; raise ``RequestRefused`` (400), with the known ones, for one that no movie has."""
     try:
         return facts.genre_columns(genres)
     except KeyError as unknown:
@@ -54,10 +54,10 @@ def genre_columns(facts: FilmFacts, genres: list[str]) -> NDArray[np.int64]:
 def choose(
     facts: FilmFacts, scores: NDArray[np.float32], k: int, diversity: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The k films of each row of ``scores`` float32[B, n_items], as ``top_k`` gives them.
+    """Return the k best movies of each row of ``scores`` float32[B, n_items], in the form of ``top_k``.
 
-    With ``diversity`` above 0 they are taken one after the other by maximal marginal relevance (Carbonell and
-    Goldstein, 1998), likeness being that of genres, among the best 4k, at least 100; each keeps its own score.
+    With ``diversity`` above 0 they are picked one by one by maximal marginal relevance (Carbonell and Goldstein, 1998),
+    with the similarity of genres, among the best 4k, at least 100; each keeps its own score.
     """
     if diversity <= 0:
         return best_of(scores, k)
@@ -72,9 +72,9 @@ def choose(
 
 
 def best_of(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """What ``top_k`` gives, in a fifth of the time: only what may be among the k best of a row is put in order.
+    """Return what ``top_k`` does, in a fifth of the time: sort only the scores that may be among the k best of a row.
 
-    Of the highest scores of blocks the k-th is a bound: at least k scores are as high.
+    The k-th highest of the blocks' maxima is a bound: at least k scores are as high.
     """
     blocks = scores.shape[1] // _BLOCK
     if blocks <= k or not len(scores):

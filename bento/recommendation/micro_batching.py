@@ -39,7 +39,7 @@ class Together(Generic[Asked, Answer]):
         self._answering: set[asyncio.Task[None]] = set()
 
     async def ask(self, asked: Asked) -> Answer:
-        """The answer to one; raises what ``answer_all`` raises for it."""
+        """Return the answer to one request; raise what ``answer_all`` raises for it."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Answer] = loop.create_future()
         if not self._waiting:

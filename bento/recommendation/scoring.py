@@ -71,7 +71,7 @@ class Scored:
     weight: float | None = None
 
     def sources(self, items: NDArray[np.int64]) -> list[ItemSource]:
-        """What gave each of the items its score, or the larger part of it."""
+        """Return the source that contributed most to each item's score."""
         rest: ItemSource = "collaborative" if self.source == "similar" else self.source
         if self.blend is None:
             return [rest] * len(items)
@@ -79,12 +79,12 @@ class Scored:
 
 
 def scored_for(served: Served, person: Person) -> Scored:
-    """The scores of one person."""
+    """Score all items for one person."""
     return scored_each(served, [person])[0]
 
 
 def scored_each(served: Served, people: Sequence[Person]) -> list[Scored]:
-    """The scores of each person: of the model, of likeness to what he rated, or popularity where need be."""
+    """Score all items for each person: by the model, by similarity to what they rated, or else by popularity."""
     tastes = [taste_of_person(served, person) for person in people]
     features, unreadable = _features(served, tastes)
     fallbacks = [
@@ -106,14 +106,14 @@ def scored_each(served: Served, people: Sequence[Person]) -> list[Scored]:
 
 
 def taste_of_person(served: Served, person: Person) -> Taste:
-    """What a person has met."""
+    """Return the taste of a user or, without a user id, of the history that the person sends."""
     if person.user_id is None:
         return taste_from(served, person.history)
     return taste_of(served, person.user_id, person.app or NOBODY)
 
 
 def _features(served: Served, tastes: Sequence[Taste]) -> tuple[list[UserFeatures | None], bool]:
-    """What the online store says of each; None of whom the bundle does not know. And whether it cannot be read."""
+    """Read each person's online features, None for one the bundle does not know; also return whether that failed."""
     found: list[UserFeatures | None] = [None] * len(tastes)
     known = [place for place, taste in enumerate(tastes) if taste.user >= 0]
     if served.features is None or not known:
@@ -181,9 +181,9 @@ def _by_model(
     batches: Sequence[UserBatch],
     places: Sequence[int],
 ) -> dict[int, tuple[NDArray[np.float32], Source, Fallback | None]]:
-    """The model's scores of these people, moved towards their fresh ratings where it does not read the history.
+    """Return the model's scores for these people, moved towards their fresh ratings if it does not read the history.
 
-    Of whom it does not know likeness to what they rated.
+    If it does not know them, the scores are similarities to what they rated.
     """
     recommender = served.bundle.recommender
     other: dict[str, Source] = {"popularity": "popular", CONTENT: "content"}
@@ -253,8 +253,8 @@ def _likeness_each(recommender: Recommender, tastes: Sequence[Taste]) -> Iterato
 
 
 def weight_of_stars(taste: Taste) -> NDArray[np.float32]:
-    """What each of the user's newest ratings in the app says of taste: above 0 for a film that he liked.
+    """Return the weight of each of the user's newest ratings in the app: above 0 for a movie that they liked.
 
-    Counted from halfway between the middle of the scale and what people mostly give, so that no rating weighs nothing.
+    The zero is halfway between the middle of the scale and the most common rating, so that no rating weighs nothing.
     """
     return np.asarray((taste.fresh_stars[-FRESH:] - np.float32(3.25)) / np.float32(2.75), dtype=np.float32)

@@ -27,7 +27,7 @@ class Way:
 
 
 def way_of(bundle: Bundle, model: str | None, blend: float) -> Way:
-    """The way that is asked for; ``RequestRefused`` (400) for a model that the bundle does not ship."""
+    """Return the requested way; raise ``RequestRefused`` (400) for a model that the bundle does not ship."""
     chosen = shipped_model(bundle, model)
     if blend <= 0:
         return Way(chosen)
@@ -38,7 +38,7 @@ def way_of(bundle: Bundle, model: str | None, blend: float) -> Way:
 
 
 def scored_by(served: Served, people: Sequence[Person], ways: Sequence[Way]) -> list[Scored]:
-    """The scores of each person in his way; all whom the promoted model is to score are scored together."""
+    """Score each person in their way; all those for the promoted model are scored together."""
     promoted = [place for place, way in enumerate(ways) if way.model is served.bundle.recommender]
     made = dict(zip(promoted, scored_each(served, [people[place] for place in promoted]), strict=True))
     return [
@@ -48,7 +48,7 @@ def scored_by(served: Served, people: Sequence[Person], ways: Sequence[Way]) -> 
 
 
 def _by_another(served: Served, person: Person, model: Recommender) -> Scored:
-    """The scores of a model beside the promoted one: they read no features, and know a person by his history alone."""
+    """Score a person with a model other than the promoted one: it reads no features, only the person's history."""
     taste = taste_of_person(served, person)
     batch = batch_of(served, taste, None)
     scores = np.array(model.score(batch), dtype=np.float32)
@@ -69,7 +69,7 @@ def _wordless(person: Person, taste: Taste) -> Fallback:
 
 
 def _blended(served: Served, scored: Scored, way: Way) -> Scored:
-    """The scores with those of the content beside them; as they are where the content has nothing to say."""
+    """Blend the content's scores into a person's; they stay as they are where the content has nothing to say."""
     if way.content is None:
         return scored if scored.fallback is not None else replace(scored, weight=way.weight)
     content = way.content.score(scored.batch)[0]

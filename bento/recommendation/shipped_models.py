@@ -14,7 +14,7 @@ CONTENT: Final = "content"
 
 
 def shipped_models(bundle: Bundle) -> dict[str, Recommender]:
-    """The promoted recommender first, then those beside it."""
+    """Return the models of a bundle by name, the promoted recommender first."""
     models = {bundle.recommender.name: bundle.recommender, "popularity": bundle.popularity}
     if bundle.content is not None:
         models.setdefault(CONTENT, bundle.content)
@@ -22,7 +22,7 @@ def shipped_models(bundle: Bundle) -> dict[str, Recommender]:
 
 
 def shipped_model(bundle: Bundle, name: str | None) -> Recommender:
-    """The model of a name, the promoted one for None; ``RequestRefused`` (400) lists those there are."""
+    """Return the model of a name, the promoted one for None; raise ``RequestRefused`` (400) for an unknown name."""
     if name is None:
         return bundle.recommender
     models = shipped_models(bundle)

@@ -28,21 +28,21 @@ class LikeOne:
     blend: Blend | None = None
 
     def source(self, from_content: bool) -> ItemSource:
-        """What gave a film its score, where it is known whether the larger part was the content's beside the model."""
+        """Return the source of a movie's score; ``from_content``: the content gave the larger part."""
         if from_content or self.model.name == CONTENT:
             return CONTENT
         return "popular" if self.model.name == "popularity" else "collaborative"
 
     def sources(self, items: NDArray[np.int64]) -> list[ItemSource]:
-        """What gave each of the items its score, or the larger part of it."""
+        """Return the source that contributed most to each item's score."""
         given = np.zeros(len(self.scores), dtype=bool) if self.blend is None else self.blend.from_content()
         return [self.source(one) for one in given[items].tolist()]
 
 
 def way_of_likeness(bundle: Bundle, by: Likeness, model: str | None) -> Way:
-    """The way in which films are to be alike; ``model`` is whose, the promoted one's for None.
+    """Return the way to compare movies; ``model`` is the model whose similarity counts, None for the promoted one.
 
-    ``RequestRefused`` (400) for a model that the bundle does not ship.
+    Raises ``RequestRefused`` (400) for a model that the bundle does not ship.
     """
     if by == "content":
         return Way(shipped_model(bundle, CONTENT))

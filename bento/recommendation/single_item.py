@@ -33,9 +33,9 @@ _FILMS, _WORDS = 10, 10
 
 
 def predict_rating(served: Served, request: PredictRatingRequest, app: AppHistory | None) -> PredictRatingResponse:
-    """The stars that a user is expected to give a film, from all his ratings but that of the film itself.
+    """Predict the rating that a user would give a movie, from all their ratings but that of the movie itself.
 
-    ``RequestRefused``: 404 for a film that the model does not have, 503 where the bundle cannot foretell stars.
+    Raises ``RequestRefused``: 404 for a movie that the model does not have, 503 if the bundle cannot predict ratings.
     """
     item = film_named(served, request.movie_id)
     head = served.bundle.rating
@@ -74,9 +74,9 @@ def _stranger(user_id: int) -> Fallback:
 
 
 def explain(served: Served, request: ExplainRequest, app: AppHistory | None) -> ExplainResponse:
-    """What of a user's ratings and of a film's content speaks for the film.
+    """Explain which of a user's ratings and what of a movie's content speak for the movie.
 
-    ``RequestRefused`` (404) for a film that the model does not have.
+    Raises ``RequestRefused`` (404) for a movie that the model does not have.
     """
     item = film_named(served, request.movie_id)
     scored = scored_for(served, Person(request.user_id, app=app))

@@ -65,9 +65,9 @@ def taste_of(served: Served, user_id: int, app: AppHistory = NOBODY) -> Taste:
 
 
 def taste_from(served: Served, history: Sequence[Met]) -> Taste:
-    """The taste of somebody who is no user, from what he sends along; of a film that comes twice the last counts.
+    """Build the taste of a person without a user id from the history they send; of a repeated movie the last counts.
 
-    The films are taken to be in the order in which he met them.
+    The movies are taken to be in the order in which the person watched them.
     """
     met = {
         served.bundle.item_index[film.movie_id]: film.rating

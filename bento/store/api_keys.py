@@ -29,7 +29,7 @@ _NOBODYS = _HASHER.hash(secrets.token_hex(16))
 
 
 def issue_key(session: Session, role: str, user: User | None, label: str | None, now: datetime) -> tuple[ApiKey, str]:
-    """A new key, for a user or (None) for an app or an admin, and its text, which is nowhere else."""
+    """Create a key, for a user or (None) for an app or an admin; return it with its text, which is stored nowhere."""
     secret = secrets.token_urlsafe(32)
     row = ApiKey(
         key_id=secrets.token_hex(8),
@@ -45,7 +45,7 @@ def issue_key(session: Session, role: str, user: User | None, label: str | None,
 
 
 def find_key(session: Session, text: str) -> ApiKey | None:
-    """The row that a key's text names, whether or not the rest of it is right; ``is_right`` says that."""
+    """Return the row that a key's text names, even if the rest of the text is wrong; ``is_right`` checks that."""
     parts = text.split("_", 2)
     return session.get(ApiKey, parts[1]) if len(parts) == 3 and parts[0] == _PREFIX else None
 
@@ -59,7 +59,7 @@ def is_right(row: ApiKey | None, text: str) -> bool:
 
 
 def list_keys(session: Session, user: User) -> Sequence[ApiKey]:
-    """A user's keys, the oldest first."""
+    """Return a user's keys, the oldest first."""
     query = select(ApiKey).where(ApiKey.user_ref == user.id).order_by(ApiKey.created_at, ApiKey.key_id)
     return session.execute(query).scalars().all()
 
@@ -91,9 +91,9 @@ def start_login(session: Session, row: ApiKey, now: datetime) -> str:
 
 
 def refresh_login(session: Session, token: str, now: datetime) -> tuple[ApiKey, str] | None:
-    """The key that a refresh token was got with, and the next token; None for one that is wrong, used or too old.
+    """Return the key behind a refresh token and the next token; None for a token that is wrong, used or too old.
 
-    A used one ends its login: keep the transaction even then.
+    A used one ends its login: commit the transaction even then.
     """
     login_id, _, secret = token.partition(".")
     query = select(Login).where(Login.login_id == login_id).with_for_update()
@@ -109,5 +109,5 @@ def refresh_login(session: Session, token: str, now: datetime) -> tuple[ApiKey, 
 
 
 def _digest(secret: str) -> str:
-    """A plain hash, for the secret is 256 random bits and lives for days."""
+    """Return a plain hash, which is enough: the secret is 256 random bits and lives for days."""
     return hashlib.sha256(secret.encode()).hexdigest()

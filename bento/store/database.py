@@ -78,13 +78,13 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that sees one state of the store."""
+        """Yield a session that sees one state of the store."""
         with stage("store"), self._session(self._engine) as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """A session whose changes are kept together at the end of the block, or not at all."""
+        """Yield a session whose changes are committed together at the end of the block, or not at all."""
         if self._turn is None:
             with stage("store"), self._session(self._writing_engine) as session:
                 yield session

@@ -38,7 +38,7 @@ class Answer:
 
 
 def fingerprint(method: str, path: str, body: bytes) -> str:
-    """What makes two requests the same one."""
+    """Return a hash that two requests share if they are the same one."""
     return hashlib.sha256(f"{method} {path}\0".encode() + body).hexdigest()
 
 

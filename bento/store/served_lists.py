@@ -51,7 +51,7 @@ def keep_answers(session: Session, rows: Sequence[AnswerRow]) -> int:
 
 
 def subjects_of(session: Session, names: Collection[Name]) -> dict[Name, str]:
-    """The key that each person has in the logs, made where there is none."""
+    """Return the key that each person has in the logs, creating those that are missing."""
     found = _known(session, names)
     if missing := sorted(set(names) - set(found)):
         made = [{"subject": secrets.token_hex(16), "source": source, "source_id": number} for source, number in missing]

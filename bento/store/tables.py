@@ -45,7 +45,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """The moment in UTC; ``ValueError`` for one without a zone, which could be anybody's time."""
+        """Return the moment in UTC; raise ``ValueError`` for one without a time zone, which is ambiguous."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -53,7 +53,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """The moment in UTC."""
+        """Return the moment in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

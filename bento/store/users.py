@@ -65,12 +65,12 @@ class Who:
 
     @classmethod
     def of(cls, user_id: int, edition: str) -> Who:
-        """The person that the API's ``user_id`` means where this edition is served."""
+        """Return the person that the API's ``user_id`` means where this edition is served."""
         return cls(APP, user_id) if user_id >= FIRST_APP_USER_ID else cls(edition, user_id)
 
 
 def create_user(session: Session, name: str | None, now: datetime) -> User:
-    """A new person of the app, with an id that nobody had before."""
+    """Create a user of the app, with an id that nobody had before."""
     number = UserNumber()
     session.add(number)
     session.flush()
@@ -78,7 +78,7 @@ def create_user(session: Session, name: str | None, now: datetime) -> User:
 
 
 def adopt_user(session: Session, who: Who, now: datetime) -> User:
-    """The row of somebody whom the edition knows, made at his first write. ``Forgotten`` for a deleted one."""
+    """Return the row of a user of the edition, made at their first write; raise ``Forgotten`` for a deleted one."""
     wait_for_others(session, who.pair)
     found = find_user(session, who, lock=True)
     if found is not None:
@@ -91,7 +91,7 @@ def adopt_user(session: Session, who: Who, now: datetime) -> User:
 
 
 def find_user(session: Session, who: Who, *, lock: bool = False) -> User | None:
-    """The row of a person, None where there is none; ``lock`` makes other writers of him wait."""
+    """Return the row of a person, None if there is none; ``lock`` makes other writers of that row wait."""
     query = select(User).where(User.source == who.source, User.source_id == who.source_id)
     return session.execute(query.with_for_update() if lock else query).scalar_one_or_none()
 
@@ -121,7 +121,7 @@ def forget_user(session: Session, who: Who, now: datetime) -> None:
 
 
 def find_rating(session: Session, user: User, movie_key: int) -> Rating | None:
-    """The rating that a user gives a film, None where there is none."""
+    """Return the rating that a user gives a movie, None if there is none."""
     return session.get(Rating, (user.id, movie_key))
 
 
@@ -155,7 +155,7 @@ def delete_rating(session: Session, user: User, rating: Rating, now: datetime) -
 
 
 def list_ratings(session: Session, user: User, *, before: int | None, limit: int) -> Sequence[Rating]:
-    """A user's ratings, the last written first, those written before version ``before`` only."""
+    """Return a user's ratings, the last written first; with ``before`` only those written before that version."""
     query = select(Rating).where(Rating.user_ref == user.id).order_by(Rating.version.desc()).limit(limit)
     return session.execute(query if before is None else query.where(Rating.version < before)).scalars().all()
 

@@ -23,7 +23,10 @@ _AT_ONCE = threading.BoundedSemaphore(2)
 
 
 def log_in(here: Here, body: bodies.LoginBody) -> Response:
-    """A token of ten minutes for a key, and a refresh token for the next one; a user names himself, an app need not."""
+    """Exchange a key for a token that is valid for ten minutes, and a refresh token to get the next one.
+
+    With a user's key send the `user_id` it belongs to; with the key of an app or an admin leave `user_id` out.
+    """
     tokens = _tokens(here)
     text = body.key.get_secret_value()
     with here.store.reading() as session:
@@ -44,7 +47,7 @@ def log_in(here: Here, body: bodies.LoginBody) -> Response:
 
 
 def refresh(here: Here, body: bodies.RefreshBody) -> Response:
-    """The next token; each refresh token is used once, and one that comes again ends the login."""
+    """Exchange a refresh token for the next token; a refresh token works once, and reusing one ends the login."""
     tokens = _tokens(here)
     now = here.now()
     with here.store.writing() as session:
@@ -58,7 +61,7 @@ def refresh(here: Here, body: bodies.RefreshBody) -> Response:
 
 
 def add_key(here: Here, user_id: UserId, body: bodies.KeyBody) -> Response:
-    """A new key of a user; its text is in this answer and nowhere else."""
+    """Create a key for a user; its text is in this answer only and cannot be read again."""
     served = here.served()
     now = here.now()
     with here.store.writing() as session:
@@ -69,7 +72,7 @@ def add_key(here: Here, user_id: UserId, body: bodies.KeyBody) -> Response:
 
 
 def list_keys(here: Here, user_id: UserId) -> Response:
-    """A user's keys, without their texts, which nobody has but the user."""
+    """List a user's keys, without their texts, which only the user has."""
     served = here.served()
     with here.store.reading() as session:
         user = reader_of(session, served, user_id)

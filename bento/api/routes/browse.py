@@ -33,7 +33,7 @@ def list_popular(
     decade: Decade = None,
     limit: Count = 20,
 ) -> Response:
-    """The films that most people rated; of as many, the better liked first."""
+    """List the movies with the most ratings; of equally many the higher weighted rating comes first."""
     served = here.served()
     facts = served.facts
     met = facts.met[window]
@@ -50,7 +50,7 @@ def list_new(
     decade: Decade = None,
     limit: Count = 20,
 ) -> Response:
-    """The newest films, the best liked first: by the mean of the ratings, drawn to that of all where they are few."""
+    """List the newest movies by their weighted rating: the mean, drawn to that of all movies where ratings are few."""
     served = here.served()
     facts = served.facts
     shown = (facts.years > 0) & ~facts.adult & _of_decade(served, decade)
@@ -84,7 +84,7 @@ def of_genre(served: Served, genre: str | None) -> NDArray[np.bool_]:
 
 
 def _films(served: Served, shown: NDArray[np.bool_], by: list[NDArray[np.generic]], limit: int) -> Response:
-    """The shown films by the first of several values, then the next, then the item."""
+    """Return the shown movies in descending order of several values, the first one first; ties go by item."""
     items = np.flatnonzero(shown)
     order = np.lexsort((items, *(-values[items].astype(np.float64) for values in reversed(by))))[:limit]
     facts = served.facts

@@ -75,7 +75,7 @@ def _point(served: Served, places: NDArray[np.float32], item: int) -> dict[str, 
 
 
 def _marked(served: Served, places: NDArray[np.float32], item: int, count: int) -> dict[str, Any]:
-    """A film and the films most like it, with how much."""
+    """Return a movie and the movies most similar to it, each with its similarity."""
     near: list[dict[str, Any]] = []
     if count:
         found, likeness = served.bundle.recommender.similar(np.array([item]), count)

@@ -17,7 +17,7 @@ PersonId = Annotated[str, Path(pattern=r"^nm[0-9]{1,18}$", description="IMDb's i
 
 
 def list_people(here: Here, cursor: Cursor = None, limit: Limit = 50) -> Response:
-    """The people who made a film that the served model knows, by their ids."""
+    """List the people who made the movies that the served model knows, in the order of their ids."""
     makers = here.served().makers
     start = 0 if cursor is None else int(np.searchsorted(makers.numbers, after(cursor), side="right"))
     stop = min(start + limit, len(makers.ids))

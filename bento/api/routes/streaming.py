@@ -121,7 +121,7 @@ def where_to_watch(asked: Asked, film: Film, year: Year = None, limit: Limit = 5
 def get_max_duration(
     asked: Asked, year: Year = None, platform: Platform = None, type: DurationType = None
 ) -> JSONResponse:
-    """The longest title of each year, platform and kind of duration."""
+    """Return the longest title of each year, platform and kind of duration."""
     return _sent(LongestTitles, asked.ask("get_max_duration", {"year": year, "platform": platform, "type": type}))
 
 
@@ -139,7 +139,7 @@ def get_count_platform(asked: Asked, platform: Platform = None, year: Year = Non
 
 
 def get_actor(asked: Asked, platform: Platform = None, year: Year = None) -> JSONResponse:
-    """The most frequent actor of each platform and year."""
+    """Return the most frequent actor of each platform and year."""
     return _sent(FrequentActors, asked.ask("get_actor", {"platform": platform, "year": year}))
 
 
