@@ -20,8 +20,8 @@ LONGEST_COOL_DOWN = timedelta(days=1)
 _RUNS_LOOKED_AT = 50
 
 
-class UpstreamReady(dg.AutomationCondition[dg.AssetKey]):
-    """True while nothing that an asset is made from is being built, and each blocking check of it all has passed.
+class UpstreamChecked(dg.AutomationCondition[dg.AssetKey]):
+    """True while each blocking check of all that an asset is made from has passed on the present version.
 
     Dagster's own ``all_deps_blocking_checks_passed`` looks at direct dependencies only. A file of features has no check
     of its own, and would be let through while the mart that it was made from is judged bad, or not judged yet.
@@ -29,29 +29,42 @@ class UpstreamReady(dg.AutomationCondition[dg.AssetKey]):
 
     @property
     def description(self) -> str:
-        """The sentence that the UI shows."""
-        return "Nothing upstream is being built, and all its blocking checks have passed"
+        """Say it in the UI."""
+        return "The blocking checks of everything upstream have passed"
 
-    async def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
+    def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
         """Evaluate it; the event log is read only where all that stands before it in the conjunction is true."""
         held = context.candidate_subset
-        if not held.is_empty and not await _upstream_is_ready(context):
-            held = context.get_empty_subset()
+        if not held.is_empty:
+            graph = context.asset_graph
+            ahead = graph.get_ancestor_asset_keys(context.key)
+            checks = [key for asset in ahead for key in graph.get(asset).check_keys if graph.get(key).blocking]
+            if unchecked(checks, context.asset_graph_view.instance):
+                held = context.get_empty_subset()
         return dg.AutomationResult(context, held)
 
 
-async def _upstream_is_ready(context: dg.AutomationContext[dg.AssetKey]) -> bool:
-    graph, view = context.asset_graph, context.asset_graph_view
-    ahead = graph.get_ancestor_asset_keys(context.key)
-    for asset in ahead:
-        # What this look has asked for already: assets are evaluated in the order of the graph.
-        asked = context.request_subsets_by_key.get(asset)
-        whole = view.get_full_subset(key=asset)
-        under_way = await view.compute_run_in_progress_subset(key=asset, from_subset=whole)
-        if not under_way.is_empty or (asked is not None and not asked.is_empty):
-            return False
-    checks = [key for asset in ahead for key in graph.get(asset).check_keys if graph.get(key).blocking]
-    return not unchecked(checks, view.instance)
+class UpstreamSettled(dg.AutomationCondition[dg.AssetKey]):
+    """True while nothing that an asset is made from, directly or not, is being built or about to be.
+
+    For what leaves the warehouse: in one run with a far ancestor it would come before that one's check, and be refused.
+    """
+
+    @property
+    def description(self) -> str:
+        """Say it in the UI."""
+        return "Nothing upstream is being built or about to be"
+
+    async def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
+        """Evaluate it; a look takes assets in the order of the graph, so that its requests upstream are known."""
+        view, held = context.asset_graph_view, context.candidate_subset
+        for asset in () if held.is_empty else context.asset_graph.get_ancestor_asset_keys(context.key):
+            asked = context.request_subsets_by_key.get(asset)
+            whole = view.get_full_subset(key=asset)
+            under_way = await view.compute_run_in_progress_subset(key=asset, from_subset=whole)
+            if not under_way.is_empty or (asked is not None and not asked.is_empty):
+                return dg.AutomationResult(context, context.get_empty_subset())
+        return dg.AutomationResult(context, held)
 
 
 class RetryDue(dg.AutomationCondition[dg.AssetKey]):

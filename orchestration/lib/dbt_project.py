@@ -15,7 +15,7 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 
 from environment import adopt_environment, dbt_variables
-from orchestration.lib.automation_conditions import RetryDue, UpstreamReady
+from orchestration.lib.automation_conditions import RetryDue, UpstreamChecked, UpstreamSettled
 from orchestration.lib.code_versions import code_version, sql_version
 from orchestration.lib.dbt_runner import parse
 from settings import PROJECT_ROOT, Settings
@@ -38,9 +38,7 @@ _DIGEST = "MARQUEE_PARSE_DIGEST"
 #: The macros of dbt_project/macros/settings.sql and the variables that they read.
 SETTING_MACROS = {"macro.marquee.catalogue_min_votes": "MARQUEE_CATALOGUE_MIN_VOTES"}
 
-#: Rebuilds an asset when a direct upstream version really changed, and stops where an output came out the same; a build
-#: that failed or was killed is tried again. Both wait while a check upstream has failed or is still to come.
-ON_CHANGE = (
+_CHANGED = (
     (
         dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed()).since_last_handled()
         | RetryDue()
@@ -48,8 +46,16 @@ ON_CHANGE = (
     & ~dg.AutomationCondition.any_deps_missing()
     & ~dg.AutomationCondition.any_deps_in_progress()
     & ~dg.AutomationCondition.in_progress()
-    & UpstreamReady()
-).with_label("when upstream data changed")
+)
+
+#: Rebuilds an asset when a direct upstream version really changed, and stops where an output came out the same; a build
+#: that failed or was killed is tried again. Both wait while a check upstream has failed or is still to come.
+ON_CHANGE = (_CHANGED & UpstreamChecked()).with_label("when upstream data changed")
+
+#: Likewise for what leaves the warehouse or leads to serving: once all that is ahead of it is built and judged.
+ON_SETTLED_CHANGE = (_CHANGED & UpstreamSettled() & UpstreamChecked()).with_label(
+    "when upstream data changed and settled"
+)
 
 
 def dbt_project(settings: Settings, project_dir: Path = DBT_PROJECT) -> tuple[DbtProject, Manifest | None]:

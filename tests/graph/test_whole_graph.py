@@ -21,6 +21,7 @@ import pytest
 
 from bento.client import serving
 from models.serving.bundle import load_bundle, read_pointer
+from orchestration.lib.dbt_project import ON_SETTLED_CHANGE
 from orchestration.queries.analyses import analyses
 from orchestration.training.mlflow_tracking import tracking_uri
 from settings import Settings
@@ -387,6 +388,8 @@ def held_back(defs: dg.Definitions) -> set[str]:
         names = {spec.key.to_user_string() for spec in asset.specs}
         if "upstream_checks" in asset.required_resource_keys:
             held |= names
+            conditions = {spec.automation_condition for spec in asset.specs}
+            assert conditions == {ON_SETTLED_CHANGE}
         else:
             # What removes people who asked to be forgotten is held up by no check.
             outside = {spec.group_name for spec in asset.specs} & {"features", "recommender", "serving"}

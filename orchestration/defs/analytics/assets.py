@@ -30,7 +30,7 @@ from orchestration.analytics.user_segments import segment_users
 from orchestration.defs.serving.assets import PROMOTED_MODEL
 from orchestration.lib.check_status import UpstreamChecks
 from orchestration.lib.code_versions import code_version
-from orchestration.lib.dbt_project import MODEL_OWNERS, ON_CHANGE, OWNERS
+from orchestration.lib.dbt_project import MODEL_OWNERS, ON_CHANGE, ON_SETTLED_CHANGE, OWNERS
 from orchestration.lib.metadata import materialized, picture, table_metadata
 from orchestration.storage.warehouse import connect, quote
 from orchestration.visualization import charts
@@ -91,7 +91,7 @@ def user_segments(context: dg.AssetExecutionContext, settings: dg.ResourceParam[
     owners=MODEL_OWNERS,
     kinds={"duckdb", "parquet"},
     code_version=code_version("orchestration/analytics/batch_recommendations.py", "models", _TABLES),
-    automation_condition=ON_CHANGE,
+    automation_condition=ON_SETTLED_CHANGE,
     description=RECOMMENDATIONS.description,
 )
 def recommendations(

@@ -9,7 +9,7 @@ import polars as pl
 
 from orchestration.lib.check_status import UpstreamChecks
 from orchestration.lib.code_versions import code_version
-from orchestration.lib.dbt_project import MODEL_OWNERS, ON_CHANGE
+from orchestration.lib.dbt_project import MODEL_OWNERS, ON_SETTLED_CHANGE
 from orchestration.lib.metadata import materialized, place, table_metadata
 from orchestration.storage.warehouse import connect, export_parquet, table_version
 from orchestration.visualization import charts
@@ -64,7 +64,7 @@ def _history(mart: str, key: str) -> dg.AssetsDefinition:
         owners=MODEL_OWNERS,
         kinds={"parquet", "duckdb"},
         code_version=code_version("orchestration/storage/warehouse.py"),
-        automation_condition=ON_CHANGE,
+        automation_condition=ON_SETTLED_CHANGE,
         description=(
             f"The mart `{mart}` as a Parquet file, which Feast reads: one row a {key} and day of change, computed from"
             " what happened strictly before its timestamp. Feast never opens the warehouse."
@@ -95,7 +95,7 @@ feature_histories = [_history(mart, key) for mart, key in FEATURE_MARTS.items()]
     owners=MODEL_OWNERS,
     kinds={"feast", "parquet"},
     code_version=FEATURE_CODE,
-    automation_condition=ON_CHANGE,
+    automation_condition=ON_SETTLED_CHANGE,
     description=(
         "Every rating with the features of the service `recommender_v1` as they were known before it (Feast's"
         " point-in-time join): one row a user and film."
@@ -149,7 +149,7 @@ def training_set(
     owners=MODEL_OWNERS,
     kinds={"feast", "sqlite"},
     code_version=FEATURE_CODE,
-    automation_condition=ON_CHANGE,
+    automation_condition=ON_SETTLED_CHANGE,
     description=(
         "Feast's online store (SQLite, or the Redis of `MARQUEE_ONLINE_STORE`): the latest row of every user and film,"
         " which the bento reads at each request."

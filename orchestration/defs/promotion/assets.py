@@ -30,7 +30,7 @@ from orchestration.defs.training.assets import (
 )
 from orchestration.lib.check_status import UpstreamChecks
 from orchestration.lib.code_versions import code_version
-from orchestration.lib.dbt_project import MODEL_OWNERS, ON_CHANGE
+from orchestration.lib.dbt_project import MODEL_OWNERS, ON_SETTLED_CHANGE
 from orchestration.lib.metadata import picture, place
 from orchestration.promotion.decisions import fitted_folder, rating_folder
 from orchestration.training.dataset import load_training_data, training_snapshot
@@ -73,7 +73,7 @@ def gate(settings: Settings) -> dg.AssetsDefinition:
         owners=MODEL_OWNERS,
         kinds={"json"},
         code_version=gate_code(settings),
-        automation_condition=ON_CHANGE,
+        automation_condition=ON_SETTLED_CHANGE,
         description=(
             "The decision what is served next. Every recipe, the served one among them, is fitted on the same part of"
             " the ratings before one moment and judged, user by user, on those after it; where that leaves too few"
@@ -231,7 +231,7 @@ def beats_popularity(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResul
     kinds={"numpy"},
     # The recipe's own code is part of the decision that this follows.
     code_version=code_version("orchestration/training/dataset.py", "orchestration/defs/promotion/assets.py"),
-    automation_condition=ON_CHANGE,
+    automation_condition=ON_SETTLED_CHANGE,
     description=(
         "The recipe that the gate promoted, fitted on every rating, the last ones too; where it promoted none, the"
         " served weights as they are, or fitted again on their own ratings without those of people who asked to be"
@@ -299,7 +299,7 @@ def fitted_model(
         *("orchestration/training/dataset.py", "orchestration/defs/promotion/assets.py"),
         closure_of=["models.algorithms.rating.bundled_rating_model"],
     ),
-    automation_condition=ON_CHANGE,
+    automation_condition=ON_SETTLED_CHANGE,
     description=(
         "What `/predict_rating` answers from: Bayesian matrix factorisation with few factors and draws, fitted on every"
         " rating. It keeps the films' side only; a user is solved from his history when he asks."

@@ -13,7 +13,7 @@ from orchestration.defs.promotion.assets import FITTED_MODEL, GATE, RATING_MODEL
 from orchestration.defs.training.assets import CATALOGUE, COMPARISON, CREDITS, FILM_MAP, comparison_file
 from orchestration.lib.check_status import UpstreamChecks
 from orchestration.lib.code_versions import code_version
-from orchestration.lib.dbt_project import MODEL_OWNERS, ON_CHANGE
+from orchestration.lib.dbt_project import MODEL_OWNERS, ON_SETTLED_CHANGE
 from orchestration.lib.metadata import place
 from orchestration.promotion.decisions import built_pointer
 from orchestration.training.dataset import CREDITS_FILE, MAP_FILE, load_training_data, training_snapshot
@@ -49,7 +49,7 @@ BENTO = dg.AssetKey("bento")
             "models.algorithms.rating.bundled_rating_model",
         ),
     ),
-    automation_condition=ON_CHANGE,
+    automation_condition=ON_SETTLED_CHANGE,
     description=(
         "One immutable folder with all that a served answer needs: the fitted recommender, the model of stars, the"
         " popular films it falls back on, the films with their features, who made them and where they lie on the map,"
@@ -175,7 +175,7 @@ def _push_differs(bundle: "Bundle") -> str:
     group_name="serving",
     owners=MODEL_OWNERS,
     kinds={"json"},
-    automation_condition=ON_CHANGE,
+    automation_condition=ON_SETTLED_CHANGE,
     code_version="2",
     description=(
         "The pointer `serving.json`, moved by one rename to the newest bundle that passed its checks, after the online"
@@ -218,7 +218,7 @@ def promoted_model(
     owners=MODEL_OWNERS,
     kinds={"bentoml"},
     code_version=code_version("bento", "models", "settings.py", "environment.py", "requirements.lock"),
-    automation_condition=ON_CHANGE,
+    automation_condition=ON_SETTLED_CHANGE,
     description="The promoted bundle with its service in the bento store: what `make serve` starts.",
 )
 def bento(

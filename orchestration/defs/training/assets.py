@@ -16,7 +16,7 @@ from models.runtime.progress import Progress
 from orchestration.defs.features.assets import TRAINING_SET
 from orchestration.lib.check_status import UpstreamChecks
 from orchestration.lib.code_versions import code_version
-from orchestration.lib.dbt_project import MODEL_OWNERS, ON_CHANGE
+from orchestration.lib.dbt_project import MODEL_OWNERS, ON_SETTLED_CHANGE
 from orchestration.lib.metadata import picture, place
 from orchestration.storage.warehouse import connect
 from orchestration.training.dataset import (
@@ -80,7 +80,7 @@ def candidate_key(name: str) -> dg.AssetKey:
     owners=MODEL_OWNERS,
     kinds={"parquet"},
     code_version=code_version("orchestration/defs/training/assets.py"),
-    automation_condition=ON_CHANGE,
+    automation_condition=ON_SETTLED_CHANGE,
     description=(
         "The films and users that the recommenders know, in the order of their indices: what is rated, and who rates."
     ),
@@ -139,7 +139,7 @@ def catalogue(
     owners=MODEL_OWNERS,
     kinds={"parquet"},
     code_version=code_version("orchestration/defs/training/assets.py"),
-    automation_condition=ON_CHANGE,
+    automation_condition=ON_SETTLED_CHANGE,
     description="Who made the films that are served: what `/v1/people` shows. No recommender reads it.",
 )
 def film_credits(
@@ -187,7 +187,7 @@ def film_credits(
         *("orchestration/training/dataset.py", "orchestration/defs/training/assets.py"),
         closure_of=["models.serving.movie_map"],
     ),
-    automation_condition=ON_CHANGE,
+    automation_condition=ON_SETTLED_CHANGE,
     description=(
         "Two coordinates for each film: films that the same people met lie together. What `/v1/map` shows; no"
         " recommender reads it."
@@ -261,7 +261,7 @@ def _candidate(name: str, code: str) -> dg.AssetsDefinition:
         owners=MODEL_OWNERS,
         kinds={"pytorch" if name in _TORCH else "numpy"},
         code_version=code,
-        automation_condition=ON_CHANGE,
+        automation_condition=ON_SETTLED_CHANGE,
         description=f"{CANDIDATES[name]} Fitted on all but each user's last rating, for the comparison.",
     )
     def candidate(
@@ -384,7 +384,7 @@ def comparison(names: Sequence[str]) -> dg.AssetsDefinition:
         owners=MODEL_OWNERS,
         kinds={"json"},
         code_version=f"{_CODE}-{'-'.join(names)}",
-        automation_condition=ON_CHANGE,
+        automation_condition=ON_SETTLED_CHANGE,
         description=(
             "The candidates side by side on each user's last rating: HR@10 and NDCG@10 among 99 sampled negatives, the"
             " same for all, and NDCG@10, Recall@20 and coverage in the ranking of all films. IMDb's ratings are not"

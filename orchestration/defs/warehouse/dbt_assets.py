@@ -16,7 +16,7 @@ from orchestration.defs.analytics.assets import MADE_KEYS
 from orchestration.lib.check_status import UpstreamChecks
 from orchestration.lib.code_versions import code_version
 from orchestration.lib.column_lineage import column_lineage, warehouse_schema, without
-from orchestration.lib.dbt_project import ON_CHANGE, OWNERS
+from orchestration.lib.dbt_project import ON_SETTLED_CHANGE, OWNERS
 from orchestration.lib.dbt_runner import Dbt, DbtBuildFailed
 from orchestration.lib.metadata import column_schema, picture, place, table_metadata
 from orchestration.publishing.duckdb_copy import differences, publish
@@ -182,7 +182,7 @@ def published_copy(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
             "orchestration/analytics/python_marts.py",
             "dbt_project/analyses",
         ),
-        automation_condition=ON_CHANGE,
+        automation_condition=ON_SETTLED_CHANGE,
         description=(
             "The DuckDB file that analysts open read-only, with every mart and its comments, and the marts as Parquet"
             " beside it. It is replaced whole by one rename after the marts' checks have passed, so a reader never"

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from orchestration.lib.automation_conditions import LONGEST_COOL_DOWN, cool_down
-from orchestration.lib.dbt_project import ON_CHANGE
+from orchestration.lib.dbt_project import ON_CHANGE, ON_SETTLED_CHANGE
 
 RAW, MART, HISTORY, STORE, OTHER = (dg.AssetKey(name) for name in ("raw", "mart", "history", "store", "other"))
 
@@ -30,7 +30,9 @@ class World:
 
     def definitions(self) -> dg.Definitions:
         def table(key: dg.AssetKey, deps: list[dg.AssetKey], version: Callable[[], str]) -> dg.AssetsDefinition:
-            @dg.asset(key=key, deps=deps, automation_condition=ON_CHANGE if deps else None)
+            condition = {MART: ON_CHANGE, HISTORY: ON_SETTLED_CHANGE, STORE: ON_SETTLED_CHANGE}.get(key)
+
+            @dg.asset(key=key, deps=deps, automation_condition=condition)
             def made() -> dg.MaterializeResult:
                 if self.broken:
                     raise RuntimeError("the disk is full")
