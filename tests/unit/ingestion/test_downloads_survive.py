@@ -618,7 +618,7 @@ import resource, sys
 from pathlib import Path
 from orchestration.ingestion.http_download import download
 from orchestration.ingestion.file_inspection import check_gzip
-from orchestration.ingestion.load_report import SourceError
+from orchestration.errors import SourceError
 url, target, limit = sys.argv[1:]
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
 try:

@@ -432,7 +432,7 @@ import resource, sys
 from pathlib import Path
 from models.data.movielens import EDITIONS
 from orchestration.ingestion.source_resolver import unpack_edition
-from orchestration.ingestion.load_report import SourceError
+from orchestration.errors import SourceError
 resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))
 try:
     unpack_edition(Path(sys.argv[1]), Path(sys.argv[2]), EDITIONS["ml-latest-small"])
