@@ -1,6 +1,6 @@
 """BentoML's OpenAPI document, completed with the statuses and bodies that its routes really answer.
 
-BentoML writes the same fixed set of errors to each route, in a shape that the layer around it (``front``) replaces.
+BentoML writes the same fixed set of errors to each route, in a shape that the layer around it (``asgi``) replaces.
 """
 
 from __future__ import annotations

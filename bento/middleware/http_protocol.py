@@ -1,7 +1,7 @@
 """HTTP as the server reads it, with bounds that hold before any request is made of it.
 
 httptools bounds neither the number nor the size of headers and keeps all of them in memory; the layer around the routes
-(``front``) sees a request only once they are whole.
+(``asgi``) sees a request only once they are whole.
 """
 
 from __future__ import annotations
