@@ -6,6 +6,7 @@ They are classes of ours, so the sensor that asks them evaluates them in the cod
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from weakref import WeakKeyDictionary
 
 import dagster as dg
 from dagster._core.storage.dagster_run import RunRecord
@@ -107,11 +108,18 @@ def cool_down(failures: int) -> timedelta:
     return min(first * 2**doublings, max(first, LONGEST_COOL_DOWN))
 
 
+#: The assets that lack a judgment, by the view of one look: all are found at once, for a look asks about every asset.
+_UNJUDGED: WeakKeyDictionary[object, frozenset[dg.AssetKey]] = WeakKeyDictionary()
+
+
 def _lacks_judgment(context: dg.AutomationContext[dg.AssetKey]) -> bool:
-    """Whether a blocking check of the asset has not judged its present version (a kill came in between)."""
-    graph = context.asset_graph
-    own = [key for key in graph.get(context.key).check_keys if graph.get(key).blocking]
-    return any(why.endswith(NOT_JUDGED) for why in unchecked(own, context.asset_graph_view.instance).values())
+    """Tell whether a blocking check of the asset has not judged its present version (a kill came in between)."""
+    view, graph = context.asset_graph_view, context.asset_graph
+    if view not in _UNJUDGED:
+        checks = [key for key in graph.asset_check_keys if graph.get(key).blocking]
+        reasons = unchecked(checks, view.instance)
+        _UNJUDGED[view] = frozenset(asset for asset, why in reasons.items() if why.endswith(NOT_JUDGED))
+    return context.key in _UNJUDGED[view]
 
 
 def _last_run(instance: dg.DagsterInstance, key: dg.AssetKey) -> RunRecord | None:
